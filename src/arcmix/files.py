@@ -1,0 +1,62 @@
+"""Write files so that a reader finds the old one or the new one, never half of one."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a path to write to; it takes the place of `path` when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    new = Path(name)
+    try:
+        yield new
+        new.chmod(0o644)  # mkstemp's 0600 would keep others out of a shared cache
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def write_json(path: Path, values: Any) -> None:  # noqa: ANN401
+    """Write values as JSON: sorted keys, one level a line, equal bytes for equal values."""
+    text = json.dumps(values, indent=1, sort_keys=True, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401
+    """Read a JSON file.
+
+    Raises:
+        ValueError: If it is not JSON; it names the file.
+    """
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON: {error}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file."""
+    with replacing(path) as new:
+        new.write_text(text)
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, floats to 6 significant digits."""
+    with replacing(path) as new:
+        table.to_csv(new, index=False, float_format="%.6g")
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as Parquet."""
+    with replacing(path) as new:
+        table.to_parquet(new, index=False)

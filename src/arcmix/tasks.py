@@ -1,0 +1,219 @@
+"""The data model: pairs of grids, tasks of pairs, and the one Parquet schema for both.
+
+A grid is a uint8 array of shape (height, width) with colors 0-9.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from arcmix import files
+
+COLORS = 10
+"""Number of colors; 0 is the background."""
+
+GRID = pa.list_(pa.uint8())
+SCHEMA = pa.schema(
+    [
+        ("task", pa.string()),
+        ("source", pa.string()),
+        ("split", pa.string()),
+        ("variation", pa.int32()),
+        ("role", pa.string()),
+        ("pair", pa.int32()),
+        ("input", GRID),
+        ("input_height", pa.uint8()),
+        ("input_width", pa.uint8()),
+        ("output", GRID),
+        ("output_height", pa.uint8()),
+        ("output_width", pa.uint8()),
+    ]
+)
+"""One row a pair; grids row by row with their shapes beside them."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An input grid and its output grid."""
+
+    input: np.ndarray
+    output: np.ndarray
+
+
+@dataclass(frozen=True)
+class Task:
+    """Demonstrations of one rule and the tests of it.
+
+    `variation` tells apart tasks drawn by one generator; elsewhere it is 0.
+    """
+
+    id: str
+    source: str
+    split: str
+    variation: int
+    train: tuple[Pair, ...]
+    test: tuple[Pair, ...]
+
+    @property
+    def cells(self) -> int:
+        """Number of cells in all grids of the task."""
+        return sum(pair.input.size + pair.output.size for pair in self.train + self.test)
+
+
+def as_grid(rows: Any, max_side: int) -> np.ndarray:  # noqa: ANN401
+    """Return rows of integers as a grid.
+
+    Raises:
+        ValueError: If the rows are not a non-empty rectangle of integers 0-9 of at most
+            `max_side` on a side. The text before the first comma names the rule.
+    """
+    if not isinstance(rows, list | tuple) or not rows or not all(
+        isinstance(row, list | tuple) and row for row in rows
+    ):
+        raise ValueError("a grid is a list of non-empty rows")
+    widths = sorted({len(row) for row in rows})
+    if len(widths) > 1:
+        raise ValueError(f"rows are of one width, got widths {widths}")
+    if any(type(color) is not int for row in rows for color in row):
+        raise ValueError("a color is an integer")
+    outside = sorted({color for row in rows for color in row if not 0 <= color < COLORS})
+    if outside:
+        raise ValueError(f"a color is 0-{COLORS - 1}, got {outside}")
+    if max(len(rows), widths[0]) > max_side:
+        raise ValueError(f"a side is at most {max_side}, got shape ({len(rows)}, {widths[0]})")
+    return np.array(rows, np.uint8)
+
+
+def as_task(
+    id_: str, value: Any, *, source: str, split: str, variation: int, max_side: int  # noqa: ANN401
+) -> Task:
+    """Return a parsed JSON task; keys other than train, test, input, output are dropped.
+
+    Raises:
+        ValueError: If a pair is missing a grid or a grid is refused by `as_grid`.
+    """
+    pairs = {}
+    for role in ("train", "test"):
+        if not isinstance(value, Mapping) or not value.get(role):
+            raise ValueError(f"a task has {role} pairs")
+        found = value[role]
+        if not all(isinstance(p, Mapping) and "input" in p and "output" in p for p in found):
+            raise ValueError(f"a {role} pair has an input and an output")
+        pairs[role] = tuple(
+            Pair(as_grid(p["input"], max_side), as_grid(p["output"], max_side)) for p in found
+        )
+    return Task(id_, source, split, variation, pairs["train"], pairs["test"])
+
+
+def parse(
+    values: Iterable[tuple[str, str, Any]], source: str, max_side: int
+) -> tuple[list[Task], Counter[str]]:
+    """Parse JSON tasks and set aside those that are no ARC tasks.
+
+    Args:
+        values: (id, split, parsed JSON) of each task.
+        source: Name of the source.
+        max_side: Longest side of a grid.
+
+    Returns:
+        The tasks by split and id, and for each broken rule the number of tasks rejected.
+
+    Raises:
+        ValueError: If two tasks of a split share an id.
+    """
+    tasks, rejects = {}, Counter()
+    for id_, split, value in values:
+        if (split, id_) in tasks:
+            raise ValueError(f"two tasks of {source} {split} have the id {id_!r}")
+        try:
+            tasks[split, id_] = as_task(
+                id_, value, source=source, split=split, variation=0, max_side=max_side
+            )
+        except ValueError as error:
+            rejects[str(error).split(",")[0]] += 1
+    return [tasks[key] for key in sorted(tasks)], rejects
+
+
+def digest(tasks: Iterable[Task]) -> str:
+    """Return a sha256 over ids, splits and grids: what the tasks are, not how they came."""
+    content = sorted(
+        (task.id, task.split, task.variation, _lists(task.train), _lists(task.test))
+        for task in tasks
+    )
+    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
+
+
+def _lists(pairs: Iterable[Pair]) -> list[list[Any]]:
+    return [[pair.input.tolist(), pair.output.tolist()] for pair in pairs]
+
+
+def write(path: Path, tasks: Iterable[Task]) -> None:
+    """Write tasks as one Parquet file of `SCHEMA`, in the order given."""
+    rows = [
+        (task, role, number, pair)
+        for task in tasks
+        for role, pairs in (("train", task.train), ("test", task.test))
+        for number, pair in enumerate(pairs)
+    ]
+    columns: dict[str, Any] = {
+        "task": [task.id for task, *_ in rows],
+        "source": [task.source for task, *_ in rows],
+        "split": [task.split for task, *_ in rows],
+        "variation": [task.variation for task, *_ in rows],
+        "role": [role for _, role, *_ in rows],
+        "pair": [number for _, _, number, _ in rows],
+    }
+    for side in ("input", "output"):
+        grids = [getattr(pair, side) for *_, pair in rows]
+        columns[side] = ragged([grid.reshape(-1) for grid in grids])
+        columns[f"{side}_height"] = [grid.shape[0] for grid in grids]
+        columns[f"{side}_width"] = [grid.shape[1] for grid in grids]
+    with files.replacing(path) as new:
+        pq.write_table(pa.table(columns, schema=SCHEMA), new, compression="zstd")
+
+
+def ragged(parts: Sequence[np.ndarray]) -> pa.ListArray:
+    """Return arrays of uint8 as one Arrow list column."""
+    offsets = np.cumsum([0, *(len(part) for part in parts)]).astype(np.int32)
+    values = np.concatenate(parts) if parts else np.zeros(0, np.uint8)
+    return pa.ListArray.from_arrays(offsets, values)
+
+
+def read(path: Path) -> list[Task]:
+    """Read tasks in the order in which they were written.
+
+    Raises:
+        ValueError: If the file is not of `SCHEMA`.
+    """
+    table = pq.read_table(path)
+    if not table.schema.equals(SCHEMA):
+        raise ValueError(f"{path}: not a task table, has columns {table.column_names}")
+    columns = {name: table[name].to_pylist() for name in SCHEMA.names[:6]}
+    grids = {side: _grids(table, side) for side in ("input", "output")}
+    tasks: dict[tuple[str, str, int], tuple[str, dict[str, list[Pair]]]] = {}
+    for row in range(table.num_rows):
+        key = (columns["split"][row], columns["task"][row], columns["variation"][row])
+        _, pairs = tasks.setdefault(key, (columns["source"][row], {"train": [], "test": []}))
+        pairs[columns["role"][row]].append(Pair(grids["input"][row], grids["output"][row]))
+    return [
+        Task(id_, source, split, variation, tuple(pairs["train"]), tuple(pairs["test"]))
+        for (split, id_, variation), (source, pairs) in tasks.items()
+    ]
+
+
+def _grids(table: pa.Table, side: str) -> list[np.ndarray]:
+    column = table[side].combine_chunks()
+    values, offsets = column.values.to_numpy(), column.offsets.to_numpy()
+    heights, widths = (table[f"{side}_{name}"].to_pylist() for name in ("height", "width"))
+    return [
+        values[start:end].reshape(height, width)
+        for start, end, height, width in zip(offsets, offsets[1:], heights, widths, strict=False)
+    ]
