@@ -13,14 +13,15 @@ honest.
 
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 CHOICES = {"dataset": "datasets", "model": "models", "scale": "scales"}
 """The scalars that choose an experiment, and the map that each names an entry of."""
@@ -33,7 +34,7 @@ class Section(BaseModel):
     """A part of `params.yaml`: frozen, strict, unknown names refused."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
 
 
@@ -111,17 +112,14 @@ class GeneratorSource(Section):
     """Number of generators."""
 
 
-Source = Annotated[
-    PackageSource | ArchiveSource | GeneratorSource, Field(discriminator="kind")
-]
+Source = Annotated[PackageSource | ArchiveSource | GeneratorSource, Field(discriminator="kind")]
 
 
 class Component(Section):
     """One part of a training dataset."""
 
     tasks: str
-    """A task table: one that `partition` draws (train, evaluation, new-train, val-n-1) or
-    a source."""
+    """A task table: one of `PARTITION_TABLES`, or a source."""
     per_test: bool
     """Whether a task with k test pairs counts as k entries of one test pair each."""
     weight: PositiveInt
@@ -173,14 +171,19 @@ class RandomModel(Section):
     layers: PositiveInt
     """Number of decoder layers."""
     heads: PositiveInt
-    """Attention heads; divides `hidden`."""
+    """Attention heads; twice their number divides `hidden`."""
     positions: PositiveInt
     """Longest sequence in tokens."""
 
+    @model_validator(mode="after")
+    def _heads_have_even_widths(self) -> Self:
+        # Rotary position embeddings turn pairs of features.
+        if self.hidden % (2 * self.heads):
+            raise ValueError(f"2 * heads divides hidden, got {self.heads} for {self.hidden}")
+        return self
 
-Model = Annotated[
-    WheelModel | HubModel | FolderModel | RandomModel, Field(discriminator="kind")
-]
+
+Model = Annotated[WheelModel | HubModel | FolderModel | RandomModel, Field(discriminator="kind")]
 
 
 class Partition(Section):
@@ -230,7 +233,7 @@ class Prompt(Section):
 
     format: Literal["bare", "v0", "v1"]
     """bare: grids and markers only; v0, v1: the chat prompts of arc24."""
-    encoder: tuple[str, ...]
+    encoder: Annotated[tuple[str, ...], Field(min_length=1)]
     """Grid encoders from the inside out, e.g. [minimal, row_number, shape]."""
 
 
@@ -243,7 +246,7 @@ class Lora(Section):
     """Scale of the update: alpha / r, or alpha / sqrt(r) with `rslora`."""
     dropout: Probability
     """Dropout on the adapter's input."""
-    targets: tuple[str, ...]
+    targets: Annotated[tuple[str, ...], Field(min_length=1)]
     """Names of the adapted layers; [all-linear] for every one but the head."""
     rslora: bool
     """Rank-stabilised scale (Kalajdzievski 2023)."""
@@ -280,6 +283,12 @@ class Finetune(Section):
     """Prompts of one forward pass of validation; does not change the loss."""
     lora: Lora
     """The adapter."""
+
+    @model_validator(mode="after")
+    def _micro_batch_divides_batch(self) -> Self:
+        if self.batch % self.micro_batch:
+            raise ValueError(f"micro_batch divides batch, got {self.micro_batch} for {self.batch}")
+        return self
 
 
 class Predict(Section):
@@ -327,7 +336,7 @@ class File(Section):
     """The split into training and validation."""
     augment: Augment
     """The augmentation of training samples."""
-    datasets: dict[str, tuple[Component, ...]]
+    datasets: dict[str, Annotated[tuple[Component, ...], Field(min_length=1)]]
     """Training datasets by name."""
     scales: dict[str, Scale]
     """Budgets by name."""
@@ -367,86 +376,73 @@ def load(path: Path, section: type[T], **names: str) -> T:
         ValueError: If a place does not exist or a value does not fit; it names the place,
             what was found and what is allowed.
     """
-    values = _read(path)
+    values = read(path)
     names |= {choice: str(values[choice]) for choice in CHOICES if choice in values}
-    found = {}
+    found, roots = {}, {}
     for field, place in places(section).items():
+        roots[field] = Template(place).substitute(names)
         node: Any = values
-        for step in Template(place).substitute(names).split("."):
-            if not isinstance(node, dict) or step not in node:
-                allowed = node if isinstance(node, dict) else {}
-                raise ValueError(f"{path}: {_unknown(place, step, allowed)}")
-            node = node[step]
+        for step in roots[field].split("."):
+            entries = node if isinstance(node, dict) else {}
+            if step not in entries:
+                raise ValueError(f"{path}: {unknown(place, step, entries)}")
+            node = entries[step]
         found[field] = node
-    return _validate(path, section, found)
+    return validate(path, section, found, roots)
 
 
-def check(path: Path) -> File:
-    """Read all of `params.yaml` and refuse what no single stage would notice.
+def read(path: Path) -> dict[str, Any]:
+    """Return the content of `params.yaml` as it stands.
 
     Raises:
-        ValueError: If a value does not fit, a chosen name is not an entry of its map, a
-            dataset names a task table that nothing provides, or a name holds a dot.
+        ValueError: If it is not a mapping in YAML.
     """
-    values = _read(path)
-    for entries in (*CHOICES.values(), "sources"):
-        if dotted := [name for name in values.get(entries, {}) if "." in name]:
-            # DVC takes `models.a.b` for entry b of entry a, so that is how it is written.
-            raise ValueError(
-                f"{path}: a name in {entries} may not hold a dot, got {dotted};"
-                " write the part after the dot as an entry one level down"
-            )
-    values["models"] = _flat(values.get("models", {}))
-    file = _validate(path, File, values)
-    for choice, entries in CHOICES.items():
-        allowed = getattr(file, entries)
-        if getattr(file, choice) not in allowed:
-            raise ValueError(
-                f"{path}: {_unknown(choice, getattr(file, choice), allowed)};"
-                f" choose with: dvc exp run -S {choice}=NAME"
-            )
-    tables = [*PARTITION_TABLES, *file.sources]
-    for name, components in file.datasets.items():
-        for component in components:
-            if component.tasks not in tables:
-                place = f"tasks of datasets.{name}"
-                raise ValueError(f"{path}: {_unknown(place, component.tasks, tables)}")
-    if file.partition.source not in file.sources:
-        found = _unknown("partition.source", file.partition.source, file.sources)
-        raise ValueError(f"{path}: {found}")
-    return file
+    try:
+        # YAML 1.2, as DVC reads the file: to PyYAML, which is YAML 1.1, 1e-4 is a string.
+        values = YAML(typ="safe").load(path)
+    except YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {error}") from error
+    if not isinstance(values, dict):  # an error of the file, not of the caller:
+        raise ValueError(f"{path}: holds no names, got {values!r}")  # noqa: TRY004
+    return values
 
 
-def _flat(entries: dict[str, Any]) -> dict[str, Any]:
-    """Return the entries with names joined by dots where they are written nested."""
-    flat = {}
-    for name, entry in entries.items():
-        if isinstance(entry, dict) and "kind" not in entry:
-            flat |= {f"{name}.{rest}": value for rest, value in _flat(entry).items()}
-        else:
-            flat[name] = entry
-    return flat
+def validate(
+    path: Path, section: type[T], values: dict[str, Any], roots: Mapping[str, str] | None = None
+) -> T:
+    """Return values as a section; `roots` tells where a field of another name stands.
+
+    Raises:
+        ValueError: If values do not fit; it names all of them.
+    """
+    try:
+        # Strict JSON mode takes a list for a tuple and nothing else by courtesy.
+        return section.model_validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        problems = []
+        for problem in error.errors():
+            place = _place(problem["loc"], values, roots or {})
+            told = problem["type"] in ("missing", "value_error")
+            got = "" if told else f", got {problem['input']!r}"
+            problems.append(f"{place}: {problem['msg'].removeprefix('Value error, ')}{got}")
+        raise ValueError(f"{path}: {'; '.join(problems)}") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
-    # YAML 1.2, as DVC reads the file: to PyYAML, which is YAML 1.1, 1e-4 is a string.
-    return YAML(typ="safe").load(path)
+def _place(steps: Sequence[int | str], values: Any, roots: Mapping[str, str]) -> str:  # noqa: ANN401
+    """Return the path of the steps, without those that only name the kind of an entry."""
+    place, node, entry = [roots.get(str(steps[0]), str(steps[0]))], values.get(steps[0]), None
+    for step in steps[1:]:
+        if isinstance(node, dict) and step == node.get("kind") and node is not entry:
+            entry = node
+            continue
+        place.append(str(step))
+        node = node.get(step) if isinstance(node, dict) else None
+    return ".".join(place)
 
 
-def _unknown(place: str, found: str, allowed: Iterable[str]) -> str:
+def unknown(place: str, found: str, allowed: Iterable[str]) -> str:
+    """Return the error's text for a name that is not one of those allowed."""
     names = sorted(allowed)
     close = difflib.get_close_matches(found, names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"{place} is {found!r}, not one of {names}{hint}"
-
-
-def _validate(path: Path, section: type[T], values: dict[str, Any]) -> T:
-    try:
-        # Strict JSON mode takes a list for a tuple and nothing else by courtesy.
-        return section.model_validate_json(json.dumps(values))
-    except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}, got {problem['input']!r}"
-            for problem in error.errors()
-        ]
-        raise ValueError(f"{path}: {'; '.join(problems)}") from None

@@ -30,7 +30,7 @@ def main(run: Callable[..., None]) -> None:
     try:
         run(**_arguments(run))
     except (ValueError, OSError) as error:
-        sys.exit(f"error in stage {name}: {error}")
+        sys.exit(f"error in stage {name}: {' '.join(str(error).split())}")
     log.info("%s took %.1f s", name, time.monotonic() - started)
 
 

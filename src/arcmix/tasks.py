@@ -75,9 +75,8 @@ def as_grid(rows: Any, max_side: int) -> np.ndarray:  # noqa: ANN401
         ValueError: If the rows are not a non-empty rectangle of integers 0-9 of at most
             `max_side` on a side. The text before the first comma names the rule.
     """
-    if not isinstance(rows, list | tuple) or not rows or not all(
-        isinstance(row, list | tuple) and row for row in rows
-    ):
+    lists = isinstance(rows, list | tuple) and all(isinstance(row, list | tuple) for row in rows)
+    if not lists or not rows or not all(rows):
         raise ValueError("a grid is a list of non-empty rows")
     widths = sorted({len(row) for row in rows})
     if len(widths) > 1:
@@ -93,7 +92,13 @@ def as_grid(rows: Any, max_side: int) -> np.ndarray:  # noqa: ANN401
 
 
 def as_task(
-    id_: str, value: Any, *, source: str, split: str, variation: int, max_side: int  # noqa: ANN401
+    id_: str,
+    value: Any,  # noqa: ANN401
+    *,
+    source: str,
+    split: str,
+    variation: int,
+    max_side: int,
 ) -> Task:
     """Return a parsed JSON task; keys other than train, test, input, output are dropped.
 
@@ -102,9 +107,9 @@ def as_task(
     """
     pairs = {}
     for role in ("train", "test"):
-        if not isinstance(value, Mapping) or not value.get(role):
+        found = value.get(role) if isinstance(value, Mapping) else None
+        if not isinstance(found, list | tuple) or not found:
             raise ValueError(f"a task has {role} pairs")
-        found = value[role]
         if not all(isinstance(p, Mapping) and "input" in p and "output" in p for p in found):
             raise ValueError(f"a {role} pair has an input and an output")
         pairs[role] = tuple(
@@ -198,14 +203,14 @@ def read(path: Path) -> list[Task]:
         raise ValueError(f"{path}: not a task table, has columns {table.column_names}")
     columns = {name: table[name].to_pylist() for name in SCHEMA.names[:6]}
     grids = {side: _grids(table, side) for side in ("input", "output")}
-    tasks: dict[tuple[str, str, int], tuple[str, dict[str, list[Pair]]]] = {}
+    tasks: dict[tuple[str, str, str, int], dict[str, list[Pair]]] = {}
     for row in range(table.num_rows):
-        key = (columns["split"][row], columns["task"][row], columns["variation"][row])
-        _, pairs = tasks.setdefault(key, (columns["source"][row], {"train": [], "test": []}))
+        key = tuple(columns[name][row] for name in ("task", "source", "split", "variation"))
+        pairs = tasks.setdefault(key, {"train": [], "test": []})
         pairs[columns["role"][row]].append(Pair(grids["input"][row], grids["output"][row]))
     return [
-        Task(id_, source, split, variation, tuple(pairs["train"]), tuple(pairs["test"]))
-        for (split, id_, variation), (source, pairs) in tasks.items()
+        Task(*key, train=tuple(pairs["train"]), test=tuple(pairs["test"]))
+        for key, pairs in tasks.items()
     ]
 
 

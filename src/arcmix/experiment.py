@@ -1,0 +1,94 @@
+"""Whether the experiment that `params.yaml` describes holds together.
+
+A stage sees only the values that it depends on; what no single stage would notice, or
+would notice only after an hour, is refused here.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from arcmix import params
+
+NAME = re.compile(r"[A-Za-z0-9_+-]+")
+"""Names end up in paths, and DVC takes a dot in one for a step down."""
+
+ARC_SPLITS = {"training", "evaluation"}
+"""The splits that the partition is drawn from."""
+
+
+def check(path: Path) -> params.File:
+    """Read all of `params.yaml`.
+
+    Raises:
+        ValueError: If a name or a value is not allowed, a chosen name is not an entry of
+            its map, or entries do not fit together; it names the place, what was found and
+            what is allowed.
+    """
+    values = params.read(path)
+    _check_names(path, values)
+    if isinstance(values.get("models"), dict):
+        values["models"] = _flat(values["models"])
+    file = params.validate(path, params.File, values)
+    for choice, entries in params.CHOICES.items():
+        name, allowed = getattr(file, choice), getattr(file, entries)
+        if name not in allowed:
+            raise ValueError(
+                f"{path}: {params.unknown(choice, name, allowed)};"
+                f" choose with: dvc exp run -S {choice}=NAME"
+            )
+    _check_tables(path, file)
+    for name, scale in file.scales.items():
+        if scale.validation.tasks > file.partition.tasks:
+            raise ValueError(
+                f"{path}: scales.{name}.validation.tasks is {scale.validation.tasks},"
+                f" more than the {file.partition.tasks} of partition.tasks"
+            )
+    return file
+
+
+def _check_names(path: Path, values: dict[Any, Any], *steps: str) -> None:
+    for name, value in values.items():
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise ValueError(
+                f"{path}: a name is of letters, digits, -, _ and +, got {name!r}"
+                f" in {'.'.join(steps) or 'the top level'};"
+                " a model a.b is written as an entry b of a"
+            )
+        if isinstance(value, dict):
+            _check_names(path, value, *steps, name)
+
+
+def _check_tables(path: Path, file: params.File) -> None:
+    """Refuse a task table that is missing or ambiguous."""
+    if twice := sorted({*params.PARTITION_TABLES} & {*file.sources}):
+        raise ValueError(f"{path}: the partition draws tables {twice}; name the sources otherwise")
+    tables = [*params.PARTITION_TABLES, *file.sources]
+    for name, components in file.datasets.items():
+        for component in components:
+            if component.tasks not in tables:
+                place = f"tasks of datasets.{name}"
+                raise ValueError(f"{path}: {params.unknown(place, component.tasks, tables)}")
+    arc = [name for name, source in file.sources.items() if _splits(source) >= ARC_SPLITS]
+    if file.partition.source not in arc:
+        found = params.unknown("partition.source", file.partition.source, arc)
+        raise ValueError(f"{path}: {found}")
+
+
+def _splits(source: params.Source) -> set[str]:
+    match source:
+        case params.PackageSource(splits=splits) | params.ArchiveSource(files=splits):
+            return {*splits}
+    return set()
+
+
+def _flat(entries: dict[str, Any]) -> dict[str, Any]:
+    """Return the entries with names joined by dots where they are written nested."""
+    flat = {}
+    for name, entry in entries.items():
+        # The values of an entry are numbers and texts, so a map of maps is a shared prefix.
+        if isinstance(entry, dict) and all(isinstance(value, dict) for value in entry.values()):
+            flat |= {f"{name}.{rest}": value for rest, value in _flat(entry).items()}
+        else:
+            flat[name] = entry
+    return flat

@@ -1,0 +1,37 @@
+"""Stage `check`: refuse a `params.yaml` that does not hold together, before anything runs.
+
+Reads all of `params.yaml`; writes a constant text. Every stage that starts a branch of
+the pipeline depends on that text, so none runs before the check, and since the text never
+changes, an edit that passes the check invalidates nothing by way of it.
+"""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+from arcmix import experiment, files, params, program
+from arcmix.params import At
+
+log = logging.getLogger("arcmix.check")
+
+
+class Params(params.Section):
+    """The names that choose the experiment."""
+
+    dataset: Annotated[str, At("dataset")]
+    """The training dataset."""
+    model: Annotated[str, At("model")]
+    """The base model."""
+    scale: Annotated[str, At("scale")]
+    """The budgets."""
+
+
+def run(*, config: Params, file: Path, out: Path) -> None:
+    """Check the whole of `file` and say so in `out`."""
+    experiment.check(file)
+    files.write_text(out, "params.yaml holds together\n")
+    log.info("dataset %s, model %s, scale %s", config.dataset, config.model, config.scale)
+
+
+if __name__ == "__main__":
+    program.main(run)
