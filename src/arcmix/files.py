@@ -39,7 +39,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401
         ValueError: If it is not JSON; it names the file.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON: {error}") from error
 
@@ -47,7 +47,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401
 def write_text(path: Path, text: str) -> None:
     """Write a text file."""
     with replacing(path) as new:
-        new.write_text(text)
+        new.write_text(text, encoding="utf-8")
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
