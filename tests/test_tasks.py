@@ -1,0 +1,204 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from arcmix import tasks
+from arcmix.tasks import Pair, Task
+
+grids = st.tuples(st.integers(1, 4), st.integers(1, 7)).flatmap(
+    lambda shape: arrays(np.uint8, shape, elements=st.integers(0, 9))
+)
+pairs = st.lists(st.builds(Pair, grids, grids), min_size=1, max_size=3).map(tuple)
+names = st.text(st.characters(codec="utf-8"), max_size=5)
+task_lists = st.lists(
+    st.builds(Task, names, names, names, st.integers(0, 2**31 - 1), pairs, pairs),
+    max_size=4,
+    unique_by=lambda task: (task.id, task.source, task.split, task.variation),
+)
+
+
+def content(task: Task) -> tuple[object, ...]:
+    """Return a task as values that compare."""
+    shown = [
+        [(pair.input.tolist(), pair.output.tolist()) for pair in side]
+        for side in (task.train, task.test)
+    ]
+    return (task.id, task.source, task.split, task.variation, *shown)
+
+
+def pair(side: Any = None) -> dict[str, Any]:
+    """Return a JSON pair of lopsided grids, or of one grid."""
+    return {"input": side or [[1, 2, 3], [4, 5, 6]], "output": [[0, 9]]}
+
+
+def value(**changes: Any) -> dict[str, Any]:
+    """Return a JSON task."""
+    return {"train": [pair(), pair()], "test": [pair()]} | changes
+
+
+@given(found=task_lists)
+def test_read_undoes_write(found: list[Task], tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("tasks") / "tasks.parquet"
+
+    tasks.write(path, found)
+
+    again = tasks.read(path)
+    assert [content(task) for task in again] == [content(task) for task in found]
+    assert all(
+        grid.dtype == np.uint8 for task in again for p in task.test for grid in vars(p).values()
+    )
+
+
+def test_write_gives_equal_bytes_for_equal_tasks(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    found, _ = tasks.parse([("a", "training", value())], "arc", max_side=30)
+
+    tasks.write(first, found)
+    tasks.write(second, found)
+
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_read_refuses_another_table(tmp_path: Path) -> None:
+    path = tmp_path / "other.parquet"
+    pq.write_table(pa.table({"task": ["a"]}), path)
+
+    with pytest.raises(
+        ValueError, match=r"other.parquet: not a task table, has columns \['task'\]"
+    ):
+        tasks.read(path)
+
+
+@given(found=task_lists, random=st.randoms())
+def test_digest_is_of_the_tasks_and_not_of_their_order(found: list[Task], random: Any) -> None:
+    shuffled = random.sample(found, len(found))
+
+    assert tasks.digest(shuffled) == tasks.digest(found)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param(("b", "training", value()), id="id"),
+        pytest.param(("a", "evaluation", value()), id="split"),
+        pytest.param(("a", "training", value(test=[pair([[1, 2], [3, 4], [5, 6]])])), id="shape"),
+        pytest.param(("a", "training", value(test=[pair([[1, 2, 3], [4, 5, 7]])])), id="cell"),
+        pytest.param(("a", "training", value(train=[pair()])), id="pairs"),
+    ],
+)
+def test_digest_changes_with(changed: tuple[str, str, Any]) -> None:
+    found, _ = tasks.parse([("a", "training", value())], "arc", max_side=30)
+    other, _ = tasks.parse([changed], "arc", max_side=30)
+
+    assert tasks.digest(other) != tasks.digest(found)
+
+
+def test_digest_is_the_same_whatever_the_source_is_called() -> None:
+    found, _ = tasks.parse([("a", "training", value())], "arc", max_side=30)
+    other, _ = tasks.parse([("a", "training", value())], "arc-github", max_side=30)
+
+    assert tasks.digest(other) == tasks.digest(found)
+
+
+@given(grid=grids)
+def test_as_grid_keeps_rows_and_columns(grid: np.ndarray) -> None:
+    found = tasks.as_grid(grid.tolist(), max_side=7)
+
+    np.testing.assert_array_equal(found, grid)
+    assert found.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        pytest.param([], "a grid is a list of non-empty rows", id="empty"),
+        pytest.param([[], []], "a grid is a list of non-empty rows", id="empty-rows"),
+        pytest.param([[1], 2], "a grid is a list of non-empty rows", id="no-row"),
+        pytest.param(3, "a grid is a list of non-empty rows", id="number"),
+        pytest.param("12", "a grid is a list of non-empty rows", id="text"),
+        pytest.param([[1, 2], [3]], "rows are of one width, got widths [1, 2]", id="ragged"),
+        pytest.param([[1, 2.0]], "a color is an integer", id="float"),
+        pytest.param([[1, True]], "a color is an integer", id="bool"),
+        pytest.param([[1, "2"]], "a color is an integer", id="digit"),
+        pytest.param([[0, 10, -1]], "a color is 0-9, got [-1, 10]", id="colors"),
+        pytest.param([[0] * 31], "a side is at most 30, got shape (1, 31)", id="wide"),
+        pytest.param([[0]] * 31, "a side is at most 30, got shape (31, 1)", id="tall"),
+    ],
+)
+def test_as_grid_refuses(rows: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        tasks.as_grid(rows, max_side=30)
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        pytest.param([], "a task has train pairs", id="list"),
+        pytest.param(value(train=[]), "a task has train pairs", id="no-train"),
+        pytest.param({"train": [pair()]}, "a task has test pairs", id="no-test"),
+        pytest.param(value(test=5), "a task has test pairs", id="number"),
+        pytest.param(
+            value(test=[{"input": [[1]]}]), "a test pair has an input and an output", id="no-output"
+        ),
+        pytest.param(value(train=["input"]), "a train pair has an input and an output", id="text"),
+        pytest.param(value(test=[pair([[1], [2, 3]])]), "rows are of one width", id="grid"),
+    ],
+)
+def test_as_task_refuses(task: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tasks.as_task("a", task, source="arc", split="training", variation=0, max_side=30)
+
+
+def test_as_task_drops_what_is_no_grid() -> None:
+    named = value(uuid="1", name="bars") | {"train": [pair() | {"metadata": {}}, pair()]}
+
+    found = tasks.as_task("a", named, source="arc", split="training", variation=3, max_side=30)
+
+    plain = tasks.as_task("a", value(), source="arc", split="training", variation=3, max_side=30)
+    assert content(found) == content(plain)
+    assert found.cells == 3 * (6 + 2)
+
+
+def test_parse_counts_rejected_tasks_by_the_rule_they_break() -> None:
+    found, rejects = tasks.parse(
+        [
+            ("d", "training", value()),
+            ("a", "training", value(test=[pair([[1], [2, 3]])])),
+            ("b", "training", value(train=[pair([[1, 2], [3]])])),
+            ("c", "evaluation", value(test=[pair([[0] * 9])])),
+            ("c", "training", value()),
+        ],
+        "arc",
+        max_side=8,
+    )
+
+    assert [(task.split, task.id) for task in found] == [("training", "c"), ("training", "d")]
+    assert rejects == {"rows are of one width": 2, "a side is at most 8": 1}
+
+
+def test_parse_refuses_two_tasks_of_one_id() -> None:
+    with pytest.raises(ValueError, match="two tasks of arc training have the id 'a'"):
+        tasks.parse([("a", "training", value()), ("a", "training", value())], "arc", max_side=30)
+
+
+def test_parse_keeps_one_id_in_two_splits() -> None:
+    values = [("a", "training", value()), ("a", "evaluation", value())]
+
+    found, _ = tasks.parse(values, "arc", max_side=30)
+
+    assert [task.split for task in found] == ["evaluation", "training"]
+
+
+@given(parts=st.lists(st.lists(st.integers(0, 255), max_size=3), max_size=4))
+def test_ragged_keeps_every_part(parts: list[list[int]]) -> None:
+    column = tasks.ragged([np.array(part, np.uint8) for part in parts])
+
+    assert column.to_pylist() == parts
