@@ -1,0 +1,134 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from arcmix import program
+
+SOURCE = Path(program.__file__).parents[1]
+STAGE = '''
+"""Stage `demo`: write a seed and a name."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+from arcmix import params, program
+from arcmix.params import At
+
+
+class Params(params.Section):
+    seed: Annotated[params.NaturalInt, At("seed")]
+    pick: Annotated[str, At("entries.${key}")]
+
+
+def run(*, config: Params, key: str, out_file: Path) -> None:
+    if config.seed == 13:
+        raise ValueError("the seed is 13,\\n  which is refused")
+    if config.seed == 14:
+        raise KeyError("a bug")
+    out_file.write_text(f"{config.seed} {key} {config.pick}")
+    logging.getLogger("arcmix.demo").info("wrote it")
+    logging.getLogger("library").info("chatter")
+
+
+if __name__ == "__main__":
+    program.main(run)
+'''
+
+
+@pytest.fixture
+def stage(tmp_path: Path):
+    def call(*flags: str, seed: object = 3) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "demo.py").write_text(STAGE)
+        (tmp_path / "params.yaml").write_text(f"seed: {seed}\nentries:\n  a: first\n")
+        return subprocess.run(
+            [sys.executable, "demo.py", *flags],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(SOURCE)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return call
+
+
+FLAGS = ("--params", "params.yaml", "--out-file", "out")
+
+
+def test_main_fills_run_from_flags_and_params(stage, tmp_path: Path) -> None:
+    done = stage(*FLAGS, "--key", "a")
+
+    assert done.returncode == 0
+    assert (tmp_path / "out").read_text() == "3 a first"
+    first, last = done.stderr.splitlines()
+    assert first == "arcmix.demo: wrote it"
+    assert last.startswith("arcmix: demo took 0.")
+
+
+def test_main_ends_in_one_line_on_an_error_of_the_user(stage) -> None:
+    done = stage(*FLAGS, "--key", "a", seed=13)
+
+    assert done.returncode == 1
+    assert done.stderr == "error in stage demo: the seed is 13, which is refused\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "seed", "message"),
+    [
+        pytest.param("b", 3, "entries.${key} is 'b', not one of ['a']", id="place"),
+        pytest.param(
+            "a", -1, "seed: Input should be greater than or equal to 0, got -1", id="value"
+        ),
+    ],
+)
+def test_main_refuses_params(stage, key: str, seed: int, message: str) -> None:
+    done = stage(*FLAGS, "--key", key, seed=seed)
+
+    assert done.returncode == 1
+    assert done.stderr == f"error in stage demo: params.yaml: {message}\n"
+
+
+def test_main_names_the_file_that_is_missing(stage) -> None:
+    done = stage("--params", "nowhere.yaml", "--out-file", "out", "--key", "a")
+
+    assert done.returncode == 1
+    assert "No such file or directory: 'nowhere.yaml'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_main_shows_where_a_bug_is(stage) -> None:
+    done = stage(*FLAGS, "--key", "a", seed=14)
+
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "KeyError: 'a bug'" in done.stderr
+
+
+@pytest.mark.parametrize("missing", ["--params", "--out-file", "--key"])
+def test_main_wants_every_flag(stage, missing: str) -> None:
+    flags = dict(zip(FLAGS[::2], FLAGS[1::2], strict=True)) | {"--key": "a"}
+    del flags[missing]
+
+    done = stage(*(word for flag in flags.items() for word in flag))
+
+    assert done.returncode == 2
+    assert f"the following arguments are required: {missing}" in done.stderr
+
+
+def test_help_says_what_the_stage_does(stage) -> None:
+    done = stage("--help")
+
+    assert done.returncode == 0
+    assert "Stage `demo`: write a seed and a name." in done.stdout
+    assert "--out-file" in done.stdout
+
+
+def test_progress_is_silent_where_there_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    with program.progress(total=2, what="count", unit="thing") as bar:
+        bar.update(2)
+
+    assert capfd.readouterr() == ("", "")
