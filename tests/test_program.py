@@ -79,7 +79,7 @@ def test_main_ends_in_one_line_on_an_error_of_the_user(stage) -> None:
 @pytest.mark.parametrize(
     ("key", "seed", "message"),
     [
-        pytest.param("b", 3, "entries.${key} is 'b', not one of ['a']", id="place"),
+        pytest.param("b", 3, "entries.b is missing: 'b' is not one of ['a']", id="place"),
         pytest.param(
             "a", -1, "seed: Input should be greater than or equal to 0, got -1", id="value"
         ),

@@ -34,7 +34,7 @@ def check(path: Path) -> params.File:
         name, allowed = getattr(file, choice), getattr(file, entries)
         if name not in allowed:
             raise ValueError(
-                f"{path}: {params.unknown(choice, name, allowed)};"
+                f"{path}: {choice}: {params.unknown(name, allowed)};"
                 f" choose with: dvc exp run -S {choice}=NAME"
             )
     _check_tables(path, file)
@@ -67,12 +67,12 @@ def _check_tables(path: Path, file: params.File) -> None:
     for name, components in file.datasets.items():
         for component in components:
             if component.tasks not in tables:
-                place = f"tasks of datasets.{name}"
-                raise ValueError(f"{path}: {params.unknown(place, component.tasks, tables)}")
+                found = params.unknown(component.tasks, tables)
+                raise ValueError(f"{path}: tasks of datasets.{name}: {found}")
     arc = [name for name, source in file.sources.items() if _splits(source) >= ARC_SPLITS]
     if file.partition.source not in arc:
-        found = params.unknown("partition.source", file.partition.source, arc)
-        raise ValueError(f"{path}: {found}")
+        found = params.unknown(file.partition.source, arc)
+        raise ValueError(f"{path}: partition.source: {found}")
 
 
 def _splits(source: params.Source) -> set[str]:

@@ -219,6 +219,8 @@ class ScaleValidation(Section):
 
     tasks: PositiveInt
     """How many of the partition's validation tasks: those with the fewest cells."""
+    max_tokens: PositiveInt
+    """Longest prompt and answer together; a longer one has no loss and no answer."""
 
 
 class ScaleAugment(Section):
@@ -264,7 +266,7 @@ class Finetune(Section):
     micro_batch: PositiveInt
     """Samples of one forward pass; divides `batch`."""
     max_tokens: PositiveInt
-    """Longest sample, prompt and answer together; longer ones are dropped and counted."""
+    """Longest training sample, prompt and answer; longer ones are dropped and counted."""
     learning_rate: Annotated[float, Field(gt=0)]
     """Peak learning rate."""
     schedule: Literal["linear", "constant_with_warmup", "cosine"]
@@ -385,7 +387,7 @@ def load(path: Path, section: type[T], **names: str) -> T:
         for step in roots[field].split("."):
             entries = node if isinstance(node, dict) else {}
             if step not in entries:
-                raise ValueError(f"{path}: {unknown(place, step, entries)}")
+                raise ValueError(f"{path}: {roots[field]} is missing: {unknown(step, entries)}")
             node = entries[step]
         found[field] = node
     return validate(path, section, found, roots)
@@ -422,8 +424,8 @@ def validate(
         problems = []
         for problem in error.errors():
             place = _place(problem["loc"], values, roots or {})
-            told = problem["type"] in ("missing", "value_error")
-            got = "" if told else f", got {problem['input']!r}"
+            silent = problem["type"] in ("missing", "value_error")
+            got = "" if silent else f", got {problem['input']!r}"
             problems.append(f"{place}: {problem['msg'].removeprefix('Value error, ')}{got}")
         raise ValueError(f"{path}: {'; '.join(problems)}") from None
 
@@ -440,9 +442,9 @@ def _place(steps: Sequence[int | str], values: Any, roots: Mapping[str, str]) ->
     return ".".join(place)
 
 
-def unknown(place: str, found: str, allowed: Iterable[str]) -> str:
-    """Return the error's text for a name that is not one of those allowed."""
+def unknown(found: str, allowed: Iterable[str]) -> str:
+    """Return the text of the error for a name that is not one of those allowed."""
     names = sorted(allowed)
     close = difflib.get_close_matches(found, names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{place} is {found!r}, not one of {names}{hint}"
+    return f"{found!r} is not one of {names}{hint}"

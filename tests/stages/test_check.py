@@ -1,0 +1,36 @@
+import logging
+from pathlib import Path
+
+import pytest
+
+from arcmix import params
+from stages import check
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+
+def test_run_writes_the_same_text_for_every_choice(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    texts = []
+    for dataset in ("train", "1d-arc"):
+        file, out = tmp_path / "params.yaml", tmp_path / "new" / dataset
+        file.write_text(PARAMS.read_text().replace("dataset: combo-v2", f"dataset: {dataset}"))
+
+        check.run(config=params.load(file, check.Params), file=file, out=out)
+
+        texts.append(out.read_text())
+        assert caplog.messages == [f"dataset {dataset}, model smollm2-135m, scale quick"]
+        caplog.clear()
+    assert texts[0] == texts[1] == "params.yaml holds together\n"
+
+
+def test_run_writes_nothing_when_the_file_is_refused(tmp_path: Path) -> None:
+    file, out = tmp_path / "params.yaml", tmp_path / "checked"
+    file.write_text(PARAMS.read_text().replace("dataset: combo-v2", "dataset: combo"))
+
+    with pytest.raises(ValueError, match=r"dataset: 'combo' is not one of \['1d-arc', "):
+        check.run(config=params.load(file, check.Params), file=file, out=out)
+
+    assert not out.exists()

@@ -1,0 +1,136 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from arcmix import experiment
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def edited(tmp_path: Path):
+    """Return a writer of the project's params.yaml with one value changed."""
+
+    def edit(place: str, value: Any) -> Path:
+        yaml = YAML(typ="safe")
+        values = yaml.load(ROOT / "params.yaml")
+        node, *steps = values, *place.split("/")
+        for step in steps[:-1]:
+            node = node[int(step) if isinstance(node, list) else step]
+        node[steps[-1]] = value
+        path = tmp_path / "params.yaml"
+        yaml.dump(values, path)
+        return path
+
+    return edit
+
+
+def test_check_takes_the_file_of_the_project() -> None:
+    found = experiment.check(ROOT / "params.yaml")
+
+    assert found.dataset in found.datasets
+    assert "qwen2-0.5b-instruct" in found.models
+
+
+@pytest.mark.parametrize(
+    ("choice", "name"),
+    [
+        ("dataset", "1d-arc"),
+        ("model", "qwen2-0.5b-instruct"),
+        ("scale", "paper"),
+    ],
+)
+def test_check_takes_every_kind_of_name(edited, choice: str, name: str) -> None:
+    assert getattr(experiment.check(edited(choice, name)), choice) == name
+
+
+@pytest.mark.parametrize(
+    ("choice", "typo", "meant"),
+    [
+        ("dataset", "combo2", "combo-v2"),
+        ("model", "qwen2-0.5b-instrct", "qwen2-0.5b-instruct"),
+        ("scale", "quik", "quick"),
+    ],
+)
+def test_check_answers_a_typo_with_the_names(edited, choice: str, typo: str, meant: str) -> None:
+    message = (
+        rf"params.yaml: {choice}: '{re.escape(typo)}' is not one of \[.*'{re.escape(meant)}'.*\];"
+        rf" did you mean '{re.escape(meant)}'\?; choose with: dvc exp run -S {choice}=NAME$"
+    )
+
+    with pytest.raises(ValueError, match=message):
+        experiment.check(edited(choice, typo))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        pytest.param("sed", 1, "sed: Extra inputs are not permitted, got 1", id="name"),
+        pytest.param(
+            "datasets/v2.1",
+            [],
+            "a name is of letters, digits, -, _ and +, got 'v2.1' in datasets;",
+            id="dot",
+        ),
+        pytest.param(
+            "datasets/7", [], "datasets.7: Tuple should have at least 1 item", id="no-component"
+        ),
+        pytest.param("scales/a b", {}, "got 'a b' in scales;", id="space"),
+        pytest.param("models", {7: {}}, "got 7 in models;", id="number"),
+        pytest.param(
+            "models/tiny/heads",
+            3,
+            "models.tiny: 2 * heads divides hidden, got 3 for 32",
+            id="heads",
+        ),
+        pytest.param(
+            "models/new",
+            {"repository": "a/b"},
+            "models.new: Unable to extract tag using discriminator 'kind'",
+            id="kind",
+        ),
+        pytest.param(
+            "models/new-1",
+            {"5b": {"kind": "folder"}},
+            "models.new-1.5b.path: Field required",
+            id="nested",
+        ),
+        pytest.param(
+            "datasets/train/0/tasks",
+            "concept",
+            "tasks of datasets.train: 'concept' is not one of ['1d-arc', ",
+            id="table",
+        ),
+        pytest.param(
+            "partition/source",
+            "re-arc",
+            "partition.source: 're-arc' is not one of ['arc-agi-1', 'arc-agi-1-github']",
+            id="source",
+        ),
+        pytest.param(
+            "scales/quick/validation/tasks",
+            101,
+            "scales.quick.validation.tasks is 101, more than the 100 of partition.tasks",
+            id="validation",
+        ),
+    ],
+)
+def test_check_refuses(edited, place: str, value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        experiment.check(edited(place, value))
+
+
+def test_check_refuses_a_source_named_as_a_table_of_the_partition(edited) -> None:
+    generator = YAML(typ="safe").load(ROOT / "params.yaml")["sources"]["re-arc"]
+
+    with pytest.raises(ValueError, match=r"the partition draws tables \['train'\]"):
+        experiment.check(edited("sources/train", generator))
+
+
+@pytest.mark.parametrize("choice", ["datasets", "models", "sources", "partition"])
+def test_check_refuses_a_map_that_is_none(edited, choice: str) -> None:
+    with pytest.raises(ValueError, match=rf"params.yaml: {choice}: Input should be .*, got 'x'"):
+        experiment.check(edited(choice, "x"))
