@@ -1,0 +1,219 @@
+"""Training samples drawn from entries: symmetry, colors, order of pairs, choice of test.
+
+Sample i is a function of (seed, i) and of the entries, so any part of the stream can be
+drawn on its own. All draws and all grids of a stretch are computed at once: each grid's
+eight symmetric copies lie side by side in one pool, and a sample is a gather from it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from arcmix import draws, files, grid
+from arcmix.params import Augment
+from arcmix.tasks import COLORS, Pair, Task, ragged
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The grids of all entries in all symmetries, as flat arrays.
+
+    A pair has one number; its input is grid 2 * pair, its output grid 2 * pair + 1.
+    """
+
+    cells: np.ndarray
+    """Cells of every grid in every symmetry, uint8."""
+    starts: np.ndarray
+    """First cell of a grid in a symmetry, int64 (grids, 8)."""
+    shapes: np.ndarray
+    """Height and width of a grid, uint8 (grids, 2)."""
+    first_pair: np.ndarray
+    """First pair of an entry, int64 (entries,)."""
+    train_pairs: np.ndarray
+    """Number of an entry's training pairs, int64 (entries,)."""
+    test_pairs: np.ndarray
+    """Number of an entry's test pairs, int64 (entries,)."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A stretch of samples as flat arrays; the last pair of a sample is its test."""
+
+    first: int
+    """Number of the first sample."""
+    entries: np.ndarray
+    """Entry of each sample, int64 (n,)."""
+    symmetries: np.ndarray
+    """Symmetry of each sample, int64 (n,)."""
+    colors: np.ndarray
+    """Color map of each sample, uint8 (n, 10)."""
+    grids: np.ndarray
+    """Number of grids of each sample, int64 (n,)."""
+    shapes: np.ndarray
+    """Height and width of each grid, uint8 (grids, 2)."""
+    cells: np.ndarray
+    """Cells of each grid, uint8."""
+
+
+def pool(entries: Sequence[Task]) -> Pool:
+    """Return the grids of entries, ready to draw from."""
+    pairs = [pair for entry in entries for pair in entry.train + entry.test]
+    grids = [side for pair in pairs for side in (pair.input, pair.output)]
+    turned = [grid.turn(one, s).reshape(-1) for one in grids for s in range(grid.SYMMETRIES)]
+    ends = np.cumsum([len(flat) for flat in turned], dtype=np.int64)
+    train = np.array([len(entry.train) for entry in entries], np.int64)
+    test = np.array([len(entry.test) for entry in entries], np.int64)
+    return Pool(
+        cells=np.concatenate(turned),
+        starts=np.concatenate([[0], ends[:-1]]).reshape(len(grids), grid.SYMMETRIES),
+        shapes=np.array([one.shape for one in grids], np.uint8),
+        first_pair=np.cumsum(train + test) - (train + test),
+        train_pairs=train,
+        test_pairs=test,
+    )
+
+
+def draw(
+    source: Pool, slots: np.ndarray, settings: Augment, seed: int, first: int, count: int
+) -> Samples:
+    """Draw samples `first` to `first + count - 1`.
+
+    Args:
+        source: The grids of the entries.
+        slots: Entry numbers of one pass, int64; each pass draws all of them in a new order.
+        settings: What may differ between a sample and its entry.
+        seed: The experiment's seed.
+        first: Number of the first sample.
+        count: Number of samples.
+    """
+    entries = _entries(slots, seed, first, count)
+    symmetries = draws.below(
+        draws.words(seed, "augment/symmetry", first, count, 1)[:, 0], settings.symmetries
+    )
+    colors = _colors(settings, seed, first, count)
+    pairs = _pairs(source, entries, settings, seed, first)
+
+    row, column = np.nonzero(pairs >= 0)
+    numbers = pairs[row, column]
+    grids = np.stack([2 * numbers, 2 * numbers + 1], axis=1).reshape(-1)
+    sample = np.repeat(row, 2)
+    symmetry = symmetries[sample]
+
+    shapes = source.shapes[grids]
+    sizes = shapes.prod(axis=1, dtype=np.int64)
+    offsets = np.cumsum(sizes) - sizes
+    where = np.arange(sizes.sum()) + np.repeat(source.starts[grids, symmetry] - offsets, sizes)
+    return Samples(
+        first=first,
+        entries=entries,
+        symmetries=symmetries,
+        colors=colors,
+        grids=np.bincount(sample, minlength=count),
+        shapes=np.where((symmetry % 2 == 1)[:, None], shapes[:, ::-1], shapes),
+        cells=colors[np.repeat(sample, sizes), source.cells[where]],
+    )
+
+
+def _entries(slots: np.ndarray, seed: int, first: int, count: int) -> np.ndarray:
+    index = np.arange(first, first + count)
+    entries = np.empty(count, np.int64)
+    for number in range(first // len(slots), (first + count - 1) // len(slots) + 1):
+        order = slots[draws.permutation(seed, "augment/order", number, len(slots))]
+        mine = index // len(slots) == number
+        entries[mine] = order[index[mine] % len(slots)]
+    return entries
+
+
+def _colors(settings: Augment, seed: int, first: int, count: int) -> np.ndarray:
+    words = draws.words(seed, "augment/colors", first, count, COLORS + 2)
+    swapped = grid.color_maps(words[:, 2:], draws.uniform(words[:, 1]) < settings.background)
+    # k recolored copies beside each original, or instead of it.
+    kept = int(settings.preserve_colors or settings.color_swaps == 0)
+    share = settings.color_swaps / (settings.color_swaps + kept)
+    recolored = draws.uniform(words[:, :1]) < share
+    return np.where(recolored, swapped, np.arange(COLORS, dtype=np.uint8))
+
+
+def _pairs(
+    source: Pool, entries: np.ndarray, settings: Augment, seed: int, first: int
+) -> np.ndarray:
+    """Return the pairs of each sample, its test last, -1 beyond: int64 (n, width)."""
+    train, test = source.train_pairs[entries][:, None], source.test_pairs[entries][:, None]
+    width = int((source.train_pairs + source.test_pairs).max())
+    keys = draws.uniform(draws.words(seed, "augment/pairs", first, len(entries), width))
+    place = np.arange(width)
+    # Sorting by key shuffles; adding a whole number to a key keeps its pair in a group:
+    # 0 for demonstrations, 1 for tests, 2 for places that this entry does not have.
+    group = (place >= train).astype(np.int64) + (place >= train + test)
+    order = np.argsort(keys + (np.where(group < 2, 0, 2) if settings.swap else group), axis=1)
+    if not settings.permute:
+        # The first places hold the demonstrations: back into their own order.
+        order = np.where(place < train, np.sort(np.where(place < train, order, width)), order)
+    return np.where(place <= train, order + source.first_pair[entries][:, None], -1)
+
+
+SCHEMA = pa.schema(
+    [
+        ("sample", pa.int64()),
+        ("entry", pa.int64()),
+        ("symmetry", pa.uint8()),
+        ("colors", pa.list_(pa.uint8())),
+        ("heights", pa.list_(pa.uint8())),
+        ("widths", pa.list_(pa.uint8())),
+        ("cells", pa.list_(pa.uint8())),
+    ]
+)
+"""One row a sample: its grids one after the other, input and output of each pair."""
+
+
+def table(samples: Samples) -> pa.Table:
+    """Return samples as an Arrow table of `SCHEMA`."""
+    count = len(samples.entries)
+    sizes = samples.shapes.prod(axis=1, dtype=np.int64)
+    grid_ends = np.cumsum(samples.grids)
+    cell_ends = np.concatenate([[0], np.cumsum(sizes)])[grid_ends]
+
+    def lists(values: np.ndarray, ends: np.ndarray) -> pa.ListArray:
+        return pa.ListArray.from_arrays(np.concatenate([[0], ends]).astype(np.int32), values)
+
+    return pa.table(
+        {
+            "sample": np.arange(samples.first, samples.first + count),
+            "entry": samples.entries,
+            "symmetry": samples.symmetries.astype(np.uint8),
+            "colors": ragged(list(samples.colors)),
+            "heights": lists(np.ascontiguousarray(samples.shapes[:, 0]), grid_ends),
+            "widths": lists(np.ascontiguousarray(samples.shapes[:, 1]), grid_ends),
+            "cells": lists(samples.cells, cell_ends),
+        },
+        schema=SCHEMA,
+    )
+
+
+def write(path: Path, stretches: Iterator[Samples]) -> None:
+    """Write stretches of samples into one Parquet file."""
+    with files.replacing(path) as new, pq.ParquetWriter(new, SCHEMA, compression="zstd") as file:
+        for stretch in stretches:
+            file.write_table(table(stretch))
+
+
+def read(path: Path) -> Iterator[tuple[Pair, ...]]:
+    """Yield the pairs of each sample in order; the last one is its test."""
+    for batch in pq.ParquetFile(path).iter_batches(columns=["heights", "widths", "cells"]):
+        columns = [batch.column(name) for name in ("heights", "widths", "cells")]
+        for heights, widths, cells in zip(*columns, strict=True):
+            shapes = np.stack([heights.values.to_numpy(), widths.values.to_numpy()], axis=1)
+            ends = np.cumsum(shapes.prod(axis=1, dtype=np.int64))
+            grids = [
+                flat.reshape(shape)
+                for flat, shape in zip(
+                    np.split(cells.values.to_numpy(), ends[:-1]), shapes, strict=True
+                )
+            ]
+            yield tuple(
+                Pair(*both) for both in zip(grids[::2], grids[1::2], strict=True)
+            )

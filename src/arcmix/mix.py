@@ -1,0 +1,77 @@
+"""A training dataset: the entries of its components, one after the other."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from arcmix import tasks
+from arcmix.tasks import Task
+
+
+@dataclass(frozen=True)
+class Part:
+    """The entries of one component: tasks of which a sample may be drawn."""
+
+    table: str
+    tasks: int
+    entries: tuple[Task, ...]
+    weight: int
+    digest: str
+
+
+def part(table: str, found: Sequence[Task], *, per_test: bool, weight: int) -> Part:
+    """Return a component's entries.
+
+    Args:
+        table: Name of the task table.
+        found: Its tasks.
+        per_test: Whether a task of k tests becomes k entries of one test each, as in
+            arc24's `create_single_output_tasks`.
+        weight: Times each entry is drawn in one pass.
+
+    Raises:
+        ValueError: If the table holds no tasks.
+    """
+    if not found:
+        raise ValueError(f"no tasks in table {table!r}: it was not downloaded; run: dvc repro")
+    entries = (
+        [replace(task, test=(test,)) for task in found for test in task.test]
+        if per_test
+        else found
+    )
+    distinct = {(task.source, task.split, task.id) for task in found}
+    return Part(table, len(distinct), tuple(entries), weight, tasks.digest(found))
+
+
+def slots(parts: Iterable[Part]) -> list[int]:
+    """Return what one pass draws: entry numbers, each as often as its weight says."""
+    drawn: list[int] = []
+    first = 0
+    for item in parts:
+        drawn += [first + number for number in range(len(item.entries))] * item.weight
+        first += len(item.entries)
+    return drawn
+
+
+def summary(parts: Sequence[Part], samples: Sequence[int]) -> dict[str, object]:
+    """Return the counts of a dataset: tasks, entries and samples, whole and by component.
+
+    `tasks` and `entries` are the columns "tasks" and "tasks variations" of the table in
+    iteration 7.
+    """
+    return {
+        "tasks": sum(item.tasks for item in parts),
+        "entries": sum(len(item.entries) for item in parts),
+        "samples": sum(samples),
+        "uses_validation_demonstrations": any(item.table == "val-n-1" for item in parts),
+        "components": [
+            {
+                "table": item.table,
+                "tasks": item.tasks,
+                "entries": len(item.entries),
+                "weight": item.weight,
+                "samples": count,
+                "digest": item.digest,
+            }
+            for item, count in zip(parts, samples, strict=True)
+        ],
+    }

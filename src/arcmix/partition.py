@@ -1,0 +1,77 @@
+"""The split of ARC-AGI-1 into training and validation tasks (arc24, notebook 005)."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from arcmix.tasks import Task
+
+
+def draw(evaluation: Sequence[Task], seed: int, count: int) -> list[Task]:
+    """Return validation tasks drawn without replacement, in the order in which they come.
+
+    With seed 7 and 100 of the 400 evaluation tasks in the order of their ids, these are
+    the tasks of arc24's `val_rs7.json`.
+
+    Raises:
+        ValueError: If there are fewer tasks than are to be drawn.
+    """
+    if count > len(evaluation):
+        raise ValueError(
+            f"cannot draw {count} validation tasks from {len(evaluation)} evaluation tasks;"
+            f" set partition.tasks to at most {len(evaluation)}"
+        )
+    by_id = {task.id: task for task in evaluation}
+    # The legacy generator, because the published split was drawn with it.
+    chosen = np.random.RandomState(seed).choice(list(by_id), count, replace=False)
+    return [by_id[id_] for id_ in chosen]
+
+
+def tables(
+    training: Sequence[Task], evaluation: Sequence[Task], validation: Sequence[Task]
+) -> dict[str, list[Task]]:
+    """Return the task tables that the split gives, by name.
+
+    `new-train` is the training tasks and then the evaluation tasks that were not drawn;
+    `val-n-1` is the demonstrations of the validation tasks.
+    """
+    drawn = {task.id for task in validation}
+    return {
+        "train": list(training),
+        "evaluation": list(evaluation),
+        "new-train": [*training, *(task for task in evaluation if task.id not in drawn)],
+        "val-n-1": n_minus_1(validation),
+    }
+
+
+def n_minus_1(tasks: Iterable[Task]) -> list[Task]:
+    """Return tasks whose test is their first demonstration; their own tests are not used.
+
+    A task of a single demonstration is left out (arc24 `create_n-1_dataset.py`).
+    """
+    return [
+        Task(task.id, task.source, task.split, task.variation, task.train[1:], task.train[:1])
+        for task in tasks
+        if len(task.train) > 1
+    ]
+
+
+def shortest(tasks: Sequence[Task], count: int) -> list[Task]:
+    """Return the tasks of fewest cells, in their given order; ties go to the earlier one.
+
+    Raises:
+        ValueError: If there are fewer tasks than asked for.
+    """
+    if count > len(tasks):
+        raise ValueError(
+            f"cannot validate on {count} of {len(tasks)} validation tasks;"
+            f" set the scale's validation.tasks to at most {len(tasks)}"
+        )
+    ranked = sorted(range(len(tasks)), key=lambda index: tasks[index].cells)
+    return [tasks[index] for index in sorted(ranked[:count])]
+
+
+def sha256(ids: Iterable[str]) -> str:
+    """Return the sha256 of ids, one a line."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()

@@ -1,0 +1,223 @@
+"""The fine-tune: TRL's trainer over token ids of our own, and a validation loss of our own."""
+
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from transformers import (
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from trl import SFTConfig, SFTTrainer
+
+from arcmix import params
+from arcmix.examples import IGNORED, Example
+from arcmix.loss import prompt_losses
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The state of a fine-tune after a step."""
+
+    step: int
+    """Optimizer steps done."""
+    samples: int
+    """Training samples seen."""
+    answer_tokens: int
+    """Answer tokens trained on."""
+    learning_rate: float
+    """Learning rate of the last step; 0 before the first."""
+    train_loss: float
+    """Mean loss of an answer token since the previous measurement; nan before step 1."""
+    val_loss: float
+    """Mean loss of an answer token over all validation prompts."""
+    losses: np.ndarray
+    """Summed loss of each validation prompt, float64 (prompts,)."""
+
+
+def finetune(
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    samples: Sequence[Example],
+    validation: Sequence[Example],
+    settings: params.Finetune,
+    seed: int,
+    report: Callable[[Measurement], None],
+) -> None:
+    """Train the adapter of a model; step k takes samples k * batch and on, in order.
+
+    When the samples are used up, they come again from the first.
+
+    Args:
+        model: The model; only its adapter trains.
+        tokenizer: Its tokenizer, for the padding token.
+        samples: Training samples in tokens.
+        validation: Validation prompts in tokens.
+        settings: Budget and hyperparameters.
+        seed: Seed of dropout.
+        report: Called with the measurement at step 0, every `eval_every` steps and at the
+            last step, while the model is as it was measured.
+
+    Raises:
+        ValueError: If there are no samples or no validation prompts, or if the loss is not
+            finite; the message names the step and its samples.
+    """
+    for what, examples in (("training sample", samples), ("validation prompt", validation)):
+        if not examples:
+            raise ValueError(f"no {what} is short enough; raise the scale's max_tokens")
+    order = np.arange(settings.steps * settings.batch) % len(samples)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = SFTTrainer(
+            model=model,
+            args=_arguments(settings, seed, folder),
+            train_dataset=_dataset(samples, order),
+            data_collator=_Collator(int(tokenizer.pad_token_id)),
+            processing_class=tokenizer,
+            callbacks=[_Measure(model, samples, order, validation, settings, report)],
+        )
+        # It prints the numbers of every step.
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+
+
+def _arguments(settings: params.Finetune, seed: int, folder: str) -> SFTConfig:
+    return SFTConfig(
+        output_dir=folder,
+        max_steps=settings.steps,
+        per_device_train_batch_size=settings.micro_batch,
+        gradient_accumulation_steps=settings.batch // settings.micro_batch,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=math.ceil(settings.warmup * settings.steps),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        optim="adamw_torch",
+        seed=seed,
+        train_sampling_strategy="sequential",
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        # The weights have their dtype already: autocast would convert them at every use,
+        # which is 14 times slower on a CPU.
+        bf16=False,
+        fp16=False,
+        gradient_checkpointing=False,
+        max_length=None,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _dataset(samples: Sequence[Example], order: np.ndarray) -> Dataset:
+    columns = {
+        "input_ids": [example.input_ids for example in samples],
+        "labels": [example.labels for example in samples],
+    }
+    return Dataset.from_dict(columns).select(order)
+
+
+@dataclass(frozen=True)
+class _Collator:
+    """Pads on the right; the padding is hidden from attention and from the loss."""
+
+    padding: int
+
+    def __call__(self, rows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+        longest = max(len(row["input_ids"]) for row in rows)
+
+        def padded(name: str, fill: int) -> torch.Tensor:
+            return torch.tensor([row[name] + [fill] * (longest - len(row[name])) for row in rows])
+
+        lengths = torch.tensor([len(row["input_ids"]) for row in rows])
+        return {
+            "input_ids": padded("input_ids", self.padding),
+            "labels": padded("labels", IGNORED),
+            "attention_mask": (torch.arange(longest) < lengths[:, None]).long(),
+        }
+
+
+class _Measure(TrainerCallback):
+    """Keeps account of the steps and measures the validation loss between them."""
+
+    def __init__(
+        self,
+        model: PeftModel,
+        samples: Sequence[Example],
+        order: np.ndarray,
+        validation: Sequence[Example],
+        settings: params.Finetune,
+        report: Callable[[Measurement], None],
+    ) -> None:
+        self.model = model
+        answers = np.array([example.answer_tokens for example in samples])[order]
+        self.tokens = answers.reshape(settings.steps, settings.batch).sum(axis=1)
+        self.validation = validation
+        self.settings = settings
+        self.report = report
+        self.rates = [0.0]
+        self.losses: list[float] = []
+        self.measured = 0
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **_: object,
+    ) -> None:
+        self._measure(0)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: object,
+    ) -> None:
+        if logs is None or "loss" not in logs:
+            return
+        step, batch = state.global_step, self.settings.batch
+        if not math.isfinite(logs["loss"]) or not math.isfinite(logs["grad_norm"]):
+            raise ValueError(
+                f"the loss is {logs['loss']} and the gradient's norm {logs['grad_norm']} at step"
+                f" {step}, samples {(step - 1) * batch}-{step * batch - 1};"
+                " lower the learning rate or train in float32"
+            )
+        self.losses.append(logs["loss"])
+        self.rates.append(logs["learning_rate"])
+        if step % self.settings.eval_every == 0 or step == self.settings.steps:
+            self._measure(step)
+
+    def _measure(self, step: int) -> None:
+        since = slice(self.measured, step)
+        weights = self.tokens[since]
+        losses = prompt_losses(
+            self.model, self.validation, self.settings.eval_batch, done=lambda _: None
+        )
+        self.measured = step
+        self.report(
+            Measurement(
+                step=step,
+                samples=step * self.settings.batch,
+                answer_tokens=int(self.tokens[:step].sum()),
+                learning_rate=self.rates[-1],
+                train_loss=float(np.average(self.losses[since], weights=weights))
+                if step
+                else math.nan,
+                val_loss=losses.sum() / sum(one.answer_tokens for one in self.validation),
+                losses=losses,
+            )
+        )

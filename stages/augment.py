@@ -1,0 +1,70 @@
+"""Stage `augment`: draw the training samples of a dataset.
+
+Reads the task tables that the dataset names; writes the samples, and what was drawn from
+where.
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+
+from arcmix import augment, files, mix, params, program, tasks
+from arcmix.params import At
+
+log = logging.getLogger("arcmix.augment")
+
+STRETCH = 20_000
+"""Samples drawn at once; bounds the memory and does not change a sample."""
+
+
+class Params(params.Section):
+    """The values that the stage depends on."""
+
+    seed: Annotated[int, At("seed")]
+    """The experiment's seed."""
+    augment: Annotated[params.Augment, At("augment")]
+    """The augmentation."""
+    dataset: Annotated[tuple[params.Component, ...], At("datasets.${dataset}")]
+    """The components of the dataset."""
+    amount: Annotated[params.ScaleAugment, At("scales.${scale}.augment")]
+    """How much to draw."""
+
+
+def run(*, config: Params, partition: Path, sources: Path, samples: Path, mix_file: Path) -> None:
+    """Draw the samples of the dataset into `samples` and count them into `mix_file`."""
+    parts = []
+    for component in config.dataset:
+        folder = partition if component.tasks in params.PARTITION_TABLES else sources
+        found = tasks.read(folder / f"{component.tasks}.parquet")
+        parts.append(
+            mix.part(
+                component.tasks, found, per_test=component.per_test, weight=component.weight
+            )
+        )
+    pool = augment.pool([entry for part in parts for entry in part.entries])
+    slots = np.array(mix.slots(parts))
+    drawn = np.zeros(len(pool.first_pair), np.int64)
+
+    def stretches() -> Iterator[augment.Samples]:
+        total = config.amount.samples
+        with program.progress(total, "draw samples", "sample") as bar:
+            for first in range(0, total, STRETCH):
+                count = min(STRETCH, total - first)
+                stretch = augment.draw(pool, slots, config.augment, config.seed, first, count)
+                np.add.at(drawn, stretch.entries, 1)
+                yield stretch
+                bar.update(count)
+
+    augment.write(samples, stretches())
+    ends = np.cumsum([len(part.entries) for part in parts])
+    counts = [int(share.sum()) for share in np.split(drawn, ends[:-1])]
+    files.write_json(mix_file, mix.summary(parts, counts))
+    for part, count in zip(parts, counts, strict=True):
+        log.info("%d samples of %d entries of %s", count, len(part.entries), part.table)
+
+
+if __name__ == "__main__":
+    program.main(run)

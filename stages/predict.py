@@ -1,0 +1,126 @@
+"""Stage `predict`: answer the validation tests.
+
+Reads the base model, the adapter folder and the validation tasks; writes one candidate for
+each test and view, turned back to the original's orientation and colors.
+"""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+
+from arcmix import (
+    examples,
+    files,
+    generate,
+    model,
+    params,
+    program,
+    prompt,
+    tasks,
+    views,
+)
+from arcmix.encode import Encoder
+from arcmix.params import At
+
+log = logging.getLogger("arcmix.predict")
+
+
+class Params(params.Section):
+    """The values that the stage depends on."""
+
+    seed: Annotated[int, At("seed")]
+    """The experiment's seed."""
+    background: Annotated[float, At("augment.background")]
+    """Chance that a recoloring moves color 0 too."""
+    dtype: Annotated[str, At("scales.${scale}.finetune.dtype")]
+    """Type of the weights."""
+    max_tokens: Annotated[int, At("scales.${scale}.validation.max_tokens")]
+    """Longest prompt and answer; a longer one is not answered."""
+    predict: Annotated[params.Predict, At("scales.${scale}.predict")]
+    """The answers."""
+
+
+def run(
+    *, config: Params, base_model: Path, adapter: Path, validation: Path, candidates: Path
+) -> None:
+    """Answer the tests of `validation` with `adapter` into `candidates`."""
+    model.quiet()
+    settings = config.predict
+    trained_with = params.Prompt.model_validate_json((adapter / "prompt.json").read_text())
+    tokenizer = model.load_tokenizer(adapter / "tokenizer")
+    style = examples.style(tokenizer, trained_with.format, Encoder(trained_with.encoder))
+    asked = [
+        question
+        for task in tasks.read(validation)
+        for test in range(len(task.test))
+        for question in views.questions(
+            task, test, settings.views, config.background, config.seed
+        )
+    ]
+    texts = [_text(style, question) for question in asked]
+    prompts = [example.input_ids for example in examples.tokenize(tokenizer, texts)]
+    kept = [number for number, ids in enumerate(prompts) if len(ids) <= config.max_tokens]
+    log.info("%d of %d prompts of at most %d tokens", len(kept), len(asked), config.max_tokens)
+
+    tuned = model.with_adapter(
+        model.load(base_model, config.dtype), adapter / settings.checkpoint
+    )
+    with program.progress(len(kept), "predict", "prompt") as bar:
+        answers = generate.greedy(
+            tuned,
+            [prompts[number] for number in kept],
+            end=tokenizer.convert_tokens_to_ids(style.end),
+            budget=examples.answer_budget(tokenizer, style, settings.max_side),
+            batch=settings.batch,
+            done=bar.update,
+        )
+    found = dict(zip(kept, answers, strict=True))
+    rows = [
+        _row(question, found.get(number), style, tokenizer)
+        for number, question in enumerate(asked)
+    ]
+    files.write_parquet(candidates, pd.DataFrame(rows).astype({"height": "UInt8", "width": "UInt8"}))
+    log.info(
+        "%d answers ended, %d of them are grids",
+        sum(answer.ended for answer in answers),
+        sum(row["grid"] is not None for row in rows),
+    )
+
+
+def _text(style: prompt.Style, question: views.Question) -> prompt.Text:
+    turned = [
+        tasks.Pair(question.shown.apply(pair.input), question.shown.apply(pair.output))
+        for pair in (question.task.train[number] for number in question.order)
+    ]
+    shown = question.shown.apply(question.task.test[question.test].input)
+    return prompt.render(style, turned, shown, None)
+
+
+def _row(
+    question: views.Question,
+    answer: generate.Answer | None,
+    style: prompt.Style,
+    tokenizer: model.PreTrainedTokenizerBase,
+) -> dict[str, object]:
+    grid = None
+    if answer is not None and answer.ended:
+        text = tokenizer.decode(answer.tokens, clean_up_tokenization_spaces=False)
+        grid = prompt.parse_answer(style, text + style.end)
+    if grid is not None:
+        grid = question.shown.invert(grid)
+    return {
+        "task": question.task.id,
+        "test": question.test,
+        "view": question.view,
+        "grid": None if grid is None else grid.reshape(-1),
+        "height": None if grid is None else grid.shape[0],
+        "width": None if grid is None else grid.shape[1],
+        "logprob": 0.0 if answer is None else answer.logprob,
+        "tokens": 0 if answer is None else len(answer.tokens) + answer.ended,
+    }
+
+
+if __name__ == "__main__":
+    program.main(run)
