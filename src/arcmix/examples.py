@@ -1,0 +1,113 @@
+"""Texts as tokens: what the model is trained on and what it is prompted with.
+
+A prompt and its answer are tokenized apart, so that a prompt at inference is, token by token,
+how the training text begins, whatever the tokenizer would merge across the seam.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from arcmix import prompt
+from arcmix.tasks import COLORS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+    from arcmix.encode import Encoder
+
+IGNORED = -100
+"""The label of a token without loss, as torch's cross entropy has it."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One text as tokens, prompt then answer."""
+
+    input_ids: list[int]
+    """The tokens."""
+    labels: list[int]
+    """The token itself where it is the answer's, its end token included; else `IGNORED`."""
+
+    @property
+    def answer_tokens(self) -> int:
+        """Number of tokens with loss."""
+        return len(self.labels) - self.labels.count(IGNORED)
+
+
+def style(tokenizer: PreTrainedTokenizerBase, format_: str, encoder: Encoder) -> prompt.Style:
+    """Return how the tokenizer's model is shown a task.
+
+    A chat answer ends as the chat template ends the assistant's turn, which need not be with
+    the end of text: Phi-3 writes <|end|>.
+
+    Raises:
+        ValueError: If the format is unknown, or the tokenizer has no chat template for it or
+            no single token to end an answer with.
+    """
+    end = tokenizer.eos_token
+    if format_ in prompt.CHATS:
+        if tokenizer.chat_template is None:
+            raise ValueError(
+                f"prompt format {format_!r} needs a chat template and the model's tokenizer has"
+                " none; choose an instruction-tuned model or the format 'bare'"
+            )
+        end = _end_of_turn(tokenizer) or end
+    if not isinstance(end, str) or len(_ids(tokenizer, [end])[0]) != 1:
+        raise ValueError(f"an answer ends with one token of the tokenizer, got {end!r}")
+    chat = functools.partial(_chat, tokenizer, for_answer=True)
+    return prompt.Style(format_, encoder, chat, end)
+
+
+def _end_of_turn(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the first token that the chat template puts after the assistant's words."""
+    words = "012"
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": words}]
+    after = _chat(tokenizer, turns, for_answer=False).rpartition(words)[2]
+    return "".join(tokenizer.tokenize(after.strip())[:1])
+
+
+def _chat(
+    tokenizer: PreTrainedTokenizerBase, turns: list[prompt.Message], *, for_answer: bool
+) -> str:
+    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=for_answer)
+    return str(text)
+
+
+def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[prompt.Text]) -> list[Example]:
+    """Return the texts as tokens; a text without an answer is its prompt, without loss."""
+    ids = _ids(tokenizer, [text.prompt for text in texts] + [text.answer for text in texts])
+    return [
+        Example(before + answer, [IGNORED] * len(before) + answer)
+        for before, answer in zip(ids[: len(texts)], ids[len(texts) :], strict=True)
+    ]
+
+
+def answer_budget(tokenizer: PreTrainedTokenizerBase, style: prompt.Style, side: int) -> int:
+    """Return the tokens of the longest answer, its end token included.
+
+    Exact where the tokenizer splits digits alike, as those of the models in use do; where it
+    merges some digits and not others, the longest of eleven unlike grids.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        style: How the model is shown a task.
+        side: Largest height and width of a grid.
+    """
+    plain = [np.full((side, side), color, np.uint8) for color in range(COLORS)]
+    mixed = (np.arange(side * side) % COLORS).astype(np.uint8).reshape(side, side)
+    texts = [prompt.render(style, [], grid, grid).answer for grid in [*plain, mixed]]
+    return max(len(ids) for ids in _ids(tokenizer, texts))
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    if not texts:
+        return []  # which the tokenizer fails on
+    # The prompt holds every special token it needs, so the tokenizer adds none.
+    return tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]

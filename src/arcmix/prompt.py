@@ -1,0 +1,145 @@
+"""A task as the text of a prompt and of its answer; training and inference both use it.
+
+Formats:
+
+- `bare`: the grids, each under one word. With `minimal` grids a cell is a token, and a pair
+  costs 5 tokens beyond its cells and rows. For base models and small budgets.
+- `v0`, `v1`: the chat prompts of arc24 in our own words: `v0` explains ARC and its priors in
+  the system message, `v1` leaves that to a sentence. The answer opens with "### Output",
+  which is learned like the rest of it, as in arc24.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from arcmix.encode import Encoder
+from arcmix.tasks import Pair, Task
+
+Message = dict[str, str]
+"""A turn of a chat: its role and its content."""
+
+V0_SYSTEM = """\
+You are an expert at the Abstraction and Reasoning Corpus (ARC), puzzles that measure how well \
+a system picks up a new skill from very few examples.
+
+A puzzle shows pairs of an input grid and an output grid. A grid is a rectangle of cells, at \
+most 30 high and 30 wide; each cell holds one of ten colors, written as the digits 0 to 9, and \
+0 is usually the background. One rule turns every input of the puzzle into its output. Find \
+that rule and apply it to one more input. The answer counts only if its size and every cell \
+are right.
+
+The rules need no knowledge of the world, only what every person brings along:
+
+- Objects: cells that touch or share a color form things, which persist, move, and may meet \
+or hide one another.
+- Goals: a puzzle can often be read as an action from a start to an aim, such as drawing the \
+shortest line between two points.
+- Numbers and counting: things are counted, sorted, compared by size, and repeated.
+- Geometry and topology: shapes are turned, mirrored, scaled, shifted, joined, filled and \
+enclosed.
+"""
+
+V1_SYSTEM = "You are a helpful assistant."
+
+V0_TASK = """\
+Let's see if you can solve this ARC puzzle. These examples of an input grid and its output \
+grid show the rule."""
+
+V1_TASK = """\
+Let's see if you can solve this puzzle from the Abstraction and Reasoning Corpus (ARC). Find \
+the rule that turns each input grid into its output grid and apply it to the test case. The \
+rules build on objects, goals, numbers and counting, and basic geometry and topology."""
+
+CHATS = {"v0": (V0_SYSTEM, V0_TASK), "v1": (V1_SYSTEM, V1_TASK)}
+"""Format -> its system message and the opening of its user message."""
+
+FORMATS = ("bare", *CHATS)
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a model is shown a task.
+
+    Raises:
+        ValueError: If the format is unknown or the end is empty.
+    """
+
+    format: str
+    """One of `FORMATS`."""
+    encoder: Encoder
+    """The text of a grid."""
+    chat: Callable[[list[Message]], str]
+    """The model's chat template, up to where the assistant's words begin; `bare` has no use
+    for it."""
+    end: str
+    """The token that ends an answer."""
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise ValueError(f"no prompt format {self.format!r}; a format is one of {FORMATS}")
+        if not self.end:
+            raise ValueError("an answer ends with a token, got none; a model without one rambles")
+
+    @property
+    def opening(self) -> str:
+        """What an answer begins with, before its grid."""
+        return "" if self.format == "bare" else "### Output\n\n"
+
+
+@dataclass(frozen=True)
+class Text:
+    """The text of one test of a task."""
+
+    prompt: str
+    """Everything up to the answer."""
+    answer: str
+    """The answer with its end token; empty if it is for the model to write."""
+
+
+def render(
+    style: Style, train: Sequence[Pair], test_input: np.ndarray, test_output: np.ndarray | None
+) -> Text:
+    """Return the text of one test: the prompt is the same with the output and without."""
+    write = style.encoder.encode
+    if style.format == "bare":
+        shown = "".join(
+            f"Input\n{write(pair.input)}\nOutput\n{write(pair.output)}\n" for pair in train
+        )
+        prompt = f"{shown}Input\n{write(test_input)}\nOutput\n"
+    else:
+        system, task = CHATS[style.format]
+        examples = "".join(
+            f"## Example {number}\n\n### Input\n\n{write(pair.input)}\n\n"
+            f"### Output\n\n{write(pair.output)}\n\n"
+            for number, pair in enumerate(train, 1)
+        )
+        user = f"{task}\n\n{examples}## Test case\n\n### Input\n\n{write(test_input)}\n"
+        prompt = style.chat(
+            [{"role": "system", "content": system}, {"role": "user", "content": user}]
+        )
+    if test_output is None:
+        return Text(prompt, "")
+    return Text(prompt, f"{style.opening}{write(test_output)}{style.end}")
+
+
+def render_tests(style: Style, task: Task) -> list[Text]:
+    """Return the texts of a task's tests with their answers, each as if it were the only one."""
+    return [render(style, task.train, test.input, test.output) for test in task.test]
+
+
+def parse_answer(style: Style, text: str) -> np.ndarray | None:
+    """Return the grid of an answer, which must have come to its end.
+
+    Args:
+        style: How the model was shown the task.
+        text: What the model wrote, with the end token and nothing after it.
+
+    Returns:
+        None for a text that `render` writes for no output; an answer cut short is one, even
+        where its rows are a grid, since the next one is missing.
+    """
+    if not (text.startswith(style.opening) and text.endswith(style.end)):
+        return None
+    return style.encoder.decode(text.removeprefix(style.opening).removesuffix(style.end))
