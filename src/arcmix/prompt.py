@@ -2,8 +2,8 @@
 
 Formats:
 
-- `bare`: the grids, each under one word. With `minimal` grids a cell is a token, and a pair
-  costs 5 tokens beyond its cells and rows. For base models and small budgets.
+- `bare`: the grids, each under one word. With `minimal` grids each cell and each row end is a
+  token, and a pair costs 4 more. For small budgets; needs no chat template.
 - `v0`, `v1`: the chat prompts of arc24 in our own words: `v0` explains ARC and its priors in
   the system message, `v1` leaves that to a sentence. The answer opens with "### Output",
   which is learned like the rest of it, as in arc24.
