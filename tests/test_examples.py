@@ -104,6 +104,7 @@ def test_tokens_and_labels_of_a_bare_text() -> None:
     answer = [*"101\n112", "<eos>"]
     assert tokenizer.convert_ids_to_tokens(example.input_ids) == asked + answer
     assert example.labels == [-100] * len(asked) + example.input_ids[len(asked) :]
+    assert example.answer_tokens == len(answer)
 
 
 def test_texts_stay_in_order() -> None:
@@ -127,10 +128,7 @@ def test_no_answer_takes_more_tokens_than_the_budget(names: str, format_: str, s
     shapes = {(1, side), (side, 1), (side - side // 2, side), (side, side)}
     grids = [np.arange(height * width).reshape(height, width) % 10 for height, width in shapes]
     texts = [prompt.render(style, [], GRID, grid.astype(np.uint8)) for grid in grids]
-    lengths = [
-        sum(label != -100 for label in example.labels)
-        for example in examples.tokenize(tokenizer, texts)
-    ]
+    lengths = [example.answer_tokens for example in examples.tokenize(tokenizer, texts)]
     assert max(lengths) == examples.answer_budget(tokenizer, style, side)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from arcmix import prompt
 from arcmix.encode import Encoder
-from arcmix.tasks import Pair, Task
+from arcmix.tasks import Pair
 
 END = "<end>"
 
@@ -124,15 +124,13 @@ def test_the_prompt_does_not_depend_on_the_answer(format_: str) -> None:
     assert asked == prompt.Text(taught.prompt, "")
 
 
-@pytest.mark.parametrize("format_", prompt.FORMATS)
-def test_each_test_of_a_task_is_rendered_as_if_it_were_the_only_one(format_: str) -> None:
-    tests = (Pair(INPUT, OUTPUT), Pair(grid("99"), grid("1")))
-    both = Task("t", "s", "e", 0, tuple(TRAIN), tests)
-    alone = [Task("t", "s", "e", 0, tuple(TRAIN), (test,)) for test in tests]
-    rendered = prompt.render_tests(style(format_, "minimal"), both)
-    assert rendered == [prompt.render_tests(style(format_, "minimal"), task)[0] for task in alone]
-    assert rendered[1].prompt.count("99") == 1
-    assert "678" not in rendered[1].prompt
+def test_a_chat_is_one_system_and_one_user_message_however_often_it_is_rendered() -> None:
+    seen = []
+    used = prompt.Style("v1", Encoder(("minimal",)), lambda turns: seen.append(turns) or "", END)
+    for test in (INPUT, OUTPUT):
+        prompt.render(used, TRAIN, test, None)
+    assert [[turn["role"] for turn in turns] for turns in seen] == [["system", "user"]] * 2
+    assert "678" not in seen[1][1]["content"]
 
 
 @given(

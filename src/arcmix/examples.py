@@ -37,6 +37,11 @@ class Example:
 
     @property
     def answer_tokens(self) -> int:
+        """Number of tokens of the answer, its end token included."""
+        return len(self.labels) - self.labels.count(IGNORED)
+
+    @property
+    def answer_tokens(self) -> int:
         """Number of tokens with loss."""
         return len(self.labels) - self.labels.count(IGNORED)
 

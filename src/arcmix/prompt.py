@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from arcmix.encode import Encoder
-from arcmix.tasks import Pair, Task
+from arcmix.tasks import Pair
 
 Message = dict[str, str]
 """A turn of a chat: its role and its content."""
@@ -122,11 +122,6 @@ def render(
     if test_output is None:
         return Text(prompt, "")
     return Text(prompt, f"{style.opening}{write(test_output)}{style.end}")
-
-
-def render_tests(style: Style, task: Task) -> list[Text]:
-    """Return the texts of a task's tests with their answers, each as if it were the only one."""
-    return [render(style, task.train, test.input, test.output) for test in task.test]
 
 
 def parse_answer(style: Style, text: str) -> np.ndarray | None:
