@@ -1,0 +1,41 @@
+# All of it needs Python 3.11 with venv, git, make and a package index, and nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.up-to-date
+RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test check bench
+
+help: ## List the targets.
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
+
+setup: $(STAMP) ## Make the environment .venv; the other targets do it where needed.
+
+repro: $(STAMP) ## Run the pipeline and print its table.
+	@$(RUN) dvc repro
+	@cat results/ablation.md
+
+test: $(STAMP) ## Run the tests.
+	@$(RUN) pytest -q
+
+check: $(STAMP) ## Check style, types and layers.
+	@$(RUN) ruff check
+	@$(RUN) ruff format --check
+	@$(RUN) pyright
+	@$(RUN) lint-imports
+
+bench: $(STAMP) ## Run the benchmarks.
+	@for program in benchmarks/*.py; do \
+	  [ -e "$$program" ] || { echo "no benchmarks yet"; break; }; \
+	  $(RUN) python "$$program" || exit; \
+	done
+
+# The stamp comes last, so an installation that was cut short is taken up again.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and \
+	  f"arcmix needs Python 3.11, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
