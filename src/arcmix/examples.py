@@ -40,11 +40,6 @@ class Example:
         """Number of tokens of the answer, its end token included."""
         return len(self.labels) - self.labels.count(IGNORED)
 
-    @property
-    def answer_tokens(self) -> int:
-        """Number of tokens with loss."""
-        return len(self.labels) - self.labels.count(IGNORED)
-
 
 def style(tokenizer: PreTrainedTokenizerBase, format_: str, encoder: Encoder) -> prompt.Style:
     """Return how the tokenizer's model is shown a task.
