@@ -66,5 +66,13 @@ def quiet() -> None:
 
 
 def progress(total: int, what: str, unit: str) -> tqdm.tqdm:
-    """Return a progress bar on the terminal, silent where there is none."""
-    return tqdm.tqdm(total=total, desc=what, unit=unit, disable=None, leave=False)
+    """Return a progress bar on the terminal, silent where there is none.
+
+    Args:
+        total: Number of units; 0 if unknown.
+        what: What is going on.
+        unit: What is counted; bytes, "B", are shown in kB or MB.
+    """
+    return tqdm.tqdm(
+        total=total, desc=what, unit=unit, unit_scale=unit == "B", disable=None, leave=False
+    )

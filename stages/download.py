@@ -1,0 +1,67 @@
+"""Stage `download`: parse and verify the tasks of one source.
+
+Reads the data file of a package, the archive of a repository, or generators in a wheel;
+writes a task table, which is empty if the run has no use for the source.
+"""
+
+import logging
+import os
+from pathlib import Path
+from typing import Annotated
+
+from arcmix import params, program, tasks
+from arcmix.params import At
+from arcmix.sources import archive, package, pins, rearc
+
+log = logging.getLogger("arcmix.download")
+
+MIRROR = "ARCMIX_MIRROR"
+"""Environment variable that wins over `mirror`."""
+
+
+class Params(params.Section):
+    """What the tasks of a source depend on."""
+
+    mirror: Annotated[str, At("mirror")]
+    """Where archives come from; what they hold is pinned."""
+    partition_source: Annotated[str, At("partition.source")]
+    """The source that every run needs."""
+    dataset: Annotated[tuple[params.Component, ...], At("datasets.${dataset}")]
+    """The training dataset, which names the others."""
+    source: Annotated[params.Source, At("sources.${key}")]
+    """The source."""
+
+
+def run(*, key: str, config: Params, cache: Path, out: Path) -> None:
+    """Write the tasks of source `key` to `out`; what was fetched stays in `cache`."""
+    if key not in {config.partition_source, *(part.tasks for part in config.dataset)}:
+        tasks.write(out, [])
+        log.info("%s: not needed here, nothing fetched", key)
+        return
+    loaded = _load(key, config, cache)
+    tasks.write(out, loaded.tasks)
+    tests = sum(len(task.test) for task in loaded.tasks)
+    rejected = pins.summary(loaded.rejects)
+    log.info(
+        "%s: %d tasks, %d tests from %s; rejected: %s",
+        key,
+        len(loaded.tasks),
+        tests,
+        loaded.origin,
+        rejected,
+    )
+
+
+def _load(key: str, config: Params, cache: Path) -> pins.Loaded:
+    match config.source:
+        case params.PackageSource():
+            return package.load(key, config.source)
+        case params.ArchiveSource():
+            mirror = os.environ.get(MIRROR) or config.mirror
+            return archive.load(key, config.source, cache=cache, mirror=mirror)
+        case params.GeneratorSource():
+            return rearc.load(key, config.source, cache=cache)
+
+
+if __name__ == "__main__":
+    program.main(run)

@@ -1,0 +1,67 @@
+"""Archives for tests: a repository of two small tasks, as GitHub would pack it."""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from arcmix import params, tasks
+
+COMMIT = "0123456789" * 4
+FILE = f"Mini-{COMMIT}.tar.gz"
+TOP = f"Mini-{COMMIT}"
+
+
+def task(color: int) -> dict[str, Any]:
+    """Return a task that turns a row into a column, two pairs and one test, with extra keys."""
+    pair = {"input": [[color, 0, 3]], "output": [[color], [0], [3]], "uuid": "x"}
+    other = {"input": [[3, color]], "output": [[3], [color]]}
+    return {"train": [pair, other], "test": [{"input": [[5, 5]], "output": [[5], [5]]}], "name": ""}
+
+
+CONTENT: dict[str, bytes] = {
+    f"{TOP}/LICENSE": b"free",
+    f"{TOP}/data/easy/b.json": json.dumps(task(2)).encode(),
+    f"{TOP}/data/easy/a.json": json.dumps(task(1)).encode(),
+    f"{TOP}/data/hard/a.json": json.dumps(task(4)).encode(),
+    # Neither a level deeper nor a level higher is what a pattern of three parts names.
+    f"{TOP}/data/easy/old/c.json": b"not a task",
+    f"{TOP}/data/c.json": b"not a task",
+}
+FILES = {"training": ("data/easy/*.json",), "evaluation": ("data/hard/*.json",)}
+
+
+def pack(path: Path, members: Iterable[tarfile.TarInfo | tuple[str, bytes]]) -> Path:
+    """Write a .tar.gz of (name, content) pairs and of members without content."""
+    with tarfile.open(path, "w:gz") as archive:
+        for member in members:
+            if isinstance(member, tarfile.TarInfo):
+                archive.addfile(member)
+            else:
+                info = tarfile.TarInfo(member[0])
+                info.size = len(member[1])
+                archive.addfile(info, io.BytesIO(member[1]))
+    return path
+
+
+def mirror(folder: Path) -> Path:
+    """Return a new mirror folder that holds the repository."""
+    folder.mkdir()
+    pack(folder / FILE, CONTENT.items())
+    return folder
+
+
+def entry(**pins: object) -> params.ArchiveSource:
+    """Return the repository's entry in `params.yaml`, some pins replaced."""
+    values = [
+        (name.rpartition("/")[2].removesuffix(".json"), split, json.loads(CONTENT[name]))
+        for split, folder in (("training", "easy"), ("evaluation", "hard"))
+        for name in CONTENT
+        if name.count("/") == 3 and f"/{folder}/" in name
+    ]
+    digest = tasks.digest(tasks.parse(values, "mini", 30)[0])
+    given = {"kind": "archive", "repository": "me/Mini", "commit": COMMIT, "files": FILES}
+    given |= {"max_side": 30, "tasks": 3, "tests": 3, "digest": digest}
+    return params.ArchiveSource.model_validate(given | pins)

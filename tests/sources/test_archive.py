@@ -1,0 +1,221 @@
+import gzip
+import tarfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from arcmix import params
+from arcmix.sources import archive, pins, transfer
+from tests.archives import COMMIT, CONTENT, FILE, FILES, TOP, entry, mirror, pack
+
+HASTE = transfer.Patience(attempts=2, wait=0.01, timeout=0.3)
+TASK = f"{TOP}/data/easy/a.json"
+
+
+def load(cache: Path, place: Path | str, source: params.ArchiveSource | None = None) -> pins.Loaded:
+    return archive.load("mini", source or entry(), cache=cache, mirror=str(place), patience=HASTE)
+
+
+def ids(loaded: pins.Loaded) -> list[tuple[str, str]]:
+    return [(found.split, found.id) for found in loaded.tasks]
+
+
+ALL = [("evaluation", "a"), ("training", "a"), ("training", "b")]
+
+
+def link(name: str, kind: bytes, target: str) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+def test_load_reads_the_files_that_the_patterns_name(tmp_path: Path) -> None:
+    loaded = load(tmp_path / "cache", mirror(tmp_path / "mirror"))
+
+    assert ids(loaded) == ALL
+    assert loaded.origin == str(tmp_path / "cache" / FILE)
+
+
+def test_load_fetches_from_a_base_url(tmp_path: Path, serve: Callable) -> None:
+    site = serve((mirror(tmp_path / "mirror") / FILE).read_bytes(), "503")
+
+    assert ids(load(tmp_path / "cache", f"{site.url}/arc/")) == ALL
+    assert site.asked[-1] == (f"/arc/{FILE}", None)
+
+
+def test_load_asks_nobody_for_what_is_in_the_cache(tmp_path: Path, serve: Callable) -> None:
+    site = serve((mirror(tmp_path / "mirror") / FILE).read_bytes())
+    load(tmp_path / "cache", site.url)
+
+    for place in (site.url, "github", tmp_path / "nowhere"):
+        assert ids(load(tmp_path / "cache", place)) == ALL
+    assert len(site.asked) == 1
+
+
+def test_processes_that_share_a_cache_fetch_once(tmp_path: Path, serve: Callable) -> None:
+    site = serve((mirror(tmp_path / "mirror") / FILE).read_bytes())
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(ids(load(tmp_path / "cache", site.url))))
+        for _ in range(4)
+    ]
+
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert found == [ALL] * 4
+    assert len(site.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "place", [pytest.param("http://127.0.0.1:9/base", id="url"), pytest.param("/no/dir", id="dir")]
+)
+def test_an_archive_out_of_reach_is_one_error_that_says_what_to_set(
+    place: str, tmp_path: Path
+) -> None:
+    message = (
+        rf"^no archive of mini: not in the cache \({tmp_path}/{FILE}\), and not to be had from"
+        rf" {place}/{FILE}: .*; the mirror is '{place}': set mirror in params\.yaml, or"
+        rf" ARCMIX_MIRROR in the environment, to a folder or base URL that holds {FILE}$"
+    )
+    with pytest.raises(OSError, match=message):
+        load(tmp_path, place)
+
+    assert [file.suffix for file in tmp_path.iterdir()] == [".lock"]
+
+
+def test_the_default_place_is_the_archive_of_the_commit_on_github(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A proxy that is not there stands for a machine without a network.
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    url = f"https://github.com/me/Mini/archive/{COMMIT}.tar.gz"
+
+    with pytest.raises(OSError, match=f"{url}: ProxyError.*; the mirror is 'github': set mirror"):
+        load(tmp_path, "github")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        pytest.param(lambda whole: whole[:-20], "ended before the end-of-stream", id="truncated"),
+        pytest.param(lambda whole: whole[:-5], "ended before", id="truncated in the checksum"),
+        pytest.param(lambda _: b"<html>404</html>", "Not a gzipped file", id="a web page"),
+        pytest.param(lambda _: b"", "empty file", id="nothing"),
+        pytest.param(lambda _: gzip.compress(b"no tar" * 999), "is damaged: ", id="no tar"),
+    ],
+)
+def test_a_damaged_archive_is_refused_and_forgotten(
+    damage: Callable[[bytes], bytes], message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / FILE
+    load(tmp_path, mirror(tmp_path / "mirror"))
+    path.write_bytes(damage(path.read_bytes()))
+
+    with pytest.raises(ValueError, match=rf"{message}.*; deleted {path} for safety; the next run"):
+        load(tmp_path, tmp_path / "mirror")
+
+    assert not path.exists()
+    assert ids(load(tmp_path, tmp_path / "mirror")) == ALL
+
+
+def test_a_flipped_byte_is_refused_wherever_it_is(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    whole = (mirror(tmp_path / "mirror") / FILE).read_bytes()
+    # The header's time and file name say nothing of the content, and have no checksum.
+    content = whole.index(b"\0", 10) + 1
+    flips = [0, 1, 2, *range(content, len(whole), 3), len(whole) - 1]
+
+    for flip in flips:
+        path.write_bytes(whole[:flip] + bytes([whole[flip] ^ 16]) + whole[flip + 1 :])
+        with pytest.raises(ValueError, match="for safety"):
+            load(tmp_path, tmp_path / "mirror")
+        assert not path.exists()
+
+
+def test_other_tasks_than_the_pinned_ones_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=rf"expected 3 tasks, 3 tests, digest {'f' * 64}; found"):
+        load(tmp_path, mirror(tmp_path / "mirror"), entry(digest="f" * 64))
+
+    assert not (tmp_path / FILE).exists()
+    assert (tmp_path / "mirror" / FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        pytest.param((f"{TOP}/../../a.json", b"{}"), "lies below the top folder", id="dots"),
+        pytest.param((f"/{TOP}/data/easy/c.json", b"{}"), "lies below the top folder", id="root"),
+        pytest.param(("b/data/easy/c.json", b"{}"), "one top folder, got 'Mini-", id="two tops"),
+        pytest.param(link(TASK, tarfile.SYMTYPE, "/etc/passwd"), "is a link", id="symlink"),
+        pytest.param(link(TASK, tarfile.LNKTYPE, f"{TOP}/LICENSE"), "is a link", id="hard link"),
+        pytest.param(link(TASK, tarfile.FIFOTYPE, ""), "is a link or a device", id="pipe"),
+        pytest.param((TASK, b"{}"), "two tasks of mini training have the id 'a'", id="twice"),
+        pytest.param((f"{TOP}/data/easy/c.json", b"\xff{"), "c.json' is not JSON", id="no JSON"),
+        pytest.param(
+            (f"{TOP}/data/easy/c.json", b"[" * 10**5), "c.json' is not JSON: .*recursion", id="deep"
+        ),
+        pytest.param(
+            (f"{TOP}/data/easy/c.json", bytes(archive.MAX_FILE + 1)),
+            "at most 1048576 bytes, .*c.json' has 1048577",
+            id="huge file",
+        ),
+    ],
+)
+def test_an_unsafe_archive_is_refused(
+    member: tarfile.TarInfo | tuple[str, bytes], message: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    pack(folder / FILE, [*CONTENT.items(), member])
+
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path / "cache", folder)
+
+    assert [file.suffix for file in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+def test_links_beside_the_tasks_do_no_harm(tmp_path: Path) -> None:
+    other = link(f"{TOP}/venv/python", tarfile.SYMTYPE, "/usr/bin/python3")
+    path = pack(tmp_path / FILE, [other, *CONTENT.items()])
+
+    assert len(list(archive.read(path, FILES))) == 3
+
+
+def test_an_archive_of_too_many_members_is_refused(tmp_path: Path) -> None:
+    header = tarfile.TarInfo(f"{TOP}/x").tobuf()
+    path = tmp_path / FILE
+    path.write_bytes(gzip.compress(header * (archive.MAX_MEMBERS + 1), 1))
+
+    with pytest.raises(ValueError, match="at most 20000 members, this one has more"):
+        list(archive.read(path, FILES))
+
+
+def test_an_archive_that_unpacks_without_end_is_refused(tmp_path: Path) -> None:
+    info = tarfile.TarInfo(f"{TOP}/x")
+    info.size = 2 * archive.MAX_TOTAL
+    zeros = gzip.compress(bytes(archive.MAX_TOTAL // 8), 1)
+    path = tmp_path / FILE
+    path.write_bytes(gzip.compress(info.tobuf()) + 9 * zeros)
+    assert path.stat().st_size < 2**23
+
+    with pytest.raises(ValueError, match="unpacks to at most 536870912 bytes, this one to more"):
+        list(archive.read(path, FILES))
+
+
+def test_an_archive_from_a_tar_command_is_as_good(tmp_path: Path) -> None:
+    # Folders as members, and names that begin with a dot.
+    folder = tarfile.TarInfo(f"./{TOP}")
+    folder.type = tarfile.DIRTYPE
+    members = [(f"./{name}", content) for name, content in CONTENT.items()]
+    path = pack(tmp_path / FILE, [folder, *members])
+
+    assert sorted(split for _, split, _ in archive.read(path, FILES)) == [
+        "evaluation",
+        "training",
+        "training",
+    ]

@@ -1,0 +1,62 @@
+import re
+from collections import Counter
+
+import pytest
+
+from arcmix import tasks
+from arcmix.sources import pins
+from tests.archives import entry, task
+
+VALUES = [("b", "training", task(2)), ("a", "training", task(1)), ("a", "evaluation", task(4))]
+
+
+def test_verified_returns_the_tasks_in_order() -> None:
+    loaded = pins.verified("mini", VALUES, entry(), "here")
+
+    assert [(found.id, found.split, found.source) for found in loaded.tasks] == [
+        ("a", "evaluation", "mini"),
+        ("a", "training", "mini"),
+        ("b", "training", "mini"),
+    ]
+    assert (loaded.rejects, loaded.origin) == (Counter(), "here")
+
+
+def test_verified_takes_tasks_beside_rejects() -> None:
+    ragged = task(1) | {"test": [{"input": [[1, 2], [3]], "output": [[1]]}]}
+
+    loaded = pins.verified("mini", [*VALUES, ("c", "training", ragged)], entry(), "here")
+
+    assert loaded.rejects == {"rows are of one width": 1}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({"tasks": 4}, id="tasks"),
+        pytest.param({"tests": 4}, id="tests"),
+        pytest.param({"digest": "f" * 64}, id="digest"),
+    ],
+)
+def test_verified_refuses_another_number_of(changed: dict[str, int | str]) -> None:
+    wanted, held = entry(**changed), entry()
+
+    message = (
+        "mini from here is not what sources.mini pins:"
+        f" expected {wanted.tasks} tasks, {wanted.tests} tests, digest {wanted.digest};"
+        f" found 3 tasks, 3 tests, digest {held.digest}; rejected: none"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        pins.verified("mini", VALUES, wanted, "here")
+
+
+def test_verified_names_the_rejects_of_too_small_a_count() -> None:
+    with pytest.raises(ValueError, match=r"found 0 tasks, .*: 3 x 'a side is at most 2'$"):
+        pins.verified("mini", VALUES, entry(max_side=2), "here")
+
+
+def test_one_color_changes_the_digest() -> None:
+    changed = [("b", "training", task(7)), *VALUES[1:]]
+    digest = tasks.digest(tasks.parse(changed, "mini", 30)[0])
+
+    with pytest.raises(ValueError, match=f"found 3 tasks, 3 tests, digest {digest}"):
+        pins.verified("mini", changed, entry(), "here")

@@ -1,0 +1,157 @@
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from arcmix import params, tasks
+from stages import download
+from tests import gym, wheels
+from tests.archives import COMMIT, FILE, entry, mirror
+
+ROOT = Path(__file__).parents[2]
+REAL = os.environ.get(download.MIRROR)
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the mirror from the parameters alone, whoever runs the tests."""
+    monkeypatch.delenv(download.MIRROR, raising=False)
+
+
+def config(source: params.Section, place: Path | str, *, dataset: str = "mini") -> download.Params:
+    values = {
+        "mirror": str(place),
+        "partition_source": "arc",
+        "dataset": [{"tasks": dataset, "per_test": True, "weight": 1}],
+        "source": source.model_dump(),
+    }
+    return download.Params.model_validate_json(json.dumps(values))
+
+
+def run(tmp_path: Path, given: download.Params, key: str = "mini") -> list[tasks.Task]:
+    out = tmp_path / "tasks" / f"{key}.parquet"
+    download.run(key=key, config=given, cache=tmp_path / "cache", out=out)
+    return tasks.read(out)
+
+
+def test_run_writes_the_tasks_of_an_archive(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    found = run(tmp_path, config(entry(), mirror(tmp_path / "mirror")))
+
+    assert tasks.digest(found) == entry().digest
+    assert [(task.split, task.id) for task in found] == [
+        ("evaluation", "a"),
+        ("training", "a"),
+        ("training", "b"),
+    ]
+    assert {task.source for task in found} == {"mini"}
+    path = tmp_path / "cache" / FILE
+    assert caplog.messages == [f"mini: 3 tasks, 3 tests from {path}; rejected: none"]
+
+
+def test_run_fetches_nothing_for_a_source_that_no_component_names(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    given = config(entry(), tmp_path / "nowhere", dataset="new-train")
+
+    assert run(tmp_path, given) == []
+    assert caplog.messages == ["mini: not needed here, nothing fetched"]
+    assert not (tmp_path / "cache").exists()
+
+
+def test_run_fetches_the_source_of_the_partition_for_every_dataset(tmp_path: Path) -> None:
+    given = config(entry(), mirror(tmp_path / "mirror"), dataset="new-train")
+
+    assert len(run(tmp_path, given, key="arc")) == 3
+
+
+def test_the_environment_wins_over_the_parameter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = config(entry(), tmp_path / "nowhere")
+    with pytest.raises(OSError, match=f"from {tmp_path}/nowhere/{FILE}: .*No such file"):
+        run(tmp_path, given)
+
+    monkeypatch.setenv("ARCMIX_MIRROR", str(mirror(tmp_path / "mirror")))
+
+    assert len(run(tmp_path, given)) == 3
+
+
+def test_a_refused_archive_leaves_the_table_as_it_was(tmp_path: Path) -> None:
+    folder = mirror(tmp_path / "mirror")
+    run(tmp_path, config(entry(), folder))
+    before = (tmp_path / "tasks" / "mini.parquet").read_bytes()
+
+    with pytest.raises(ValueError, match=f"digest {'0' * 64}; found"):
+        run(tmp_path, config(entry(digest="0" * 64), folder))
+
+    assert (tmp_path / "tasks" / "mini.parquet").read_bytes() == before
+    assert [file.name for file in (tmp_path / "tasks").iterdir()] == ["mini.parquet"]
+
+
+def test_run_draws_from_the_generators_of_a_wheel(tmp_path: Path) -> None:
+    packed = wheels.pack(tmp_path, gym.MEMBERS)
+    sha256 = wheels.sha256(packed)
+    (tmp_path / "cache").mkdir()
+    shutil.copy(packed, tmp_path / "cache" / f"toy-gym-1.0-{sha256[:16]}.whl")
+    given = {"kind": "generator", "requirement": "toy-gym==1.0", "sha256": sha256, "seed": 0}
+    given |= {"variations": 2, "examples": 2, "max_side": 9, "tasks": 2}
+
+    found = run(tmp_path, config(params.GeneratorSource.model_validate(given), "github"))
+
+    assert [(task.id, task.variation) for task in found][:2] == [("aaaa0001", 0), ("aaaa0001", 1)]
+
+
+def test_the_program_writes_the_same_bytes_again_and_says_one_line_per_error(
+    tmp_path: Path,
+) -> None:
+    values = params.read(ROOT / "params.yaml") | {
+        "dataset": "mini-arc",
+        "mirror": str(tmp_path / "mirror"),
+    }
+    values["sources"] = {"mini-arc": entry().model_dump()}
+    (tmp_path / "params.yaml").write_text(json.dumps(values))
+    command = [sys.executable, "-m", "stages.download", "--params", tmp_path / "params.yaml"]
+    command += ["--key", "mini-arc", "--cache", tmp_path / "cache", "--out", tmp_path / "out"]
+    settings = os.environ | {"PYTHONPATH": "src"}
+
+    def program() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=ROOT, env=settings, capture_output=True, text=True, check=False
+        )
+
+    refused = program()
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error in stage download: no archive of mini-arc: ")
+    assert COMMIT in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+    mirror(tmp_path / "mirror")
+    assert program().returncode == 0
+    before = (tmp_path / "out").read_bytes()
+    assert program().returncode == 0
+    assert (tmp_path / "out").read_bytes() == before
+
+
+@pytest.mark.skipif(not REAL, reason="needs ARCMIX_MIRROR: a mirror of the real archives")
+@pytest.mark.parametrize(
+    "key", ["arc-agi-1", "arc-agi-1-github", "concept-arc", "mini-arc", "1d-arc"]
+)
+def test_the_real_sources_are_what_is_pinned(key: str, tmp_path: Path) -> None:
+    values = params.read(ROOT / "params.yaml") | {"dataset": "only", "mirror": REAL}
+    values["datasets"] = {"only": [{"tasks": key, "per_test": True, "weight": 1}]}
+    (tmp_path / "params.yaml").write_text(json.dumps(values))
+    given = params.load(tmp_path / "params.yaml", download.Params, key=key)
+
+    found = run(tmp_path, given, key=key)
+
+    assert tasks.digest(found) == values["sources"][key]["digest"]
