@@ -1,0 +1,115 @@
+"""The ledger: one file a run, kept between runs and in git, so that runs can be compared.
+
+A row holds all that the table needs and all that made its numbers. Its fingerprint is
+that of everything but the seed: rows of one fingerprint are repeats of one experiment.
+"""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from arcmix import files
+from arcmix.code import LENGTH
+
+METRICS = (
+    "accuracy",
+    "best_val_loss",
+    "best_val_step",
+    "val_loss",
+    "val_loss_step_0",
+    "vote_2",
+)
+"""Metrics that the table and the figures show."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One run."""
+
+    dataset: str
+    """Name of the training dataset."""
+    model: str
+    """Name of the base model."""
+    scale: str
+    """Name of the budgets."""
+    seed: int
+    """The experiment's seed."""
+    fingerprint: str
+    """Hash of what repeats of the experiment share."""
+    code: str
+    """Hash of the code that made the numbers (`code.fingerprint`)."""
+    settings_fingerprint: str
+    """Hash of `settings`: rows that agree in it and in `code` can be compared."""
+    settings: dict[str, Any]
+    """Values of the partition, the augmentation, the model and the scale."""
+    components: list[dict[str, Any]]
+    """The dataset's entry in `params.yaml`."""
+    mix: dict[str, Any]
+    """What the training samples were drawn from, counted."""
+    metrics: dict[str, float]
+    """The run's numbers."""
+    history: list[dict[str, Any]]
+    """Losses by optimizer step."""
+    tasks: dict[str, dict[str, Any]]
+    """Scores and loss of each validation task; a loss is None if no prompt fitted."""
+    packages: dict[str, str]
+    """Versions of the libraries that train."""
+
+
+def fingerprint(*values: Any) -> str:  # noqa: ANN401
+    """Return a hash of values that JSON can hold, in 12 hexadecimal digits."""
+    text = json.dumps(values, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
+
+
+def place(folder: Path, row: Row) -> Path:
+    """Return the file of a row in a ledger."""
+    return folder / row.dataset / f"{row.seed}-{row.fingerprint}.json"
+
+
+def write(folder: Path, row: Row) -> Path:
+    """Write a row into a ledger and return its file.
+
+    Raises:
+        ValueError: If the row lacks a metric that the table shows.
+    """
+    path = place(folder, row)
+    _check_metrics(path, row)
+    files.write_json(path, dataclasses.asdict(row))
+    return path
+
+
+def read(folder: Path) -> list[Row]:
+    """Read the rows of a ledger, by dataset, seed and fingerprint.
+
+    Raises:
+        ValueError: If a file is not a row, lies at the place of another one, or lacks a
+            metric that the table shows.
+    """
+    rows = []
+    fields = {field.name for field in dataclasses.fields(Row)}
+    for path in folder.glob("*/*.json"):
+        values = files.read_json(path)
+        if not isinstance(values, dict) or values.keys() != fields:
+            raise ValueError(f"{path}: not a row as this version writes it; remove the file")
+        row = Row(**values)
+        if path != place(folder, row):
+            raise ValueError(f"{path}: holds the row of {place(folder, row)}; remove the file")
+        _check_metrics(path, row)
+        rows.append(row)
+    return sorted(rows, key=lambda row: (row.dataset, row.seed, row.fingerprint))
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    """Read a CSV file as one mapping a row, an empty cell as None and a task as text."""
+    table = pd.read_csv(path, dtype={"task": str})  # else the task 00576224 is a number
+    return table.astype(object).where(table.notna(), None).to_dict("records")
+
+
+def _check_metrics(path: Path, row: Row) -> None:
+    if missing := [name for name in METRICS if name not in row.metrics]:
+        raise ValueError(f"{path}: the row has no metric {missing}, got {sorted(row.metrics)}")

@@ -1,0 +1,158 @@
+"""The figures: the table as bars, and the losses as curves. The only module that draws."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
+from statistics import fmean
+
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from arcmix import files, table
+from arcmix.table import Line, Section
+
+COLORS = (
+    "#332288",
+    "#cc6677",
+    "#117733",
+    "#88ccee",
+    "#882255",
+    "#ddcc77",
+    "#44aa99",
+    "#aa4499",
+    "#999933",
+)
+"""Paul Tol's "muted" scheme, distinct to color-blind eyes, strong next to light."""
+
+DASHES = ("-", "--", ":")
+"""One for each turn through the colors."""
+
+WITHOUT, WITH = "#6699cc", "#ee9955"
+"""Bars of datasets without and with validation demonstrations."""
+
+INK = "#444444"
+"""Text, axes and error bars."""
+
+STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "font.size": 9,
+    "grid.color": "#e4e4e4",
+    "legend.frameon": False,
+    "savefig.dpi": 150,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+"""What differs from matplotlib's own look."""
+
+
+def bars(path: Path, sections: Sequence[Section]) -> None:
+    """Draw the best validation loss of each line, mean and standard deviation, as a PNG.
+
+    Stale lines are left out. Equal sections make equal bytes.
+    """
+    with _panels(path, sections, columns=1) as (figure, panels):
+        for section, (axes,) in panels:
+            _draw_bars(axes, section)
+        if panels:
+            keys = [
+                Line2D([], [], color=INK, linestyle=":", label="before training"),
+                Patch(color=WITH, label="uses validation demonstrations"),
+                Patch(color=WITHOUT, label="uses none"),
+            ]
+            figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
+
+
+def curves(path: Path, sections: Sequence[Section]) -> None:
+    """Draw the training and the validation loss of each line by step, as a PNG.
+
+    The mean over seeds, and a band from the lowest to the highest. Stale lines are left
+    out. Equal sections make equal bytes.
+    """
+    with _panels(path, sections, columns=2) as (_, panels):
+        for section, (train, validation) in panels:
+            _draw_curves(train, section, "train_loss")
+            _draw_curves(validation, section, "val_loss")
+            train.set_title(f"{section.title}, loss in nats per answer token")
+            train.set_ylabel("training loss")
+            validation.set_ylabel("validation loss")
+            validation.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+@contextmanager
+def _panels(
+    path: Path, sections: Sequence[Section], columns: int
+) -> Iterator[tuple[Figure, list[tuple[Section, Sequence[Axes]]]]]:
+    """Yield a figure and its axes, a row of them for each section; then write the figure."""
+    shown = [section for section in sections if not section.stale]
+    inches = [max(1.4 * columns, 1 + 0.25 * len(section.lines)) for section in shown]
+    # Not by pyplot, which picks a backend by the screen and keeps figures alive.
+    with matplotlib.style.context(["default", STYLE]):
+        figure = Figure(figsize=(8, (sum(inches) or 1) + 0.3), layout="constrained")
+        panels = []
+        if shown:
+            axes = figure.subplots(len(shown), columns, squeeze=False, height_ratios=inches)
+            panels = list(zip(shown, axes, strict=True))
+        else:
+            figure.text(0.5, 0.5, "No run of the present code.", ha="center", va="center")
+        yield figure, panels
+        with files.replacing(path) as new:
+            # The version of matplotlib in the file would change its bytes for nothing.
+            figure.savefig(new, format="png", metadata={"Software": None})
+
+
+def _draw_bars(axes: Axes, section: Section) -> None:
+    axes.axvline(section.lines[0].mean("val_loss_step_0"), color=INK, linestyle=":")
+    for number, line in enumerate(section.lines):
+        mean, sd = line.mean("best_val_loss"), line.sd("best_val_loss")
+        axes.barh(number, mean, 0.7, color=WITH if line.uses_validation else WITHOUT)
+        if sd is not None:
+            axes.errorbar(mean, number, xerr=sd, color=INK, capsize=3, linewidth=1)
+        count = len(line.rows)
+        axes.text(
+            1.01,
+            number,
+            f"{table.loss(mean, sd)}, {count} seed{'s' * (count > 1)}",
+            transform=axes.get_yaxis_transform(),
+            va="center_baseline",
+        )
+    axes.set_title(section.title)
+    axes.set_xlabel("best validation loss (nats per answer token)")
+    axes.set_yticks(range(len(section.lines)), [line.label for line in section.lines])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(section.lines) - 0.5, -0.5)
+    axes.grid(axis="x")
+
+
+def _draw_curves(axes: Axes, section: Section, column: str) -> None:
+    looks = cycle((color, dash) for dash in DASHES for color in COLORS)
+    for line, (color, dash) in zip(section.lines, looks, strict=False):
+        losses = _by_step(line, column)
+        steps, runs = list(losses), losses.values()
+        low, mean, high = map(min, runs), map(fmean, runs), map(max, runs)
+        axes.fill_between(steps, list(low), list(high), color=color, alpha=0.15, linewidth=0)
+        axes.plot(steps, list(mean), color=color, linestyle=dash, label=line.label)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("optimizer step")
+    axes.grid()
+
+
+def _by_step(line: Line, column: str) -> dict[int, list[float]]:
+    """Return a loss of each run by step, where it was measured."""
+    losses = defaultdict(list)
+    for row in line.rows:
+        for point in row.history:
+            if point[column] is not None:
+                losses[point["step"]].append(point[column])
+    return dict(sorted(losses.items()))

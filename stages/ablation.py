@@ -1,0 +1,40 @@
+"""Stage `ablation`: make the table and its figures from the ledger.
+
+Reads the rows of all runs; writes the table for machines and for people, its bars and
+the loss curves. A pure function of the rows and of the present code.
+"""
+
+import logging
+from pathlib import Path
+
+from arcmix import code, files, ledger, plots, program, table
+
+log = logging.getLogger("arcmix.ablation")
+
+
+def run(
+    *,
+    library: Path,
+    programs: Path,
+    rows: Path,
+    csv: Path,
+    markdown: Path,
+    bars: Path,
+    curves: Path,
+) -> None:
+    """Sum up the ledger `rows`; rows that other code made are shown apart."""
+    present = code.fingerprint(code.programs(programs), library)
+    found = ledger.read(rows)
+    if not found:
+        raise ValueError(f"no rows in {rows}; run an experiment first: dvc repro")
+    sections = table.sections(found, present)
+    files.write_csv(csv, table.as_frame(sections))
+    files.write_text(markdown, table.as_markdown(sections))
+    plots.bars(bars, sections)
+    plots.curves(curves, sections)
+    stale = sum(row.code != present for row in found)
+    log.info("rows of the present code: %d, of other code: %d", len(found) - stale, stale)
+
+
+if __name__ == "__main__":
+    program.main(run)

@@ -1,0 +1,67 @@
+"""Rows of a ledger for tests: the smallest that the table and the figures take."""
+
+from arcmix.ledger import Row, fingerprint
+
+
+def row(
+    dataset: str = "combo-v2",
+    seed: int = 0,
+    *,
+    loss: float = 0.7,
+    model: str = "smollm2-135m",
+    scale: str = "quick",
+    code: str = "c0de00000001",
+    variant: int = 0,
+    settings: int = 0,
+    last: float | None = None,
+    accuracy: float = 0.042,
+    uses_validation: bool = False,
+    steps: int = 40,
+    tasks: int = 800,
+) -> Row:
+    """Return a row; rows of another `variant` or `settings` come of other values.
+
+    The loss falls from 0.99 to `loss` at the last step, or, where the `last` one is
+    given, at half of the steps.
+    """
+    values = {"model": {"kind": model}, "augment": {"color_swaps": settings}}
+    middle = (0.99 + loss) / 2 if last is None else loss
+    end = loss if last is None else last
+    curve = [(0, 0.99), (steps // 2, middle), (steps, end)]
+    return Row(
+        dataset=dataset,
+        model=model,
+        scale=scale,
+        seed=seed,
+        fingerprint=fingerprint(dataset, model, scale, code, variant, settings),
+        code=code,
+        settings_fingerprint=fingerprint(values),
+        settings=values,
+        components=[{"tasks": dataset, "per_test": False, "weight": 1}],
+        mix={
+            "tasks": tasks,
+            "entries": tasks + 3,
+            "samples": 3000,
+            "uses_validation_demonstrations": uses_validation,
+            "components": [],
+        },
+        metrics={
+            "accuracy": accuracy,
+            "best_val_loss": loss,
+            "best_val_step": steps if last is None else steps // 2,
+            "val_loss": end,
+            "val_loss_step_0": 0.99,
+            "vote_2": 2 * accuracy,
+        },
+        history=[
+            {
+                "step": step,
+                "samples": 4 * step,
+                "train_loss": None if step == 0 else value - 0.1,
+                "val_loss": value,
+            }
+            for step, value in curve
+        ],
+        tasks={"00576224": {"tests": 1, "accuracy": accuracy, "val_loss": None}},
+        packages={"torch": "2.13.0"},
+    )

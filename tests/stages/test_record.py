@@ -1,0 +1,202 @@
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from arcmix import ledger, params
+from stages import record
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+METRICS = {
+    "accuracy": 0.042,
+    "best_val_loss": 0.67,
+    "best_val_step": 30,
+    "val_loss": 0.68,
+    "val_loss_step_0": 0.99,
+    "vote_2": 0.0625,
+}
+MIX = {
+    "tasks": 800,
+    "entries": 801,
+    "samples": 3000,
+    "uses_validation_demonstrations": True,
+    "components": [
+        {"table": "new-train", "tasks": 700, "entries": 701, "weight": 1, "digest": "aa"},
+        {"table": "val-n-1", "tasks": 100, "entries": 100, "weight": 1, "digest": "bb"},
+    ],
+}
+
+
+class Run:
+    """A repository of one program after a run, and the command to enter it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.write("src/arcmix/grid.py", "SIDE = 30\n")
+        self.write("stages/predict.py", "from arcmix import grid\n")
+        self.write("params.yaml", PARAMS.read_text())
+        self.set("dataset", "combo-v2")
+        self.set("model", "tiny")
+        self.set("scale", "tiny")
+        self.set("seed", 0)
+        self.write("metrics.json", json.dumps(METRICS))
+        self.write("mix.json", json.dumps(MIX))
+        self.write("history.csv", "step,train_loss,val_loss\n0,,0.99\n40,0.9,0.68\n")
+        self.write("tasks.csv", "task,tests,accuracy,val_loss\n00576224,1,0.5,\n12e45678,2,0,0.7\n")
+
+    def write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def set(self, place: str, value: object) -> None:
+        """Set a value of params.yaml."""
+        file = self.folder / "params.yaml"
+        values = node = YAML(typ="safe").load(file)
+        *steps, last = place.split(".")
+        for step in steps:
+            node = node[step]
+        assert last in node
+        node[last] = value
+        YAML().dump(values, file)
+
+    def enter(self, deposit: str = "ledger") -> list[ledger.Row]:
+        record.run(
+            config=params.load(self.folder / "params.yaml", record.Params),
+            library=self.folder / "src/arcmix",
+            programs=self.folder / "stages",
+            metrics=self.folder / "metrics.json",
+            tasks=self.folder / "tasks.csv",
+            history=self.folder / "history.csv",
+            mix=self.folder / "mix.json",
+            rows=self.folder / "ledger",
+            deposit=self.folder / deposit,
+        )
+        return ledger.read(self.folder / "ledger")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+def test_run_enters_the_numbers_and_what_made_them(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    (row,) = run.enter()
+    file = run.folder / f"ledger/combo-v2/0-{row.fingerprint}.json"
+    assert (row.dataset, row.model, row.scale, row.seed) == ("combo-v2", "tiny", "tiny", 0)
+    values = YAML(typ="safe").load(PARAMS)
+    assert row.settings == {
+        "partition": values["partition"],
+        "augment": values["augment"],
+        "model": values["models"]["tiny"],
+        "scale": values["scales"]["tiny"],
+    }
+    assert row.components == values["datasets"]["combo-v2"]
+    assert row.mix == MIX
+    assert row.metrics == METRICS
+    assert row.history == [
+        {"step": 0, "train_loss": None, "val_loss": 0.99},
+        {"step": 40, "train_loss": 0.9, "val_loss": 0.68},
+    ]
+    assert row.tasks == {
+        "00576224": {"tests": 1, "accuracy": 0.5, "val_loss": None},
+        "12e45678": {"tests": 2, "accuracy": 0.0, "val_loss": 0.7},
+    }
+    assert row.packages.keys() == {"peft", "torch", "transformers", "trl"}
+    assert caplog.messages == [f"recorded {file}"]
+
+
+def test_run_enters_equal_results_as_equal_bytes(run: Run) -> None:
+    run.enter()
+    (file,) = run.folder.glob("ledger/*/*.json")
+    before = file.read_bytes()
+    run.enter()
+    assert [path.read_bytes() for path in run.folder.glob("ledger/*/*.json")] == [before]
+
+
+def test_run_keeps_the_rows_of_other_seeds_and_datasets(run: Run) -> None:
+    run.enter()
+    run.set("seed", 3)
+    run.enter()
+    run.set("dataset", "1d-arc")
+    part = {"table": "1d-arc", "tasks": 901, "entries": 901, "weight": 1, "digest": "cc"}
+    run.write("mix.json", json.dumps(MIX | {"components": [part]}))
+    rows = run.enter()
+    assert [(row.dataset, row.seed) for row in rows] == [
+        ("1d-arc", 3),
+        ("combo-v2", 0),
+        ("combo-v2", 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [("seed", 5), ("mirror", "/mnt"), ("scales.paper.finetune.steps", 7)],
+)
+def test_repeats_share_a_fingerprint(run: Run, place: str, value: object) -> None:
+    (before,) = run.enter()
+    run.set(place, value)
+    assert {row.fingerprint for row in run.enter()} == {before.fingerprint}
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("scales.tiny.finetune.steps", 7),
+        ("models.tiny.seed", 1),
+        ("augment.color_swaps", 9),
+        ("partition.seed", 8),
+    ],
+)
+def test_other_settings_have_another_fingerprint(run: Run, place: str, value: object) -> None:
+    (before,) = run.enter()
+    run.set(place, value)
+    (after,) = (row for row in run.enter() if row.fingerprint != before.fingerprint)
+    assert after.settings_fingerprint != before.settings_fingerprint
+    assert after.code == before.code
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        pytest.param("mix.json", json.dumps(MIX).replace("aa", "ab"), id="tasks"),
+        pytest.param("src/arcmix/grid.py", "SIDE = 31\n", id="code"),
+    ],
+)
+def test_other_tasks_and_code_have_another_fingerprint(run: Run, name: str, text: str) -> None:
+    (before,) = run.enter()
+    run.write(name, text)
+    (after,) = (row for row in run.enter() if row.fingerprint != before.fingerprint)
+    assert after.settings_fingerprint == before.settings_fingerprint
+    assert (after.code != before.code) == name.endswith(".py")
+
+
+def test_another_definition_of_the_dataset_has_another_fingerprint(run: Run) -> None:
+    (before,) = run.enter()
+    entry = [{"tasks": name, "per_test": True, "weight": 1} for name in ("new-train", "val-n-1")]
+    run.set("datasets.combo-v2", entry)
+    (after,) = (row for row in run.enter() if row.fingerprint != before.fingerprint)
+    assert after.settings_fingerprint == before.settings_fingerprint
+
+
+def test_run_deposits_its_row_where_the_run_was_queued(run: Run) -> None:
+    origin = run.folder / "origin/results/ledger"
+    earlier = run.enter(deposit="origin/results/ledger")
+    run.set("seed", 1)
+    run.write("metrics.json", json.dumps(METRICS | {"accuracy": 0.5}))
+    later = run.enter(deposit="origin/results/ledger")
+    assert ledger.read(origin) == later
+    assert later[0] == earlier[0]
+    assert later[1].metrics["accuracy"] == 0.5
+
+
+def test_run_refuses_samples_of_another_dataset(run: Run) -> None:
+    run.set("dataset", "train")
+    with pytest.raises(ValueError, match=r"mix.json: not drawn from 'train', .*run: dvc repro"):
+        run.enter()
+    assert not (run.folder / "ledger").exists()

@@ -1,0 +1,71 @@
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from arcmix import files, ledger
+from tests.rows import row
+
+
+def test_a_row_read_is_the_row_written(tmp_path: Path) -> None:
+    written = [row("train", 1), row("train", 0), row("combo-v2", 0, loss=0.1)]
+    paths = [ledger.write(tmp_path, entry) for entry in written]
+    assert ledger.read(tmp_path) == [written[2], written[1], written[0]]
+    assert paths[0] == tmp_path / "train" / f"1-{written[0].fingerprint}.json"
+
+
+def test_equal_rows_are_equal_bytes(tmp_path: Path) -> None:
+    first = ledger.write(tmp_path / "a", row())
+    again = ledger.write(tmp_path / "b", row())
+    assert first.read_bytes() == again.read_bytes()
+
+
+def test_write_leaves_other_rows_alone(tmp_path: Path) -> None:
+    ledger.write(tmp_path, row(seed=0))
+    ledger.write(tmp_path, row(seed=0, variant=1))
+    ledger.write(tmp_path, row(seed=0, loss=0.5))
+    assert [entry.metrics["best_val_loss"] for entry in ledger.read(tmp_path)] == [0.5, 0.7]
+
+
+def test_a_ledger_without_rows_is_empty(tmp_path: Path) -> None:
+    assert ledger.read(tmp_path) == []
+
+
+def test_write_refuses_a_row_without_a_metric_of_the_table(tmp_path: Path) -> None:
+    metrics = {name: 0.5 for name in ledger.METRICS if name != "vote_2"}
+    with pytest.raises(ValueError, match=re.escape("has no metric ['vote_2'], got ['accuracy'")):
+        ledger.write(tmp_path, replace(row(), metrics=metrics))
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_read_names_the_file_that_is_no_row(tmp_path: Path) -> None:
+    path = ledger.write(tmp_path, row())
+    files.write_json(path, {"dataset": "combo-v2"})
+    with pytest.raises(ValueError, match=f"{path.name}: not a row as this version writes it"):
+        ledger.read(tmp_path)
+
+
+def test_read_refuses_a_row_at_the_place_of_another(tmp_path: Path) -> None:
+    path = ledger.write(tmp_path, row(seed=0))
+    path.rename(path.with_name(path.name.replace("0-", "1-", 1)))
+    with pytest.raises(ValueError, match=r"1-.*holds the row of .*/0-"):
+        ledger.read(tmp_path)
+
+
+def test_fingerprint_does_not_see_the_order_of_keys() -> None:
+    first = ledger.fingerprint({"a": 1, "b": [2]}, "x")
+    assert ledger.fingerprint({"b": [2], "a": 1}, "x") == first
+    assert ledger.fingerprint({"b": [2], "a": 1}, "y") != first
+    assert re.fullmatch("[0-9a-f]{12}", first)
+
+
+def test_records_keep_task_names_numbers_and_gaps(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.csv"
+    path.write_text("task,tests,val_loss\n00576224,2,\n12e45678,1,0.123457\n")
+    found = ledger.records(path)
+    assert found == [
+        {"task": "00576224", "tests": 2, "val_loss": None},
+        {"task": "12e45678", "tests": 1, "val_loss": 0.123457},
+    ]
+    assert [type(entry["tests"]) for entry in found] == [int, int]

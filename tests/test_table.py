@@ -1,0 +1,189 @@
+import math
+import statistics
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arcmix import table
+from arcmix.ledger import Row
+from tests.rows import row
+
+CODE = row().code
+
+rows = st.lists(
+    st.builds(
+        row,
+        dataset=st.sampled_from(["train", "combo-v2", "1d-arc"]),
+        seed=st.integers(0, 3),
+        loss=st.floats(0.1, 0.9),
+        model=st.sampled_from(["tiny", "smollm2-135m"]),
+        code=st.sampled_from([CODE, "other0000000"]),
+        variant=st.integers(0, 1),
+        settings=st.integers(0, 1),
+    ),
+    min_size=1,
+    max_size=12,
+    unique_by=lambda entry: (entry.seed, entry.fingerprint),
+)
+
+
+def titles(found: list[table.Section]) -> list[str]:
+    return [section.title for section in found]
+
+
+def labels(section: table.Section) -> list[str]:
+    return [line.label for line in section.lines]
+
+
+@given(rows)
+def test_every_row_stands_in_one_line_with_its_repeats(entries: list[Row]) -> None:
+    found = table.sections(entries, CODE)
+    lines = [line for section in found for line in section.lines]
+    placed = [entry for line in lines for entry in line.rows]
+    assert sorted(map(repr, placed)) == sorted(map(repr, entries))
+    for section in found:
+        for line in section.lines:
+            assert len({entry.fingerprint for entry in line.rows}) == 1
+            assert {entry.code != CODE for entry in line.rows} == {section.stale}
+            assert [entry.seed for entry in line.rows] == sorted(e.seed for e in line.rows)
+    fingerprints = [line.rows[0].fingerprint for line in lines]
+    assert len(fingerprints) == len(set(fingerprints))
+
+
+@given(rows, st.randoms())
+def test_the_order_of_rows_does_not_matter(entries: list[Row], random) -> None:
+    shuffled = random.sample(entries, len(entries))
+    first, again = (table.sections(found, CODE) for found in (entries, shuffled))
+    assert table.as_markdown(again) == table.as_markdown(first)
+    pd.testing.assert_frame_equal(table.as_frame(again), table.as_frame(first))
+
+
+@given(rows)
+def test_the_table_has_one_line_of_numbers_for_each_line(entries: list[Row]) -> None:
+    found = table.sections(entries, CODE)
+    frame = table.as_frame(found)
+    assert tuple(frame.columns) == table.CSV_COLUMNS
+    assert len(frame) == sum(len(section.lines) for section in found)
+    assert len(set(frame["label"])) == len(frame)
+    assert sum(frame["seeds"]) == len(entries)
+    for numbers in frame.to_dict("records"):
+        low, high = numbers["best_val_loss_low"], numbers["best_val_loss_high"]
+        assert low <= numbers["best_val_loss"] <= high
+
+
+def test_a_line_is_the_mean_and_sd_over_seeds() -> None:
+    losses = [0.61, 0.64, 0.70]
+    entries = [row(seed=seed, loss=loss) for seed, loss in enumerate(losses)]
+    (numbers,) = table.as_frame(table.sections(entries, CODE)).to_dict("records")
+    sd = statistics.stdev(losses)
+    assert math.isclose(numbers["best_val_loss"], 0.65)
+    assert math.isclose(numbers["best_val_loss_sd"], sd)
+    assert math.isclose(numbers["best_val_loss_low"], 0.65 - sd)
+    assert math.isclose(numbers["best_val_loss_high"], 0.65 + sd)
+    assert numbers["seeds"] == 3
+
+
+def test_a_single_seed_has_no_sd() -> None:
+    (numbers,) = table.as_frame(table.sections([row(loss=0.6)], CODE)).to_dict("records")
+    assert pd.isna(numbers["best_val_loss_sd"])
+    assert numbers["best_val_loss_low"] == numbers["best_val_loss_high"] == 0.6
+
+
+def test_rows_of_other_code_stand_apart_and_last() -> None:
+    entries = [row(seed=0, loss=0.7), row(seed=1, loss=0.1, code="other0000000")]
+    present, stale = table.sections(entries, CODE)
+    assert titles([present, stale]) == ["smollm2-135m at quick", table.STALE]
+    assert [line.rows for line in present.lines] == [(entries[0],)]
+    assert [line.rows for line in stale.lines] == [(entries[1],)]
+    assert labels(stale) == [f"combo-v2 {entries[1].fingerprint[:7]}"]
+    assert table.as_frame([present, stale])["stale"].tolist() == [0, 1]
+
+
+def test_two_definitions_of_a_dataset_are_told_apart() -> None:
+    entries = [row(loss=0.6), row(loss=0.7, variant=1), row("train", loss=0.8)]
+    (section,) = table.sections(entries, CODE)
+    assert labels(section) == [
+        f"combo-v2 {entries[0].fingerprint[:7]}",
+        f"combo-v2 {entries[1].fingerprint[:7]}",
+        "train",
+    ]
+
+
+def test_lines_of_a_section_go_from_the_lowest_loss() -> None:
+    entries = [row("train", loss=0.8), row("1d-arc", loss=0.9), row("combo-v2", loss=0.5)]
+    (section,) = table.sections(entries, CODE)
+    assert labels(section) == ["combo-v2", "train", "1d-arc"]
+
+
+def test_each_model_and_scale_has_a_section() -> None:
+    entries = [row(), row(model="tiny", scale="tiny"), row(scale="paper")]
+    found = table.sections(entries, CODE)
+    assert titles(found) == ["smollm2-135m at paper", "smollm2-135m at quick", "tiny at tiny"]
+    assert table.as_frame(found)["label"].tolist() == [
+        "combo-v2, smollm2-135m at paper",
+        "combo-v2, smollm2-135m at quick",
+        "combo-v2, tiny at tiny",
+    ]
+
+
+def test_other_settings_make_another_section() -> None:
+    entries = [row(), row(settings=1)]
+    found = table.sections(entries, CODE)
+    assert sorted(titles(found)) == sorted(
+        f"smollm2-135m at quick (settings {entry.settings_fingerprint[:7]})" for entry in entries
+    )
+
+
+@pytest.mark.parametrize(
+    ("lasts", "converged"),
+    [([0.8, 0.8], True), ([0.8, None], False), ([None], False)],
+)
+def test_a_line_has_converged_if_no_run_was_best_at_the_end(
+    lasts: list[float | None], converged: bool
+) -> None:
+    entries = [row(seed=seed, last=last) for seed, last in enumerate(lasts)]
+    (section,) = table.sections(entries, CODE)
+    assert section.lines[0].converged is converged
+
+
+def test_markdown_shows_lines_and_single_runs() -> None:
+    entries = [
+        row("combo-v2", 0, loss=0.6, uses_validation=True),
+        row("combo-v2", 1, loss=0.62, last=0.7, uses_validation=True),
+        row("train", 0, loss=0.8, tasks=400, accuracy=0.0),
+    ]
+    text = table.as_markdown(table.sections(entries, CODE))
+    cells = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")]
+    summary, runs = cells[:4], cells[4:]
+    assert [[cell.strip() for cell in line] for line in summary[2:]] == [
+        [
+            *("combo-v2", "800", "803", "0.6100 ± 0.0141", "20-40", "0.6500 ± 0.0707"),
+            *("4.2 ± 0.0 %", "8.4 ± 0.0 %", "2", "yes", "no"),
+        ],
+        ["train", "400", "403", "0.8000", "40", "0.8000", "0.0 %", "0.0 %", "1", "no", "no"],
+    ]
+    assert [[cell.strip() for cell in line] for line in runs[2:]] == [
+        ["combo-v2", "0", "0.6000", "40", "0.6000", "4.2 %", "8.4 %"],
+        ["combo-v2", "1", "0.6200", "20", "0.7000", "4.2 %", "8.4 %"],
+        ["train", "0", "0.8000", "40", "0.8000", "0.0 %", "0.0 %"],
+    ]
+    assert [cell.strip() for cell in summary[0]] == ["dataset", *table.COLUMNS]
+    assert [cell.strip() for cell in runs[0]] == [*table.RUN_COLUMNS]
+    assert text.startswith("### smollm2-135m at quick\n\n| dataset ")
+    assert text.endswith(table.LEGEND + "\n")
+
+
+def test_markdown_is_aligned_as_text() -> None:
+    entries = [row(), row(seed=1), row("concept-arc", loss=0.123456), row(model="tiny", code="x")]
+    for block in table.as_markdown(table.sections(entries, CODE)).split("\n\n"):
+        if block.startswith("|"):
+            assert len({len(line) for line in block.splitlines()}) == 1
+
+
+def test_a_stale_line_says_its_model_and_scale() -> None:
+    text = table.as_markdown(table.sections([row(code="other0000000")], CODE))
+    assert text.startswith(f"### {table.STALE}\n\n| dataset ")
+    assert "| model at scale " in text
+    assert "| smollm2-135m at quick |" in text
