@@ -1,0 +1,45 @@
+"""The habits of the repository: targets, pins and links that do not rot."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PINS = {
+    canonicalize_name(Requirement(line).name): Requirement(line).specifier
+    for line in (ROOT / "constraints.txt").read_text().splitlines()
+    if not line.startswith("#")
+}
+REQUIREMENTS = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+
+
+def test_make_lists_its_targets() -> None:
+    done = subprocess.run(["make", "-C", ROOT], capture_output=True, text=True, check=True)
+
+    listed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("make ")]
+    assert listed == ["help", "setup", "repro", "test", "check", "bench"]
+
+
+@pytest.mark.parametrize("requirement", REQUIREMENTS)
+def test_requirement_is_pinned(requirement: str) -> None:
+    wanted = Requirement(requirement)
+
+    (pin,) = PINS[canonicalize_name(wanted.name)]
+
+    assert pin.operator == "=="
+    assert wanted.specifier.contains(pin.version)
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
+
+    local = [link for link in links if "://" not in link]
+    assert [link for link in local if not (page.parent / link).exists()] == []
