@@ -1,5 +1,6 @@
 """Base models and adapters: fetch, convert, build, load, save; the first module with torch."""
 
+import functools
 import logging
 import shutil
 import warnings
@@ -10,9 +11,11 @@ import huggingface_hub
 import peft
 import tokenizers
 import torch
+import tqdm
 import transformers
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import modeling_gguf_pytorch_utils as gguf
 
 from arcmix import params
 
@@ -33,6 +36,8 @@ def quiet() -> None:
     transformers.utils.logging.disable_progress_bar()
     huggingface_hub.utils.disable_progress_bars()
     logging.getLogger("torchao").setLevel(logging.ERROR)
+    # Its bar for the conversion knows no switch; like ours, it is for a terminal only.
+    gguf.tqdm = functools.partial(tqdm.tqdm, disable=None, leave=False)
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
 
@@ -61,9 +66,9 @@ def from_hub(repository: str, revision: str, out: Path) -> None:
         )
     except (OSError, huggingface_hub.errors.HfHubHTTPError) as error:
         raise OSError(
-            f"cannot download model {repository} at {revision}: {error}; on a machine without"
-            " the hub, download it elsewhere and choose a model of kind folder,"
-            " or set HF_ENDPOINT to a mirror"
+            f"cannot download model {repository} at {revision}: {str(error).splitlines()[0]};"
+            " on a machine without the hub, set HF_ENDPOINT to a mirror,"
+            " or download it elsewhere and choose a model of kind folder"
         ) from error
     shutil.rmtree(out / ".cache", ignore_errors=True)
     _separate_padding(out)

@@ -40,7 +40,7 @@ SCHEMA = pa.schema(
 """One row a pair; grids row by row with their shapes beside them."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pair:
     """An input grid and its output grid."""
 
@@ -48,7 +48,7 @@ class Pair:
     output: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """Demonstrations of one rule and the tests of it.
 

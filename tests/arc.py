@@ -1,0 +1,23 @@
+"""Small tasks and strategies for tests: lopsided grids, every cell of its own color."""
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as stn
+
+from arcmix.tasks import Pair, Task
+
+grids = stn.arrays(
+    np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 7)), elements=st.integers(0, 9)
+)
+
+
+def pair(number: int, height: int = 2, width: int = 3) -> Pair:
+    """Return a pair whose cells tell its number and their place."""
+    cells = np.arange(height * width, dtype=np.uint8).reshape(height, width)
+    return Pair((cells + number) % 10, ((cells + number) * 3 % 10)[:, :-1])
+
+
+def task(id_: str = "a", train: int = 3, test: int = 1, split: str = "training") -> Task:
+    """Return a task whose pairs all differ."""
+    pairs = [pair(number, height=1 + number % 3) for number in range(train + test)]
+    return Task(id_, "arc", split, 0, tuple(pairs[:train]), tuple(pairs[train:]))

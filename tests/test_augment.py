@@ -1,0 +1,167 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arcmix import augment, grid
+from arcmix.params import Augment
+from tests.arc import task
+
+ENTRIES = [task("a", train=3), task("b", train=2, test=2), task("c", train=1), task("d", train=5)]
+POOL = augment.pool(ENTRIES)
+SLOTS = np.arange(4)
+
+
+def make(**changes):
+    plain = {
+        "symmetries": 1,
+        "swap": False,
+        "permute": False,
+        "color_swaps": 0,
+        "preserve_colors": False,
+        "background": 0.0,
+    }
+    return Augment.model_validate(plain | changes)
+
+
+FULL = make(symmetries=8, swap=True, permute=True, color_swaps=4, background=0.1)
+
+
+def drawn(how, count=400, first=0, seed=0, slots=SLOTS):
+    return augment.draw(POOL, slots, how, seed, first, count)
+
+
+def pairs(samples, tmp_path):
+    path = tmp_path / "samples.parquet"
+    augment.write(path, iter([samples]))
+    return list(augment.read(path))
+
+
+def same(one, other):
+    return all(
+        np.array_equal(a, b)
+        for a, b in ((one.input, other.input), (one.output, other.output))
+    )
+
+
+def number(pair, entry):
+    """Return which pair of the entry this is."""
+    [found] = [n for n, one in enumerate(entry.train + entry.test) if same(one, pair)]
+    return found
+
+
+def test_without_augmentation_a_sample_is_its_entry(tmp_path):
+    samples = drawn(make())
+    for entry, sample in zip(samples.entries, pairs(samples, tmp_path), strict=True):
+        whole = ENTRIES[entry]
+        assert [number(pair, whole) for pair in sample[:-1]] == list(range(len(whole.train)))
+        assert number(sample[-1], whole) >= len(whole.train)
+
+
+def test_one_view_holds_for_all_grids_of_a_sample(tmp_path):
+    samples = drawn(FULL)
+    for place, sample in enumerate(pairs(samples, tmp_path)):
+        view = grid.View(int(samples.symmetries[place]), tuple(samples.colors[place].tolist()))
+        whole = ENTRIES[samples.entries[place]]
+        back = [
+            type(pair)(view.invert(pair.input), view.invert(pair.output)) for pair in sample
+        ]
+        found = [number(pair, whole) for pair in back]
+        assert len(set(found)) == len(found) == len(whole.train) + 1
+
+
+def test_each_pass_draws_every_entry_by_its_weight_in_a_new_order():
+    slots = np.array([0, 1, 1, 2, 3])
+    entries = drawn(make(), count=50, slots=slots).entries.reshape(10, 5)
+    assert (np.sort(entries, axis=1) == np.sort(slots)).all()
+    assert len({tuple(one) for one in entries}) > 5
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.integers(0, 90), st.integers(1, 60))
+def test_a_sample_does_not_depend_on_where_the_draw_starts(seed, first, count):
+    whole = drawn(FULL, count=150, seed=seed)
+    part = drawn(FULL, count=count, first=first, seed=seed)
+    grids = slice(whole.grids[:first].sum(), whole.grids[: first + count].sum())
+    sizes = whole.shapes.astype(int).prod(axis=1)
+    cells = slice(sizes[: grids.start].sum(), sizes[: grids.stop].sum())
+    np.testing.assert_array_equal(part.entries, whole.entries[first : first + count])
+    np.testing.assert_array_equal(part.shapes, whole.shapes[grids])
+    np.testing.assert_array_equal(part.cells, whole.cells[cells])
+
+
+def test_another_seed_draws_other_samples():
+    assert not np.array_equal(drawn(FULL, seed=1).symmetries, drawn(FULL, seed=2).symmetries)
+
+
+@pytest.mark.parametrize("permute", [True, False])
+def test_with_swap_every_pair_becomes_the_test_equally_often(tmp_path, permute):
+    samples = drawn(make(swap=True, permute=permute), count=4000)
+    counts = [np.zeros(len(entry.train + entry.test), int) for entry in ENTRIES]
+    for entry, sample in zip(samples.entries, pairs(samples, tmp_path), strict=True):
+        counts[entry][number(sample[-1], ENTRIES[entry])] += 1
+    for count in counts:
+        share = 1000 / len(count)
+        # Six standard deviations: a fair draw fails once in 10^8.
+        assert np.abs(count - share).max() < 6 * np.sqrt(share)
+
+
+def test_with_swap_every_pair_of_a_one_test_task_stays_in_the_sample(tmp_path):
+    samples = drawn(make(swap=True, permute=True))
+    for entry, sample in zip(samples.entries, pairs(samples, tmp_path), strict=True):
+        whole = ENTRIES[entry]
+        if len(whole.test) == 1:
+            found = sorted(number(pair, whole) for pair in sample)
+            assert found == list(range(len(whole.train) + 1))
+
+
+def test_without_swap_a_test_pair_is_never_shown_as_a_demonstration(tmp_path):
+    samples = drawn(make(permute=True))
+    orders = set()
+    for entry, sample in zip(samples.entries, pairs(samples, tmp_path), strict=True):
+        whole = ENTRIES[entry]
+        found = [number(pair, whole) for pair in sample]
+        assert sorted(found[:-1]) == list(range(len(whole.train)))
+        if entry == 3:
+            orders.add(tuple(found))
+    assert len(orders) > 40  # of 120
+
+
+def test_both_tests_of_a_task_are_drawn(tmp_path):
+    samples = drawn(make())
+    tests = {
+        number(sample[-1], ENTRIES[1])
+        for entry, sample in zip(samples.entries, pairs(samples, tmp_path), strict=True)
+        if entry == 1
+    }
+    assert tests == {2, 3}
+
+
+@pytest.mark.parametrize(
+    ("how", "share"),
+    [
+        pytest.param({"color_swaps": 4, "preserve_colors": False}, 0.0, id="never-original"),
+        pytest.param({"color_swaps": 4, "preserve_colors": True}, 0.2, id="one-in-five"),
+        pytest.param({"color_swaps": 1, "preserve_colors": True}, 0.5, id="half"),
+        pytest.param({"color_swaps": 0, "preserve_colors": True}, 1.0, id="no-swaps"),
+        pytest.param({"color_swaps": 0, "preserve_colors": False}, 1.0, id="no-color-step"),
+    ],
+)
+def test_the_share_of_original_colors_follows_color_swaps(how, share):
+    colors = drawn(make(**how), count=4000).colors
+    original = (colors == np.arange(10)).all(axis=1).mean()
+    assert original == pytest.approx(share, abs=0.05)
+
+
+def test_the_background_moves_in_its_share_of_the_recolored_samples():
+    moved = drawn(make(color_swaps=1, background=0.1), count=8000).colors[:, 0] != 0
+    # A permutation of all ten colors leaves color 0 in its place once in ten times.
+    assert moved.mean() == pytest.approx(0.09, abs=0.02)
+
+
+def test_a_stretch_is_written_and_read_as_it_was_drawn(tmp_path):
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    augment.write(whole, iter([drawn(FULL, count=100)]))
+    augment.write(halves, iter([drawn(FULL, count=40), drawn(FULL, first=40, count=60)]))
+    both = zip(augment.read(whole), augment.read(halves), strict=True)
+    assert all(same(a, b) for one, other in both for a, b in zip(one, other, strict=True))

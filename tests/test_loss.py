@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+import torch
+
+from arcmix import loss, model
+from arcmix.examples import IGNORED, Example
+
+
+@pytest.fixture(scope="module")
+def tiny(base_model):
+    return model.load(base_model, "float32")
+
+
+def example(seed, length, answer):
+    ids = np.random.default_rng(seed).integers(4, 100, length).tolist()
+    return Example(ids, [IGNORED] * (length - answer) + ids[-answer:])
+
+
+EXAMPLES = [example(n, *size) for n, size in enumerate([(40, 3), (7, 2), (90, 30), (55, 1)])]
+
+
+def losses(tiny, examples, batch):
+    return loss.prompt_losses(tiny, examples, batch, done=lambda _: None)
+
+
+def test_the_loss_is_the_sum_over_the_answer_of_minus_log_p(tiny):
+    ids = torch.tensor([EXAMPLES[0].input_ids])
+    with torch.no_grad():
+        scores = torch.log_softmax(tiny(input_ids=ids).logits[0], dim=-1)
+    expected = -sum(scores[place - 1, ids[0, place]].item() for place in (37, 38, 39))
+    assert losses(tiny, EXAMPLES[:1], 1)[0] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("batch", [2, 3, 4, 100])
+def test_the_loss_does_not_depend_on_the_batch(tiny, batch):
+    np.testing.assert_allclose(
+        losses(tiny, EXAMPLES, batch), losses(tiny, EXAMPLES, 1), rtol=1e-5
+    )
+
+
+def test_the_loss_does_not_depend_on_the_order(tiny):
+    np.testing.assert_allclose(
+        losses(tiny, EXAMPLES[::-1], 2)[::-1], losses(tiny, EXAMPLES, 2), rtol=1e-5
+    )
+
+
+def test_padding_is_on_the_left_and_hidden():
+    ids, mask, positions = loss.left_padded([[5, 6, 7], [8]], torch.device("cpu"))
+    assert ids.tolist() == [[5, 6, 7], [0, 0, 8]]
+    assert mask.tolist() == [[1, 1, 1], [0, 0, 1]]
+    assert positions.tolist() == [[0, 1, 2], [0, 0, 0]]
+
+
+def test_the_model_stays_in_training_mode_if_it_was(tiny):
+    tiny.train()
+    losses(tiny, EXAMPLES[:1], 1)
+    assert tiny.training
+    tiny.eval()
+    losses(tiny, EXAMPLES[:1], 1)
+    assert not tiny.training

@@ -1,0 +1,174 @@
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+
+from arcmix import model, params
+from tests.conftest import TINY
+
+
+def lora(**changes):
+    plain = {
+        "rank": 4,
+        "alpha": 8,
+        "dropout": 0.0,
+        "targets": ("all-linear",),
+        "rslora": False,
+        "dora": False,
+    }
+    return params.Lora.model_validate(plain | changes)
+
+
+def weights(found):
+    return torch.cat([weight.flatten() for weight in found.parameters()])
+
+
+def test_a_random_model_is_its_seed(tmp_path, base_model):
+    model.random(TINY, tmp_path / "again")
+    model.random(TINY.model_copy(update={"seed": 1}), tmp_path / "other")
+    again, other, first = (
+        weights(model.load(folder, "float32"))
+        for folder in (tmp_path / "again", tmp_path / "other", base_model)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_the_character_tokenizer_has_one_token_a_character_and_gives_the_text_back():
+    tokenizer = model.character_tokenizer()
+    text = "Input\n0123\n```grid shape: 1x4\nñò<|im_end|>"
+    ids = tokenizer(text, add_special_tokens=False).input_ids
+    assert len(ids) == len(text) - len("<|im_end|>") + 1
+    assert tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text
+    assert tokenizer.unk_token_id not in ids
+
+
+def test_every_model_is_stored_with_a_padding_token_that_is_not_its_end(tmp_path, base_model):
+    tokenizer = model.load_tokenizer(base_model)
+    tokenizer.pad_token = tokenizer.eos_token
+    folder = tmp_path / "given"
+    model.load(base_model, "float32").save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+    model.from_folder(folder, tmp_path / "out")
+
+    stored = model.load_tokenizer(tmp_path / "out")
+    assert stored.eos_token_id == tokenizer.eos_token_id
+    assert stored.pad_token_id not in (None, stored.eos_token_id)
+
+
+def test_from_folder_refuses_a_folder_without_a_model(tmp_path):
+    with pytest.raises(ValueError, match=re.escape(f"no config.json in {tmp_path}")):
+        model.from_folder(tmp_path, tmp_path / "out")
+
+
+def test_a_fresh_adapter_changes_nothing_and_only_it_trains(base_model):
+    ids = torch.tensor([[5, 6, 7]])
+    plain = model.load(base_model, "float32")
+    before = plain(input_ids=ids).logits
+    tuned = model.attach(plain, lora(), seed=0)
+    torch.testing.assert_close(tuned(input_ids=ids).logits, before)
+    assert all("lora" in name for name, one in tuned.named_parameters() if one.requires_grad)
+
+
+def test_the_adapter_is_its_seed_and_its_settings(base_model):
+    def down(seed, **changes):
+        tuned = model.attach(model.load(base_model, "float32"), lora(**changes), seed)
+        return {name: one for name, one in tuned.named_parameters() if "lora_A" in name}
+
+    first, again, other = down(0), down(0), down(1)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+    assert {one.shape[0] for one in down(0, rank=7).values()} == {7}
+    assert all("q_proj" in name for name in down(0, targets=("q_proj",)))
+
+
+def test_a_saved_adapter_merges_into_the_model_it_was_trained_on(tmp_path, base_model):
+    ids = torch.tensor([[5, 6, 7]])
+    tuned = model.attach(model.load(base_model, "float32"), lora(), seed=0)
+    with torch.no_grad():
+        for name, one in tuned.named_parameters():
+            if "lora_B" in name:
+                one.normal_(generator=torch.manual_seed(0))
+    tuned.save_pretrained(str(tmp_path / "last"))
+
+    merged = model.with_adapter(model.load(base_model, "float32"), tmp_path / "last")
+
+    torch.testing.assert_close(merged(input_ids=ids).logits, tuned(input_ids=ids).logits)
+    assert not torch.equal(
+        merged(input_ids=ids).logits, model.load(base_model, "float32")(input_ids=ids).logits
+    )
+
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def hub(base_model, monkeypatch):
+    """A server that speaks as much of the hub's protocol as a download needs."""
+    files = {path.name: path.read_bytes() for path in base_model.iterdir()}
+    files["modeling_evil.py"] = b"raise SystemExit"
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.answer(body=False)
+
+        def do_GET(self):
+            self.answer(body=True)
+
+        def answer(self, *, body):
+            asked.append(self.path)
+            path = self.path.split("?")[0]
+            if path == f"/api/models/us/small/tree/{REVISION}":
+                tree = [
+                    {"type": "file", "path": name, "size": len(content), "oid": REVISION}
+                    for name, content in files.items()
+                ]
+                content = json.dumps(tree).encode()
+            elif path.startswith(f"/us/small/resolve/{REVISION}/"):
+                content = files[path.rsplit("/", 1)[1]]
+            else:
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("ETag", f'"{hash(path) & 0xFFFFFFFF:x}"')
+            self.send_header("X-Repo-Commit", REVISION)
+            self.end_headers()
+            if body:
+                self.wfile.write(content)
+
+        def log_message(self, format, *args):  # noqa: A002
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+        endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+    )
+    yield asked
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_hub_model_is_downloaded_at_its_revision_without_code(tmp_path, hub, base_model):
+    model.from_hub("us/small", REVISION, tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {path.name for path in base_model.iterdir()}
+    assert all(f"/resolve/{REVISION}/" in path for path in hub if "/resolve/" in path)
+    assert torch.equal(
+        weights(model.load(tmp_path / "out", "float32")),
+        weights(model.load(base_model, "float32")),
+    )
+
+
+def test_a_revision_that_the_hub_does_not_have_is_one_clear_error(tmp_path, hub):
+    with pytest.raises(OSError, match=f"cannot download model us/small at {'f' * 40}.*HF_ENDPOINT"):
+        model.from_hub("us/small", "f" * 40, tmp_path / "out")

@@ -1,0 +1,33 @@
+import numpy as np
+
+from arcmix import grid, views
+from tests.arc import task
+
+
+def test_the_first_view_is_the_original():
+    [first] = views.questions(task(train=4), 0, 1, 0.1, 0)
+    assert first.shown == grid.IDENTITY
+    assert first.order == (0, 1, 2, 3)
+
+
+def test_any_number_of_views_is_honored_and_the_symmetries_take_turns():
+    found = views.questions(task(), 0, 11, 0.1, 0)
+    assert [one.shown.symmetry for one in found] == [0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2]
+    assert len({one.shown for one in found}) == 11
+
+
+def test_more_views_extend_fewer():
+    whole = task()
+    assert views.questions(whole, 0, 20, 0.1, 3)[:5] == views.questions(whole, 0, 5, 0.1, 3)
+
+
+def test_the_tests_of_a_task_have_views_of_their_own():
+    whole = task(test=2)
+    one, other = (views.questions(whole, test, 4, 0.1, 0) for test in (0, 1))
+    assert [a.shown.colors for a in one[1:]] != [b.shown.colors for b in other[1:]]
+
+
+def test_each_view_shows_every_demonstration_once():
+    for one in views.questions(task(train=5), 0, 30, 0.1, 0):
+        assert sorted(one.order) == list(range(5))
+        assert np.array_equal(np.sort(one.shown.colors), np.arange(10))
