@@ -132,8 +132,8 @@ def parse_answer(style: Style, text: str) -> np.ndarray | None:
         text: What the model wrote, with the end token and nothing after it.
 
     Returns:
-        None for a text that `render` writes for no output; an answer cut short is one, even
-        where its rows are a grid, since the next one is missing.
+        None if `render` writes this text for no grid. An answer without its end is such a
+        text even where its rows make a grid, since more may have been to come.
     """
     if not (text.startswith(style.opening) and text.endswith(style.end)):
         return None
