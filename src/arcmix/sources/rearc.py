@@ -39,7 +39,16 @@ DIFFICULTY = (0.0, 1.0)
 DRAWS = 25
 """Draws for each pair of a task; the most often refused generator takes less than 3."""
 
-UNLUCKY = (ArithmeticError, AttributeError, LookupError, StopIteration, TypeError, ValueError)
+UNLUCKY = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    NameError,
+    RuntimeError,
+    StopIteration,
+    TypeError,
+    ValueError,
+)
 """What generators and verifiers trip over, on a rare draw; a refused pair is a ValueError."""
 
 Function = Callable[..., Any]

@@ -28,7 +28,7 @@ def fetch(requirement: str, sha256: str, cache: Path) -> Path:
         OSError: If pip cannot get the wheel.
         ValueError: If the wheel is not the pinned one; it is then no longer in the cache.
     """
-    path = cache / f"{requirement.replace('==', '-')}-{sha256[:16]}.whl"
+    path = cache.absolute() / f"{requirement.replace('==', '-')}-{sha256[:16]}.whl"
     with transfer.locked(path):
         if not path.exists():
             _download(requirement, path)
