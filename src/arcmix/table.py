@@ -188,7 +188,7 @@ def as_frame(sections: Sequence[Section]) -> pd.DataFrame:
 
 def _numbers(line: Line) -> dict[str, str | float | None]:
     first = line.rows[0]
-    loss, sd = line.mean("best_val_loss"), line.sd("best_val_loss")
+    best, sd = line.mean("best_val_loss"), line.sd("best_val_loss")
     return {
         "dataset": first.dataset,
         "model": first.model,
@@ -196,10 +196,10 @@ def _numbers(line: Line) -> dict[str, str | float | None]:
         "fingerprint": first.fingerprint,
         "tasks": first.mix["tasks"],
         "variations": first.mix["entries"],
-        "best_val_loss": loss,
+        "best_val_loss": best,
         "best_val_loss_sd": sd,
-        "best_val_loss_low": loss - (sd or 0),
-        "best_val_loss_high": loss + (sd or 0),
+        "best_val_loss_low": best - (sd or 0),
+        "best_val_loss_high": best + (sd or 0),
         "best_val_step": line.mean("best_val_step"),
         "last_val_loss": line.mean("val_loss"),
         "last_val_loss_sd": line.sd("val_loss"),
