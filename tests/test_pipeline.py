@@ -29,6 +29,9 @@ READ_CODE = {"record", "ablation"}
 SECONDS = {"partition", "record", "ablation"}
 """Stages so quick that they may do without DVC's run cache."""
 
+FOLDERS = "data|results|src|stages"
+"""Folders of which `dvc.yaml` alone names files."""
+
 each_stage = pytest.mark.parametrize("stage", STAGES)
 
 
@@ -79,16 +82,18 @@ def test_code_deps_are_the_import_closure(stage: str) -> None:
         found = code.closure(ROOT / "stages" / f"{stage}.py", LIBRARY)
         expected = {str(path.relative_to(ROOT)) for path in found}
 
-    assert code_deps(stage) == expected
+    declared = code_deps(stage)
+    assert (expected - declared, declared - expected) == (set(), set())
 
 
 @each_stage
 def test_params_are_those_that_the_stage_loads(stage: str) -> None:
     loaded = section(stage)
+    expected = {*params.places(loaded).values()} if loaded else set()
 
-    declared = STAGES[stage].get("params", [])
+    declared = {*STAGES[stage].get("params", [])}
 
-    assert sorted(declared) == sorted(params.places(loaded).values() if loaded else [])
+    assert (expected - declared, declared - expected) == (set(), set())
     assert ("params" in flags(stage)) == bool(loaded)
 
 
@@ -115,7 +120,8 @@ def test_paths_of_the_command_are_deps_and_outputs(stage: str) -> None:
 
     code_files = set() if stage in READ_CODE else code_deps(stage)
     deps = {*STAGES[stage]["deps"]} - code_files - {*outputs("check")}
-    assert paths == deps | {*outputs(stage)}
+    declared = deps | {*outputs(stage)}
+    assert (paths - declared, declared - paths) == (set(), set())
 
 
 @each_stage
@@ -138,6 +144,12 @@ def test_cached_output_is_read_by_a_later_stage(stage: str) -> None:
     written = {masked(path) for path in outputs(stage) if path.startswith("data/")}
 
     assert {path for path in written if not {path, str(Path(path).parent)} & read} == set()
+
+
+def test_folders_are_those_of_the_pipeline() -> None:
+    paths = {path for stage in STAGES for path in (*STAGES[stage]["deps"], *outputs(stage))}
+
+    assert {path.partition("/")[0] for path in paths} == {*FOLDERS.split("|")}
 
 
 def masked(path: str) -> str:
@@ -165,11 +177,7 @@ def test_results_are_in_git_and_data_is_not(stage: str) -> None:
     ],
 )
 def test_code_holds_no_path_of_the_repository(program: Path) -> None:
-    folders = "|".join(
-        path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] != "."
-    )
-
-    found = [text for text in strings(program) if re.search(rf"(?<![\w/])({folders})/", text)]
+    found = [text for text in strings(program) if re.search(rf"(?<![\w/])({FOLDERS})/", text)]
 
     assert found == []
 
