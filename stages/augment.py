@@ -40,9 +40,7 @@ def run(*, config: Params, partition: Path, sources: Path, samples: Path, mix_fi
         folder = partition if component.tasks in params.PARTITION_TABLES else sources
         found = tasks.read(folder / f"{component.tasks}.parquet")
         parts.append(
-            mix.part(
-                component.tasks, found, per_test=component.per_test, weight=component.weight
-            )
+            mix.part(component.tasks, found, per_test=component.per_test, weight=component.weight)
         )
     pool = augment.pool([entry for part in parts for entry in part.entries])
     slots = np.array(mix.slots(parts))

@@ -5,6 +5,7 @@ folder (`best`, `last`, the tokenizer, and the prompt it was trained with), the 
 every validation prompt at every measurement, and the history of the run.
 """
 
+import itertools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,9 @@ from arcmix.params import At
 from arcmix.tasks import Pair
 
 log = logging.getLogger("arcmix.finetune")
+
+CHUNK = 1000
+"""Samples tokenized at once."""
 
 
 class Params(params.Section):
@@ -49,11 +53,7 @@ def run(
     style = examples.style(tokenizer, config.prompt.format, Encoder(config.prompt.encoder))
     settings = config.finetune
 
-    training = [
-        example
-        for example in examples.tokenize(tokenizer, [_text(style, p) for p in augment.read(samples)])
-        if len(example.input_ids) <= settings.max_tokens
-    ]
+    training, drawn = _training(tokenizer, style, samples, settings)
     tests = [(task, number) for task in tasks.read(validation) for number in range(len(task.test))]
     measured = examples.tokenize(
         tokenizer,
@@ -61,10 +61,13 @@ def run(
     )
     kept = [n for n, one in enumerate(measured) if len(one.input_ids) <= config.max_val_tokens]
     log.info(
-        "%d samples of at most %d tokens (%.2f passes), %d of %d validation prompts of at most %d",
+        "%d training samples of at most %d tokens among the first %d",
         len(training),
         settings.max_tokens,
-        settings.steps * settings.batch / max(len(training), 1),
+        drawn,
+    )
+    log.info(
+        "%d of %d validation prompts of at most %d tokens",
         len(kept),
         len(tests),
         config.max_val_tokens,
@@ -114,6 +117,30 @@ def run(
             for number, nll in zip(kept, one.losses, strict=True)
         ),
     )
+
+
+def _training(
+    tokenizer: model.PreTrainedTokenizerBase,
+    style: prompt.Style,
+    samples: Path,
+    settings: params.Finetune,
+) -> tuple[list[examples.Example], int]:
+    """Return the samples short enough, as many as the steps take, and how many were read."""
+    wanted = settings.steps * settings.batch
+    found: list[examples.Example] = []
+    read = 0
+    stream = augment.read(samples)
+    with program.progress(wanted, "tokenize", "sample") as bar:
+        while len(found) < wanted and (chunk := list(itertools.islice(stream, CHUNK))):
+            texts = [_text(style, pairs) for pairs in chunk]
+            found += [
+                example
+                for example in examples.tokenize(tokenizer, texts)
+                if len(example.input_ids) <= settings.max_tokens
+            ]
+            read += len(chunk)
+            bar.update(len(found) - bar.n)
+    return found[:wanted], read
 
 
 def _text(style: prompt.Style, pairs: Sequence[Pair]) -> prompt.Text:

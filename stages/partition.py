@@ -23,9 +23,7 @@ class Params(params.Section):
     """The part of it that the scale validates on."""
 
 
-def run(
-    *, config: Params, task_table: Path, tables: Path, validation: Path, summary: Path
-) -> None:
+def run(*, config: Params, task_table: Path, tables: Path, validation: Path, summary: Path) -> None:
     """Draw the split into the folder `tables` and the table `validation`."""
     found = tasks.read(task_table)
     training, evaluation = (
@@ -49,6 +47,7 @@ def run(
             "tasks": {name: len(part) for name, part in parts.items()} | {"validation": len(ids)},
             "validation_tests": sum(len(task.test) for task in drawn),
             "measured": [task.id for task in measured],
+            "measured_digest": tasks.digest(measured),
         },
     )
     log.info("%d validation tasks, %d of them measured", len(drawn), len(measured))

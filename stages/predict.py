@@ -55,18 +55,14 @@ def run(
         question
         for task in tasks.read(validation)
         for test in range(len(task.test))
-        for question in views.questions(
-            task, test, settings.views, config.background, config.seed
-        )
+        for question in views.questions(task, test, settings.views, config.background, config.seed)
     ]
     texts = [_text(style, question) for question in asked]
     prompts = [example.input_ids for example in examples.tokenize(tokenizer, texts)]
     kept = [number for number, ids in enumerate(prompts) if len(ids) <= config.max_tokens]
     log.info("%d of %d prompts of at most %d tokens", len(kept), len(asked), config.max_tokens)
 
-    tuned = model.with_adapter(
-        model.load(base_model, config.dtype), adapter / settings.checkpoint
-    )
+    tuned = model.with_adapter(model.load(base_model, config.dtype), adapter / settings.checkpoint)
     with program.progress(len(kept), "predict", "prompt") as bar:
         answers = generate.greedy(
             tuned,
@@ -78,10 +74,11 @@ def run(
         )
     found = dict(zip(kept, answers, strict=True))
     rows = [
-        _row(question, found.get(number), style, tokenizer)
-        for number, question in enumerate(asked)
+        _row(question, found.get(number), style, tokenizer) for number, question in enumerate(asked)
     ]
-    files.write_parquet(candidates, pd.DataFrame(rows).astype({"height": "UInt8", "width": "UInt8"}))
+    files.write_parquet(
+        candidates, pd.DataFrame(rows).astype({"height": "UInt8", "width": "UInt8"})
+    )
     log.info(
         "%d answers ended, %d of them are grids",
         sum(answer.ended for answer in answers),

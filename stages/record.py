@@ -51,6 +51,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     tasks: Path,
     history: Path,
     mix: Path,
+    partition: Path,
     rows: Path,
     deposit: Path,
 ) -> None:
@@ -61,6 +62,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
         "augment": values["augment"],
         "model": values["base"],
         "scale": values["budgets"],
+        "validation_digest": files.read_json(partition)["measured_digest"],
     }
     drawn = files.read_json(mix)
     named = [(part["tasks"], part["weight"]) for part in values["components"]]

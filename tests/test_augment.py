@@ -39,8 +39,7 @@ def pairs(samples, tmp_path):
 
 def same(one, other):
     return all(
-        np.array_equal(a, b)
-        for a, b in ((one.input, other.input), (one.output, other.output))
+        np.array_equal(a, b) for a, b in ((one.input, other.input), (one.output, other.output))
     )
 
 
@@ -63,9 +62,7 @@ def test_one_view_holds_for_all_grids_of_a_sample(tmp_path):
     for place, sample in enumerate(pairs(samples, tmp_path)):
         view = grid.View(int(samples.symmetries[place]), tuple(samples.colors[place].tolist()))
         whole = ENTRIES[samples.entries[place]]
-        back = [
-            type(pair)(view.invert(pair.input), view.invert(pair.output)) for pair in sample
-        ]
+        back = [type(pair)(view.invert(pair.input), view.invert(pair.output)) for pair in sample]
         found = [number(pair, whole) for pair in back]
         assert len(set(found)) == len(found) == len(whole.train) + 1
 

@@ -6,9 +6,7 @@ from arcmix import grid
 from tests.arc import grids
 
 LOPSIDED = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
-views = st.builds(
-    grid.View, st.integers(0, 7), st.permutations(range(10)).map(tuple)
-)
+views = st.builds(grid.View, st.integers(0, 7), st.permutations(range(10)).map(tuple))
 
 
 def test_the_first_symmetry_changes_nothing():

@@ -33,9 +33,7 @@ def test_the_loss_is_the_sum_over_the_answer_of_minus_log_p(tiny):
 
 @pytest.mark.parametrize("batch", [2, 3, 4, 100])
 def test_the_loss_does_not_depend_on_the_batch(tiny, batch):
-    np.testing.assert_allclose(
-        losses(tiny, EXAMPLES, batch), losses(tiny, EXAMPLES, 1), rtol=1e-5
-    )
+    np.testing.assert_allclose(losses(tiny, EXAMPLES, batch), losses(tiny, EXAMPLES, 1), rtol=1e-5)
 
 
 def test_the_loss_does_not_depend_on_the_order(tiny):

@@ -169,6 +169,7 @@ def test_a_hub_model_is_downloaded_at_its_revision_without_code(tmp_path, hub, b
     )
 
 
-def test_a_revision_that_the_hub_does_not_have_is_one_clear_error(tmp_path, hub):
+@pytest.mark.usefixtures("hub")
+def test_a_revision_that_the_hub_does_not_have_is_one_clear_error(tmp_path):
     with pytest.raises(OSError, match=f"cannot download model us/small at {'f' * 40}.*HF_ENDPOINT"):
         model.from_hub("us/small", "f" * 40, tmp_path / "out")

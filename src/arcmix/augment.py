@@ -214,6 +214,4 @@ def read(path: Path) -> Iterator[tuple[Pair, ...]]:
                     np.split(cells.values.to_numpy(), ends[:-1]), shapes, strict=True
                 )
             ]
-            yield tuple(
-                Pair(*both) for both in zip(grids[::2], grids[1::2], strict=True)
-            )
+            yield tuple(Pair(*both) for both in zip(grids[::2], grids[1::2], strict=True))

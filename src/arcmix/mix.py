@@ -34,9 +34,7 @@ def part(table: str, found: Sequence[Task], *, per_test: bool, weight: int) -> P
     if not found:
         raise ValueError(f"no tasks in table {table!r}: it was not downloaded; run: dvc repro")
     entries = (
-        [replace(task, test=(test,)) for task in found for test in task.test]
-        if per_test
-        else found
+        [replace(task, test=(test,)) for task in found for test in task.test] if per_test else found
     )
     distinct = {(task.source, task.split, task.id) for task in found}
     return Part(table, len(distinct), tuple(entries), weight, tasks.digest(found))

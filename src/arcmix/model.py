@@ -98,6 +98,8 @@ def random(settings: params.RandomModel, out: Path) -> None:
         num_attention_heads=settings.heads,
         max_position_embeddings=settings.positions,
         tie_word_embeddings=True,
+        # Wide enough for a frozen head to be sure of a token: an adapter has to be able to learn.
+        initializer_range=2 * settings.hidden**-0.5,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -111,9 +113,7 @@ def character_tokenizer() -> PreTrainedTokenizerBase:
     specials = ["<unk>", "<pad>", "<|im_start|>", "<|im_end|>"]
     characters = ["\n", *map(chr, range(32, 127)), *"ñò÷ûąćďęĚĞ"]
     vocabulary = {token: number for number, token in enumerate([*specials, *characters])}
-    core = tokenizers.Tokenizer(
-        tokenizers.models.WordLevel(vocabulary, unk_token=specials[0])
-    )
+    core = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token=specials[0]))
     core.pre_tokenizer = tokenizers.pre_tokenizers.Split(
         tokenizers.Regex(r"[\s\S]"), behavior="isolated"
     )

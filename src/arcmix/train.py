@@ -4,7 +4,6 @@ import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,9 +13,6 @@ from transformers import (
     PreTrainedTokenizerBase,
     PrinterCallback,
     TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
 )
 from trl import SFTConfig, SFTTrainer
 
@@ -170,26 +166,14 @@ class _Measure(TrainerCallback):
         self.losses: list[float] = []
         self.measured = 0
 
-    def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **_: object,
-    ) -> None:
+    def on_train_begin(self, *_: object, **__: object) -> None:
         self._measure(0)
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **_: object,
-    ) -> None:
+    def on_log(self, *_: object, logs: dict[str, float] | None = None, **__: object) -> None:
+        # One entry a step, and one without a loss when the training is over.
         if logs is None or "loss" not in logs:
             return
-        step, batch = state.global_step, self.settings.batch
+        step, batch = len(self.losses) + 1, self.settings.batch
         if not math.isfinite(logs["loss"]) or not math.isfinite(logs["grad_norm"]):
             raise ValueError(
                 f"the loss is {logs['loss']} and the gradient's norm {logs['grad_norm']} at step"

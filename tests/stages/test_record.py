@@ -43,6 +43,7 @@ class Run:
         self.set("seed", 0)
         self.write("metrics.json", json.dumps(METRICS))
         self.write("mix.json", json.dumps(MIX))
+        self.write("partition.json", json.dumps({"measured_digest": "cc"}))
         self.write("history.csv", "step,train_loss,val_loss\n0,,0.99\n40,0.9,0.68\n")
         self.write("tasks.csv", "task,tests,accuracy,val_loss\n00576224,1,0.5,\n12e45678,2,0,0.7\n")
 
@@ -71,6 +72,7 @@ class Run:
             tasks=self.folder / "tasks.csv",
             history=self.folder / "history.csv",
             mix=self.folder / "mix.json",
+            partition=self.folder / "partition.json",
             rows=self.folder / "ledger",
             deposit=self.folder / deposit,
         )
@@ -165,6 +167,7 @@ def test_other_settings_have_another_fingerprint(run: Run, place: str, value: ob
     ("name", "text"),
     [
         pytest.param("mix.json", json.dumps(MIX).replace("aa", "ab"), id="tasks"),
+        pytest.param("partition.json", '{"measured_digest": "cd"}', id="validation"),
         pytest.param("src/arcmix/grid.py", "SIDE = 31\n", id="code"),
     ],
 )

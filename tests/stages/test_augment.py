@@ -1,0 +1,65 @@
+import json
+
+import pytest
+
+from arcmix import augment, tasks
+from stages import augment as stage
+from tests.arc import task
+from tests.test_augment import FULL
+
+
+def config(*components):
+    return stage.Params.model_validate(
+        {"seed": 0, "augment": FULL, "dataset": components, "amount": {"samples": 60}}
+    )
+
+
+def component(table, *, per_test=False, weight=1):
+    return {"tasks": table, "per_test": per_test, "weight": weight}
+
+
+def run(tmp_path, how):
+    stage.run(
+        config=how,
+        partition=tmp_path / "partition",
+        sources=tmp_path / "sources",
+        samples=tmp_path / "samples.parquet",
+        mix_file=tmp_path / "mix.json",
+    )
+    return json.loads((tmp_path / "mix.json").read_text())
+
+
+@pytest.fixture(autouse=True)
+def tables(tmp_path):
+    tasks.write(tmp_path / "partition/new-train.parquet", [task("a"), task("b")])
+    tasks.write(tmp_path / "sources/concept-arc.parquet", [task("c", test=3)])
+    tasks.write(tmp_path / "sources/mini-arc.parquet", [])
+
+
+def test_run_draws_from_the_tables_of_the_partition_and_of_the_sources(tmp_path):
+    mix = run(
+        tmp_path,
+        config(component("new-train", weight=2), component("concept-arc", per_test=True)),
+    )
+    # A pass is 2 entries twice and 3 once: 4 of 7 samples, 34.3 of 60 on average.
+    assert [one["entries"] for one in mix["components"]] == [2, 3]
+    assert 33 <= mix["components"][0]["samples"] <= 36
+    assert mix["samples"] == len(list(augment.read(tmp_path / "samples.parquet"))) == 60
+    assert (mix["tasks"], mix["entries"]) == (3, 5)
+
+
+def test_run_writes_equal_bytes_in_one_stretch_or_many(tmp_path, monkeypatch):
+    how = config(component("new-train"))
+    run(tmp_path, how)
+    whole = list(augment.read(tmp_path / "samples.parquet"))
+    monkeypatch.setattr(stage, "STRETCH", 7)
+    run(tmp_path, how)
+    parts = list(augment.read(tmp_path / "samples.parquet"))
+    assert [[one.input.tolist() for one in sample] for sample in whole] == [
+        [one.input.tolist() for one in sample] for sample in parts
+    ]
+
+
+def test_run_refuses_a_dataset_whose_source_is_empty(tmp_path):
+    with pytest.raises(ValueError, match="no tasks in table 'mini-arc'"):
+        run(tmp_path, config(component("mini-arc")))

@@ -1,0 +1,130 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from arcmix import augment, tasks
+from stages import finetune as stage
+from stages import predict
+from tests.arc import task
+from tests.test_augment import make
+from tests.test_model import lora
+from tests.test_train import settings
+
+PROMPT = {"format": "bare", "encoder": ("minimal",)}
+KNOWN, LONG = task("known", train=2), task("long", train=9)
+
+
+def run(tmp_path, base_model, *, max_tokens=150, **changes):
+    """Fine-tune on a known task and a long one, and validate on both."""
+    tasks.write(tmp_path / "validation.parquet", [KNOWN, LONG])
+    drawn = augment.draw(augment.pool([KNOWN, LONG]), np.arange(2), make(), 0, 0, 10)
+    augment.write(tmp_path / "samples.parquet", iter([drawn]))
+    stage.run(
+        config=stage.Params.model_validate(
+            {
+                "seed": 0,
+                "prompt": PROMPT,
+                "finetune": settings(max_tokens=max_tokens, **changes),
+                "max_val_tokens": 150,
+            }
+        ),
+        base_model=base_model,
+        samples=tmp_path / "samples.parquet",
+        validation=tmp_path / "validation.parquet",
+        adapter=tmp_path / "adapter",
+        losses=tmp_path / "losses.parquet",
+        history=tmp_path / "history.csv",
+    )
+
+
+@pytest.fixture(scope="module")
+def memorized(tmp_path_factory, base_model):
+    folder = tmp_path_factory.mktemp("memorized")
+    run(
+        folder,
+        base_model,
+        steps=60,
+        eval_every=30,
+        learning_rate=0.01,
+        lora=lora(rank=16, alpha=32),
+    )
+    return folder
+
+
+def test_run_writes_the_adapters_the_tokenizer_and_the_prompt(memorized):
+    assert {path.name for path in memorized.iterdir()} == {
+        "adapter",
+        "history.csv",
+        "losses.parquet",
+        "samples.parquet",
+        "validation.parquet",
+    }
+    adapter = memorized / "adapter"
+    assert {path.name for path in adapter.iterdir()} == {
+        "best",
+        "last",
+        "prompt.json",
+        "tokenizer",
+    }
+    assert json.loads((adapter / "prompt.json").read_text()) == {
+        "format": "bare",
+        "encoder": ["minimal"],
+    }
+
+
+def test_the_history_and_the_losses_tell_of_the_same_prompts(memorized):
+    history = pd.read_csv(memorized / "history.csv")
+    losses = pd.read_parquet(memorized / "losses.parquet")
+    assert history.step.tolist() == [0, 30, 60]
+    assert history.train_loss.isna().tolist() == [True, False, False]
+    assert set(losses.task) == {"known"}  # the other prompt is too long
+    sums = losses.groupby("step")[["nll", "tokens"]].sum()
+    np.testing.assert_allclose(sums.nll / sums.tokens, history.val_loss, rtol=1e-5)
+    assert history.val_loss.iloc[-1] < 0.1 < history.val_loss.iloc[0]
+
+
+def test_a_memorized_task_is_solved_and_a_long_one_is_not_answered(tmp_path, memorized, base_model):
+    predict.run(
+        config=predict.Params.model_validate(
+            {
+                "seed": 0,
+                "background": 0.1,
+                "dtype": "float32",
+                "max_tokens": 150,
+                "predict": {"checkpoint": "last", "views": 3, "batch": 2, "max_side": 4},
+            }
+        ),
+        base_model=base_model,
+        adapter=memorized / "adapter",
+        validation=memorized / "validation.parquet",
+        candidates=tmp_path / "candidates.parquet",
+    )
+    found = pd.read_parquet(tmp_path / "candidates.parquet")
+    assert found[["task", "test", "view"]].to_numpy().tolist() == [
+        [name, 0, view] for name in ("known", "long") for view in range(3)
+    ]
+    first = found.iloc[0]
+    truth = KNOWN.test[0].output
+    assert (first.height, first.width) == truth.shape
+    assert first.grid.tolist() == truth.reshape(-1).tolist()
+    assert first.tokens == truth.size + truth.shape[0]
+    assert found.grid[found.task == "long"].isna().all()
+
+
+def test_the_best_adapter_is_that_of_the_lowest_validation_loss(tmp_path, base_model):
+    # So high a rate ruins the model, and the best one is the untrained one.
+    run(tmp_path, base_model, steps=2, learning_rate=50.0, max_grad_norm=1e9)
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert history.val_loss.idxmin() == 0
+    best, last = (
+        (tmp_path / f"adapter/{name}/adapter_model.safetensors").read_bytes()
+        for name in ("best", "last")
+    )
+    assert best != last
+
+
+def test_run_refuses_a_limit_that_no_sample_meets(tmp_path, base_model):
+    with pytest.raises(ValueError, match="no training sample is short enough"):
+        run(tmp_path, base_model, max_tokens=20)
