@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,3 +72,25 @@ def test_download_does_not_insist_on_what_is_not_there(tmp_path: Path, serve: Ca
 def test_download_says_why_there_is_no_answer(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r'^NewConnectionError\(".*refused"\)$'):
         transfer.download("http://127.0.0.1:9/file", tmp_path / "file", HASTE)
+
+
+def test_download_waits_longer_before_each_attempt(tmp_path: Path, serve: Callable) -> None:
+    site = serve(CONTENT, "503", "503", "503")
+    started = time.monotonic()
+
+    transfer.download(
+        f"{site.url}/file", tmp_path / "file", transfer.Patience(attempts=4, wait=0.05, timeout=1)
+    )
+
+    assert time.monotonic() - started >= 0.05 + 0.1 + 0.2
+
+
+def test_download_does_not_wait_for_ever(tmp_path: Path, serve: Callable) -> None:
+    site = serve(CONTENT, "stall")
+
+    with pytest.raises(OSError, match=r"Read timed out\.$"):
+        transfer.download(
+            f"{site.url}/file",
+            tmp_path / "file",
+            transfer.Patience(attempts=1, wait=0, timeout=0.2),
+        )
