@@ -67,7 +67,7 @@ def run(
         answers = generate.greedy(
             tuned,
             [prompts[number] for number in kept],
-            end=tokenizer.convert_tokens_to_ids(style.end),
+            end=model.token_id(tokenizer, style.end),
             budget=examples.answer_budget(tokenizer, style, settings.max_side),
             batch=settings.batch,
             done=bar.update,
@@ -103,7 +103,7 @@ def _row(
 ) -> dict[str, object]:
     grid = None
     if answer is not None and answer.ended:
-        text = tokenizer.decode(answer.tokens, clean_up_tokenization_spaces=False)
+        text = str(tokenizer.decode(list(answer.tokens), clean_up_tokenization_spaces=False))
         grid = prompt.parse_answer(style, text + style.end)
     if grid is not None:
         grid = question.shown.invert(grid)

@@ -57,6 +57,6 @@ def test_some_answers_end_and_some_use_up_the_budget(tiny, end):
 def test_a_model_without_finite_logits_is_refused(base_model):
     broken = model.load(base_model, "float32")
     with torch.no_grad():
-        broken.get_output_embeddings().weight.fill_(float("nan"))
+        broken.lm_head.weight.fill_(float("nan"))
     with pytest.raises(ValueError, match="log-probability of nan after 0 tokens"):
         greedy(broken, PROMPTS, end=3, batch=2)

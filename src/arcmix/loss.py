@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from peft import PeftModel
 from transformers import PreTrainedModel
 
 from arcmix.examples import Example
@@ -16,7 +17,7 @@ from arcmix.examples import Example
 
 @torch.inference_mode()
 def prompt_losses(
-    model: PreTrainedModel,
+    model: PreTrainedModel | PeftModel,
     examples: Sequence[Example],
     batch: int,
     done: Callable[[int], object],
@@ -42,7 +43,7 @@ def prompt_losses(
     return losses
 
 
-def _losses(model: PreTrainedModel, examples: Sequence[Example]) -> np.ndarray:
+def _losses(model: PreTrainedModel | PeftModel, examples: Sequence[Example]) -> np.ndarray:
     # Padding on the left puts all answers at the end, where logits are asked for.
     ids, mask, positions = left_padded([example.input_ids for example in examples], model.device)
     answers = [example.answer_tokens for example in examples]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from arcmix import tasks
 from arcmix.tasks import Task
@@ -50,7 +51,7 @@ def slots(parts: Iterable[Part]) -> list[int]:
     return drawn
 
 
-def summary(parts: Sequence[Part], samples: Sequence[int]) -> dict[str, object]:
+def summary(parts: Sequence[Part], samples: Sequence[int]) -> dict[str, Any]:
     """Return the counts of a dataset: tasks, entries and samples, whole and by component.
 
     `tasks` and `entries` are the columns "tasks" and "tasks variations" of the table in

@@ -37,7 +37,8 @@ def quiet() -> None:
     huggingface_hub.utils.disable_progress_bars()
     logging.getLogger("torchao").setLevel(logging.ERROR)
     # Its bar for the conversion knows no switch; like ours, it is for a terminal only.
-    gguf.tqdm = functools.partial(tqdm.tqdm, disable=None, leave=False)
+    bar = functools.partial(tqdm.tqdm, disable=None, leave=False)
+    gguf.tqdm = bar  # pyright: ignore[reportPrivateImportUsage]
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
 
@@ -101,8 +102,8 @@ def random(settings: params.RandomModel, out: Path) -> None:
         # Wide enough for a frozen head to be sure of a token: an adapter has to be able to learn.
         initializer_range=2 * settings.hidden**-0.5,
         bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=token_id(tokenizer, tokenizer.eos_token),
+        pad_token_id=token_id(tokenizer, tokenizer.pad_token),
     )
     transformers.set_seed(settings.seed)
     _save(transformers.LlamaForCausalLM(config), tokenizer, out)
@@ -157,6 +158,11 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return transformers.AutoTokenizer.from_pretrained(folder)
 
 
+def token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
+    """Return the number of a token."""
+    return tokenizer.get_vocab()[token]
+
+
 def load(folder: Path, dtype: str) -> PreTrainedModel:
     """Load the model of a folder in Hugging Face format, onto the GPU if there is one.
 
@@ -165,7 +171,7 @@ def load(folder: Path, dtype: str) -> PreTrainedModel:
         dtype: `bfloat16` or `float32`.
     """
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
-    return model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return model.cuda() if torch.cuda.is_available() else model
 
 
 def attach(model: PreTrainedModel, lora: params.Lora, seed: int) -> PeftModel:

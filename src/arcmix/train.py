@@ -14,11 +14,13 @@ from transformers import (
     PrinterCallback,
     TrainerCallback,
 )
-from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from arcmix import params
 from arcmix.examples import IGNORED, Example
 from arcmix.loss import prompt_losses
+from arcmix.model import token_id
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def finetune(
             model=model,
             args=_arguments(settings, seed, folder),
             train_dataset=_dataset(samples, order),
-            data_collator=_Collator(int(tokenizer.pad_token_id)),
+            data_collator=_Collator(token_id(tokenizer, tokenizer.pad_token)),
             processing_class=tokenizer,
             callbacks=[_Measure(model, samples, order, validation, settings, report)],
         )

@@ -97,6 +97,7 @@ def test_run_enters_the_numbers_and_what_made_them(
         "augment": values["augment"],
         "model": values["models"]["tiny"],
         "scale": values["scales"]["tiny"],
+        "validation_digest": "cc",
     }
     assert row.components == values["datasets"]["combo-v2"]
     assert row.mix == MIX
@@ -167,7 +168,6 @@ def test_other_settings_have_another_fingerprint(run: Run, place: str, value: ob
     ("name", "text"),
     [
         pytest.param("mix.json", json.dumps(MIX).replace("aa", "ab"), id="tasks"),
-        pytest.param("partition.json", '{"measured_digest": "cd"}', id="validation"),
         pytest.param("src/arcmix/grid.py", "SIDE = 31\n", id="code"),
     ],
 )
@@ -177,6 +177,13 @@ def test_other_tasks_and_code_have_another_fingerprint(run: Run, name: str, text
     (after,) = (row for row in run.enter() if row.fingerprint != before.fingerprint)
     assert after.settings_fingerprint == before.settings_fingerprint
     assert (after.code != before.code) == name.endswith(".py")
+
+
+def test_other_validation_tasks_are_other_settings(run: Run) -> None:
+    (before,) = run.enter()
+    run.write("partition.json", json.dumps({"measured_digest": "cd"}))
+    (after,) = (row for row in run.enter() if row.fingerprint != before.fingerprint)
+    assert after.settings_fingerprint != before.settings_fingerprint
 
 
 def test_another_definition_of_the_dataset_has_another_fingerprint(run: Run) -> None:
