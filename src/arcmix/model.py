@@ -102,8 +102,8 @@ def random(settings: params.RandomModel, out: Path) -> None:
         # Wide enough for a frozen head to be sure of a token: an adapter has to be able to learn.
         initializer_range=2 * settings.hidden**-0.5,
         bos_token_id=None,
-        eos_token_id=token_id(tokenizer, tokenizer.eos_token),
-        pad_token_id=token_id(tokenizer, tokenizer.pad_token),
+        eos_token_id=token_id(tokenizer, str(tokenizer.eos_token)),
+        pad_token_id=token_id(tokenizer, str(tokenizer.pad_token)),
     )
     transformers.set_seed(settings.seed)
     _save(transformers.LlamaForCausalLM(config), tokenizer, out)
@@ -170,8 +170,11 @@ def load(folder: Path, dtype: str) -> PreTrainedModel:
         folder: The folder.
         dtype: `bfloat16` or `float32`.
     """
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
-    return model.cuda() if torch.cuda.is_available() else model
+    return transformers.AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=getattr(torch, dtype),
+        device_map="cuda" if torch.cuda.is_available() else "cpu",
+    )
 
 
 def attach(model: PreTrainedModel, lora: params.Lora, seed: int) -> PeftModel:

@@ -79,7 +79,7 @@ def finetune(
             model=model,
             args=_arguments(settings, seed, folder),
             train_dataset=_dataset(samples, order),
-            data_collator=_Collator(token_id(tokenizer, tokenizer.pad_token)),
+            data_collator=_Collator(token_id(tokenizer, str(tokenizer.pad_token))),
             processing_class=tokenizer,
             callbacks=[_Measure(model, samples, order, validation, settings, report)],
         )
