@@ -1,0 +1,160 @@
+"""The whole pipeline, run by DVC in a copy of this repository, at the scale `tiny`."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+IDENTITY = {
+    f"GIT_{role}_{field}": f"test{'@example.org' * (field == 'EMAIL')}"
+    for role in ("AUTHOR", "COMMITTER")
+    for field in ("NAME", "EMAIL")
+}
+
+
+class Repository:
+    """A copy of the working tree with its own history and its own DVC cache."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for name in filter(None, listed.split("\0")):
+            # Results are made anew, so that what is found in the end was made here.
+            if not name.startswith("results/") and (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        for command in ("init --quiet", "add --all", "commit --quiet --message=start"):
+            self.run("git", *command.split())
+
+    def run(self, *command: str, status: int = 0) -> str:
+        """Run a command in the copy and return what it printed."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=os.environ | IDENTITY | {"PATH": path, "COLUMNS": "200"},
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == status, f"{command} ended with {done.returncode}:\n{done.stdout}"
+        return done.stdout
+
+    def experiment(self, **choices: str) -> str:
+        """Run an experiment in the workspace and return what DVC printed."""
+        flags = [flag for name, value in choices.items() for flag in ("-S", f"{name}={value}")]
+        return self.run("dvc", "exp", "run", *flags)
+
+    def ledger(self) -> set[tuple[str, int]]:
+        """Return the dataset and the seed of each row."""
+        rows = self.folder.glob("results/ledger/*/*.json")
+        return {(row["dataset"], row["seed"]) for row in map(_json, rows)}
+
+
+def _json(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory) -> Repository:
+    """A repository after the default dataset's experiment."""
+    copy = Repository(tmp_path_factory.mktemp("repository"))
+    copy.experiment(model="tiny", scale="tiny", dataset="combo-v2")
+    copy.run("git", "add", "--all")
+    copy.run("git", "commit", "--quiet", "--message=run")
+    return copy
+
+
+def stages(output: str) -> set[str]:
+    """Return the stages that DVC ran."""
+    return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
+
+
+def test_a_run_ends_with_the_table_and_leaves_nothing_to_do(repository):
+    table = (repository.folder / "results/ablation.md").read_text()
+    assert "### tiny at tiny" in table
+    assert "| combo-v2 |" in table
+    metrics = _json(repository.folder / "results/metrics.json")
+    assert metrics["val_loss"] < metrics["val_loss_step_0"]
+    assert repository.ledger() == {("combo-v2", 0)}
+    assert "up to date" in repository.run("dvc", "status")
+    assert stages(repository.run("dvc", "repro")) == set()
+
+
+def test_another_definition_of_another_dataset_leaves_the_run_up_to_date(repository):
+    file = repository.folder / "params.yaml"
+    text = file.read_text()
+    values = YAML(typ="safe").load(text)
+    values["datasets"]["mini-arc"][0]["weight"] = 5
+    YAML().dump(values, file)
+    assert "up to date" in repository.run("dvc", "status")
+    file.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("choice", "name", "listed"),
+    [
+        ("dataset", "combo-v3", "'combo-v1', 'combo-v2', 'concept-arc'"),
+        ("model", "smollm", "'smollm2-135m', 'smollm2-135m-instruct'"),
+        ("scale", "fast", "'paper', 'quick', 'tiny'"),
+    ],
+)
+def test_an_unknown_name_is_one_error_that_lists_the_names(repository, choice, name, listed):
+    output = repository.run("dvc", "exp", "run", "-S", f"{choice}={name}", status=255)
+    [error] = [line for line in output.splitlines() if line.startswith("error")]
+    assert f"{choice}: {name!r} is not one of [" in error
+    assert listed in error
+    assert "Traceback" not in output
+    repository.run("git", "restore", "params.yaml")
+
+
+def test_another_dataset_runs_what_depends_on_it_and_the_way_back_trains_nothing(repository):
+    there = repository.experiment(dataset="new-train")
+    assert {"augment", "finetune", "predict", "evaluate", "record", "ablation"} <= stages(there)
+    assert not {"fetch_model", "partition"} & stages(there)
+    assert repository.ledger() == {("combo-v2", 0), ("new-train", 0)}
+    table = (repository.folder / "results/ablation.md").read_text()
+    assert "| combo-v2 " in table
+    assert "| new-train " in table
+    changed = repository.run("dvc", "metrics", "diff")
+    assert "best_val_loss" in changed
+
+    back = repository.experiment(dataset="combo-v2")
+    assert not {"augment", "finetune", "predict", "evaluate"} & stages(back)
+    assert repository.ledger() == {("combo-v2", 0), ("new-train", 0)}
+    assert "up to date" in repository.run("dvc", "status")
+
+
+def test_a_queued_sweep_enters_its_rows_and_one_command_makes_the_table(repository):
+    repository.run(
+        "dvc", "exp", "run", "--queue", "-S", "dataset=train,new-train", "-S", "seed=1,2"
+    )
+    repository.run("dvc", "queue", "start", "--jobs", "2")
+    deadline = time.monotonic() + 600
+    while "Queued" in (status := repository.run("dvc", "queue", "status")) or "Running" in status:
+        assert time.monotonic() < deadline, status
+        time.sleep(2)
+    assert status.count("Success") == 4, status
+
+    assert stages(repository.run("dvc", "repro")) == {"record", "ablation"}
+
+    rows = {(dataset, seed) for dataset in ("train", "new-train") for seed in (1, 2)}
+    assert rows <= repository.ledger()
+    table = (repository.folder / "results/ablation.md").read_text()
+    [line] = [line for line in table.splitlines() if line.startswith("| train ") and "±" in line]
+    assert line.split("|")[9].strip() == "2"
+    assert "up to date" in repository.run("dvc", "status")
