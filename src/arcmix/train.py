@@ -131,13 +131,14 @@ class _Trainer(SFTTrainer):
     Its own fused head gives the same loss, in float32 tiles that take a CPU longer.
     """
 
-    def compute_loss(
+    def compute_loss(  # pyright: ignore[reportIncompatibleMethodOverride] - not typed there
         self,
         model: torch.nn.Module,
         inputs: dict[str, torch.Tensor],
-        return_outputs: bool = False,  # noqa: FBT001, FBT002 - the trainer's signature
-        num_items_in_batch: torch.Tensor | None = None,
+        *,
+        num_items_in_batch: torch.Tensor,
     ) -> torch.Tensor:
+        """Return the batch's share of the mean loss of an answer token of the step."""
         labels = inputs["labels"]
         longest = int((labels != IGNORED).sum(dim=1).max())
         # The collator pads on the left, so that all answers are at the end.
