@@ -6,7 +6,7 @@ STAMP := $(VENV)/.up-to-date
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check bench
+.PHONY: help setup repro test check bench readme
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
@@ -31,6 +31,9 @@ bench: $(STAMP) ## Run the benchmarks.
 	  [ -e "$$program" ] || { echo "no benchmarks yet"; break; }; \
 	  $(RUN) python "$$program" || exit; \
 	done
+
+readme: ## Copy the table into README.md, for a commit of new results.
+	@sed -i -e '/<!-- table -->/,/<!-- end -->/{//!d}' -e '/<!-- table -->/r results/ablation.md' README.md
 
 # The stamp comes last, so an installation that was cut short is taken up again.
 $(STAMP): pyproject.toml constraints.txt
