@@ -83,12 +83,7 @@ def run(
                 tuned.save_pretrained(str(adapter / "best"))
             found.append(measurement)
             bar.update(measurement.step - bar.n)
-            log.info(
-                "step %d: train loss %.4f, val loss %.4f",
-                measurement.step,
-                measurement.train_loss,
-                measurement.val_loss,
-            )
+            log.info("step %d: validation loss %.4f", measurement.step, measurement.val_loss)
 
         train.finetune(
             tuned,

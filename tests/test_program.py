@@ -66,7 +66,7 @@ def test_main_fills_run_from_flags_and_params(stage, tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "3 a first"
     first, last = done.stderr.splitlines()
     assert first == "arcmix.demo: wrote it"
-    assert last.startswith("arcmix: demo took 0.")
+    assert last.startswith("arcmix.demo: took 0.")
 
 
 def test_main_ends_in_one_line_on_an_error_of_the_user(stage) -> None:

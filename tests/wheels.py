@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-def pack(folder: Path, members: Mapping[str, str], name: str = "toy_gym") -> Path:
+def pack(folder: Path, members: Mapping[str, str | bytes], name: str = "toy_gym") -> Path:
     """Write version 1.0 of a wheel that holds some files."""
     path = folder / f"{name}-1.0-py3-none-any.whl"
     info = f"{name}-1.0.dist-info"

