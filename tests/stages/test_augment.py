@@ -1,5 +1,4 @@
 import json
-from itertools import zip_longest
 
 import pytest
 
@@ -19,10 +18,10 @@ def component(table, *, per_test=False, weight=1):
     return {"tasks": table, "per_test": per_test, "weight": weight}
 
 
-def run(tmp_path, how, *dropped):
+def run(tmp_path, how, dropped=()):
     audited = [
-        {"table": one.tasks, "dropped": [*ids]}
-        for one, ids in zip_longest(how.dataset, dropped, fillvalue=())
+        {"table": one.tasks, "dropped": [*dropped] if number == 0 else []}
+        for number, one in enumerate(how.dataset)
     ]
     files.write_json(tmp_path / "audit.json", {"components": audited})
     stage.run(
