@@ -1,7 +1,7 @@
 """Stage `augment`: draw the training samples of a dataset.
 
-Reads the task tables that the dataset names; writes the samples, and what was drawn from
-where.
+Reads the task tables that the dataset names, and from the audit which of their tasks are
+dropped; writes the samples, and what was drawn from where.
 """
 
 import logging
@@ -33,12 +33,22 @@ class Params(params.Section):
     """How much to draw."""
 
 
-def run(*, config: Params, partition: Path, sources: Path, samples: Path, mix_file: Path) -> None:
+def run(
+    *,
+    config: Params,
+    partition: Path,
+    sources: Path,
+    audit: Path,
+    samples: Path,
+    mix_file: Path,
+) -> None:
     """Draw the samples of the dataset into `samples` and count them into `mix_file`."""
+    dropped = mix.dropped(files.read_json(audit), [component.tasks for component in config.dataset])
     parts = []
-    for component in config.dataset:
+    for component, leaks in zip(config.dataset, dropped, strict=True):
         folder = partition if component.tasks in params.PARTITION_TABLES else sources
         found = tasks.read(folder / f"{component.tasks}.parquet")
+        found = mix.without(component.tasks, found, leaks)
         parts.append(
             mix.part(component.tasks, found, per_test=component.per_test, weight=component.weight)
         )

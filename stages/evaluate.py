@@ -1,8 +1,8 @@
 """Stage `evaluate`: score the answers and sum up the losses.
 
-Reads the validation tasks, the candidates, the losses of the validation prompts and the
-history of the fine-tune. Writes the run's metrics and one row of scores for each validation
-task; docs/metrics.md defines both.
+Reads the validation tasks, the candidates, the losses of the validation prompts, the
+history of the fine-tune and the audit. Writes the run's metrics and one row of scores for
+each validation task; docs/metrics.md defines both.
 """
 
 import logging
@@ -35,7 +35,7 @@ TASK_SCORES = (
     "vote_2",
     "unanswered",
 )
-"""Metrics that have a column in the table of tasks."""
+"""Metrics that have a column in the table of tasks, and a mean over the clean ones."""
 
 
 def run(
@@ -44,6 +44,7 @@ def run(
     candidates: Path,
     losses: Path,
     history: Path,
+    audit: Path,
     metrics: Path,
     tasks: Path,
 ) -> None:
@@ -57,19 +58,23 @@ def run(
 
     last = max(curve)
     best = min(curve, key=lambda step: curve[step].per_token)
-    values = score.mean(scores.values()) | {
-        "best_val_loss": curve[best].per_token,
-        "best_val_step": best,
-        "steps": last,
-        "train_loss": train_loss,
-        "val_loss": curve[last].per_token,
-        "val_loss_per_prompt": curve[last].per_prompt,
-        "val_loss_per_task": curve[last].per_task,
-        "val_loss_step_0": curve[0].per_token,
-        "val_prompts_kept": len(measured[last]),
-        "val_tasks": len(asked),
-        "val_tests": len(tests),
-    }
+    values = (
+        score.mean(scores.values())
+        | {
+            "best_val_loss": curve[best].per_token,
+            "best_val_step": best,
+            "steps": last,
+            "train_loss": train_loss,
+            "val_loss": curve[last].per_token,
+            "val_loss_per_prompt": curve[last].per_prompt,
+            "val_loss_per_task": curve[last].per_task,
+            "val_loss_step_0": curve[0].per_token,
+            "val_prompts_kept": len(measured[last]),
+            "val_tasks": len(asked),
+            "val_tests": len(tests),
+        }
+        | _clean(audit, scores)
+    )
     files.write_json(metrics, values)
     files.write_csv(tasks, _table(asked, scores, curve[last].tasks))
     log.info(
@@ -93,6 +98,16 @@ def _scores(
             ]
         )
         for task in asked
+    }
+
+
+def _clean(audit: Path, scores: Mapping[str, dict[str, float]]) -> dict[str, float]:
+    """Return the scores of the clean tasks, of which there may be none."""
+    seen = set(files.read_json(audit)["seen"])
+    clean = [found for task, found in scores.items() if task not in seen]
+    means = score.mean(clean) if clean else {}
+    return {"clean_tasks": len(clean)} | {
+        f"clean_{name}": means[name] for name in TASK_SCORES if clean
     }
 
 

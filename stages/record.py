@@ -32,6 +32,8 @@ class Params(params.Section):
     """The experiment's seed."""
     partition: Annotated[params.Partition, At("partition")]
     """The split into training and validation."""
+    audit: Annotated[params.Audit, At("audit")]
+    """Whether leaks were dropped."""
     augment: Annotated[params.Augment, At("augment")]
     """The augmentation."""
     components: Annotated[tuple[params.Component, ...], At("datasets.${dataset}")]
@@ -59,6 +61,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     values = config.model_dump(mode="json")
     settings = {
         "partition": values["partition"],
+        "audit": values["audit"],
         "augment": values["augment"],
         "model": values["base"],
         "scale": values["budgets"],

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from arcmix import mix
@@ -38,3 +40,19 @@ def test_the_summary_says_when_validation_demonstrations_are_trained_on():
 def test_part_refuses_an_empty_table():
     with pytest.raises(ValueError, match="no tasks in table 'mini-arc'"):
         mix.part("mini-arc", [], per_test=True, weight=1)
+
+
+def test_without_leaves_out_every_variation_of_the_dropped_ids():
+    found = [task("a"), replace(task("a"), variation=1), task("b")]
+    assert mix.without("re-arc", found, {"a"}) == found[2:]
+
+
+def test_an_empty_table_is_left_to_the_error_that_tells_why():
+    assert mix.without("mini-arc", [], set()) == []
+
+
+def test_dropped_refuses_the_audit_of_another_dataset():
+    audit = {"components": [{"table": "train", "dropped": ["a"]}]}
+    assert mix.dropped(audit, ["train"]) == [{"a"}]
+    with pytest.raises(ValueError, match=r"the audit is of \['train'\], not of \['new-train'\]"):
+        mix.dropped(audit, ["new-train"])

@@ -1,6 +1,6 @@
 """A training dataset: the entries of its components, one after the other."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,33 @@ class Part:
     entries: tuple[Task, ...]
     weight: int
     digest: str
+
+
+def dropped(audit: Mapping[str, Any], tables: Sequence[str]) -> list[frozenset[str]]:
+    """Return the ids that the report of the audit drops from each table of a dataset.
+
+    Raises:
+        ValueError: If the report is of other tables.
+    """
+    audited = [one["table"] for one in audit["components"]]
+    if audited != [*tables]:
+        raise ValueError(f"the audit is of {audited}, not of {[*tables]}; run: dvc repro")
+    return [frozenset(one["dropped"]) for one in audit["components"]]
+
+
+def without(table: str, found: Sequence[Task], ids: Collection[str]) -> list[Task]:
+    """Return the tasks of a table but those of some ids.
+
+    Raises:
+        ValueError: If that leaves none of them.
+    """
+    kept = [task for task in found if task.id not in ids]
+    if found and not kept:
+        raise ValueError(
+            f"all {len(ids)} tasks of table {table!r} leak into validation, so that dropping"
+            " them leaves nothing; choose another table, or set audit.drop to none"
+        )
+    return kept
 
 
 def part(table: str, found: Sequence[Task], *, per_test: bool, weight: int) -> Part:

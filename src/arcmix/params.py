@@ -197,6 +197,13 @@ class Partition(Section):
     """Evaluation tasks drawn for validation; the others join the training tasks."""
 
 
+class Audit(Section):
+    """What follows where training and validation have pairs in common."""
+
+    drop: Literal["leaks", "none"]
+    """leaks: training does without the tasks that leak into validation; none: they stay."""
+
+
 class Augment(Section):
     """How a training sample differs from the entry it is drawn from."""
 
@@ -336,6 +343,8 @@ class File(Section):
     """Where archives come from: github, or a folder or base URL of REPO-COMMIT.tar.gz."""
     partition: Partition
     """The split into training and validation."""
+    audit: Audit
+    """The comparison of training with validation."""
     augment: Augment
     """The augmentation of training samples."""
     datasets: dict[str, Annotated[tuple[Component, ...], Field(min_length=1)]]

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from arcmix import augment, tasks
+from arcmix import augment, files, tasks
 from stages import augment as stage
 from tests.arc import task
 from tests.test_augment import FULL
@@ -18,11 +18,17 @@ def component(table, *, per_test=False, weight=1):
     return {"tasks": table, "per_test": per_test, "weight": weight}
 
 
-def run(tmp_path, how):
+def run(tmp_path, how, dropped=()):
+    audited = [
+        {"table": one.tasks, "dropped": [*dropped] if number == 0 else []}
+        for number, one in enumerate(how.dataset)
+    ]
+    files.write_json(tmp_path / "audit.json", {"components": audited})
     stage.run(
         config=how,
         partition=tmp_path / "partition",
         sources=tmp_path / "sources",
+        audit=tmp_path / "audit.json",
         samples=tmp_path / "samples.parquet",
         mix_file=tmp_path / "mix.json",
     )
@@ -63,3 +69,23 @@ def test_run_writes_equal_bytes_in_one_stretch_or_many(tmp_path, monkeypatch):
 def test_run_refuses_a_dataset_whose_source_is_empty(tmp_path):
     with pytest.raises(ValueError, match="no tasks in table 'mini-arc'"):
         run(tmp_path, config(component("mini-arc")))
+
+
+def test_run_draws_nothing_of_the_tasks_that_the_audit_drops(tmp_path):
+    how = config(component("new-train"), component("concept-arc", per_test=True))
+    mix = run(tmp_path, how, ["b"])
+    assert [(one["tasks"], one["entries"]) for one in mix["components"]] == [(1, 1), (1, 3)]
+    assert mix["components"][0]["digest"] == tasks.digest([task("a")])
+
+
+def test_an_audit_that_drops_nothing_changes_no_byte_of_the_samples(tmp_path):
+    how = config(component("new-train"))
+    run(tmp_path, how)
+    whole = (tmp_path / "samples.parquet").read_bytes()
+    run(tmp_path, how, ["of another table"])
+    assert (tmp_path / "samples.parquet").read_bytes() == whole
+
+
+def test_run_refuses_a_table_that_leaks_as_a_whole(tmp_path):
+    with pytest.raises(ValueError, match="all 2 tasks of table 'new-train' leak"):
+        run(tmp_path, config(component("new-train")), ["a", "b"])

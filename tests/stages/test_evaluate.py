@@ -1,5 +1,6 @@
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from arcmix.tasks import Pair, Task
 from stages import evaluate
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("validation", "candidates", "losses", "history", "metrics", "tasks")
+NAMES = ("validation", "candidates", "losses", "history", "audit", "metrics", "tasks")
 
 # Task 00000001 has two tests, so that its id must stay a text and its scores are means.
 ONE = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
@@ -68,6 +69,7 @@ def write(
     candidates: list[dict[str, Any]] | None = None,
     losses: list[tuple] | None = None,
     history: list[tuple] | None = None,
+    seen: Sequence[str] = ("b", "of another scale"),
 ) -> dict[str, Path]:
     """Write a run's files, the good ones where no others are given."""
     paths = {name: folder / name for name in NAMES}
@@ -79,6 +81,7 @@ def write(
     files.write_parquet(paths["losses"], pd.DataFrame(losses or LOSSES, columns=columns))
     columns = ["step", "samples", "answer_tokens", "learning_rate", "train_loss", "val_loss"]
     files.write_csv(paths["history"], pd.DataFrame(history or HISTORY, columns=columns))
+    files.write_json(paths["audit"], {"seen": seen})
     return paths
 
 
@@ -96,6 +99,15 @@ def test_run_writes_the_metrics(tmp_path: Path) -> None:
         "vote_1": 0,
         "vote_2": 1 / 4,
         "unanswered": (1 / 4 + 1) / 2,
+        # The other task is not clean.
+        "clean_tasks": 1,
+        "clean_accuracy": 1 / 4,
+        "clean_correct_pixels": 1 / 4,
+        "clean_correct_size": 1 / 4,
+        "clean_pass_n": 1 / 2,
+        "clean_vote_1": 0,
+        "clean_vote_2": 1 / 2,
+        "clean_unanswered": 1 / 4,
         "best_val_loss": 0.4,
         "best_val_step": 3,
         "steps": 5,
@@ -108,6 +120,22 @@ def test_run_writes_the_metrics(tmp_path: Path) -> None:
         "val_tasks": 2,
         "val_tests": 3,
     }
+
+
+def test_clean_scores_are_the_scores_where_every_task_is_clean(tmp_path: Path) -> None:
+    paths = write(tmp_path, seen=[])
+    evaluate.run(**paths)
+    metrics = json.loads(paths["metrics"].read_text())
+    assert metrics["clean_tasks"] == metrics["val_tasks"]
+    assert {metrics[f"clean_{name}"] == metrics[name] for name in evaluate.TASK_SCORES} == {True}
+
+
+def test_no_clean_task_has_no_clean_score(tmp_path: Path) -> None:
+    paths = write(tmp_path, seen=["b", "00000001"])
+    evaluate.run(**paths)
+    metrics = json.loads(paths["metrics"].read_text())
+    assert {name for name in metrics if name.startswith("clean")} == {"clean_tasks"}
+    assert metrics["clean_tasks"] == 0
 
 
 def test_run_writes_a_row_for_each_task_in_the_order_of_the_validation_tasks(

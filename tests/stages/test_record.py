@@ -94,6 +94,7 @@ def test_run_enters_the_numbers_and_what_made_them(
     values = YAML(typ="safe").load(PARAMS)
     assert row.settings == {
         "partition": values["partition"],
+        "audit": values["audit"],
         "augment": values["augment"],
         "model": values["models"]["tiny"],
         "scale": values["scales"]["tiny"],
@@ -154,6 +155,7 @@ def test_repeats_share_a_fingerprint(run: Run, place: str, value: object) -> Non
         ("models.tiny.seed", 1),
         ("augment.color_swaps", 9),
         ("partition.seed", 8),
+        ("audit.drop", "none"),
     ],
 )
 def test_other_settings_have_another_fingerprint(run: Run, place: str, value: object) -> None:

@@ -1,0 +1,64 @@
+"""Stage `audit`: find what training and validation have in common.
+
+Reads the task tables that the dataset names and the validation tasks, those of the scale
+and all others of the partition; writes what they share, which training tasks are dropped
+for it, and which validation tasks are clean.
+"""
+
+import logging
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated
+
+from arcmix import audit, files, params, program, tasks
+from arcmix.params import At
+from arcmix.tasks import Task
+
+log = logging.getLogger("arcmix.audit")
+
+
+class Params(params.Section):
+    """The values that the stage depends on."""
+
+    audit: Annotated[params.Audit, At("audit")]
+    """What follows from a leak."""
+    dataset: Annotated[tuple[params.Component, ...], At("datasets.${dataset}")]
+    """The components of the dataset."""
+
+
+def run(*, config: Params, partition: Path, split: Path, sources: Path, report: Path) -> None:
+    """Compare the tables of the dataset with the validation tasks into `report`."""
+    drawn = set(files.read_json(split)["validation"])
+    validation = [task for task in tasks.read(partition / "evaluation.parquet") if task.id in drawn]
+    components = []
+    for component in config.dataset:
+        folder = partition if component.tasks in params.PARTITION_TABLES else sources
+        components.append((component.tasks, tasks.read(folder / f"{component.tasks}.parquet")))
+    originals = tasks.read(partition / "train.parquet")
+    found = audit.findings(components, originals, validation, drop=config.audit.drop == "leaks")
+    collections = audit.overlaps(_collections(sources))
+    files.write_json(report, audit.summary(found, validation) | {"sources": collections})
+    for one in found:
+        log.info(
+            "%s: %d tasks share pairs or names with validation tasks, %d of %d tasks dropped",
+            one.table,
+            len({match.first for match in one.matches}.union(one.named)),
+            len(one.dropped),
+            one.tasks,
+        )
+
+
+def _collections(sources: Path) -> dict[str, list[Task]]:
+    """Return the tasks of each split of each source at hand, except for drawn ones."""
+    found = {}
+    for path in sorted(sources.glob("*.parquet")):
+        every = tasks.read(path)
+        if any(task.variation for task in every):
+            continue
+        for split, group in groupby(every, key=lambda task: task.split):
+            found.setdefault(f"{path.stem} {split}", []).extend(group)
+    return found
+
+
+if __name__ == "__main__":
+    program.main(run)

@@ -1,0 +1,61 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from arcmix import files, tasks
+from stages import audit as stage
+from tests.arc import task
+
+VALIDATION = task("e1", train=5, split="evaluation")
+LEAK = replace(VALIDATION, id="t1", split="training")
+OTHER = replace(task("t2"), train=(task(train=9).train[6],), test=(task(train=9).train[7],))
+
+
+def run(tmp_path, *tables, drop="leaks"):
+    components = tuple({"tasks": table, "per_test": False, "weight": 1} for table in tables)
+    stage.run(
+        config=stage.Params.model_validate({"audit": {"drop": drop}, "dataset": components}),
+        partition=tmp_path / "partition",
+        split=tmp_path / "partition.json",
+        sources=tmp_path / "sources",
+        report=tmp_path / "audit.json",
+    )
+    return json.loads((tmp_path / "audit.json").read_text())
+
+
+@pytest.fixture(autouse=True)
+def tables(tmp_path):
+    undrawn = replace(OTHER, id="e2", split="evaluation")
+    drawn = [replace(OTHER, id="t1", variation=1), replace(OTHER, id="t3", variation=0)]
+    tasks.write(tmp_path / "partition/train.parquet", [LEAK, OTHER])
+    tasks.write(tmp_path / "partition/evaluation.parquet", [undrawn, VALIDATION])
+    tasks.write(tmp_path / "sources/arc.parquet", [VALIDATION, LEAK, OTHER])
+    tasks.write(tmp_path / "sources/re-arc.parquet", drawn)
+    tasks.write(tmp_path / "sources/mini-arc.parquet", [])
+    files.write_json(tmp_path / "partition.json", {"validation": ["e1"]})
+
+
+def test_run_reports_and_drops_the_leaks_of_each_component(tmp_path):
+    report = run(tmp_path, "train", "re-arc")
+    assert [one["table"] for one in report["components"]] == ["train", "re-arc"]
+    assert [one["dropped"] for one in report["components"]] == [["t1"], ["t1"]]
+    assert report["seen"] == ["e1"]
+    assert (report["clean_tasks"], report["dropped_tasks"]) == (0, 2)
+
+
+def test_run_drops_nothing_where_told_so_and_finds_the_same(tmp_path):
+    report = run(tmp_path, "train", drop="none")
+    assert [one["dropped"] for one in report["components"]] == [[]]
+    assert report["seen"] == ["e1"]
+
+
+def test_run_compares_the_collections_at_hand_but_no_drawn_tasks(tmp_path):
+    rows = run(tmp_path, "train")["sources"]
+    assert {row["collection"]: row["shared"] for row in rows} == {
+        "arc evaluation": {
+            "arc evaluation": {"exact": 0, "similar": 0},
+            "arc training": {"exact": 1, "similar": 1},
+        },
+        "arc training": {"arc training": {"exact": 0, "similar": 0}},
+    }
