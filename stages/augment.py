@@ -11,7 +11,7 @@ from typing import Annotated
 
 import numpy as np
 
-from arcmix import augment, files, mix, params, program, tasks
+from arcmix import augment, files, mix, narrow, params, program, tasks
 from arcmix.params import At
 
 log = logging.getLogger("arcmix.augment")
@@ -40,7 +40,13 @@ def run(*, config: Params, partition: Path, sources: Path, samples: Path, mix_fi
         folder = partition if component.tasks in params.PARTITION_TABLES else sources
         found = tasks.read(folder / f"{component.tasks}.parquet")
         parts.append(
-            mix.part(component.tasks, found, per_test=component.per_test, weight=component.weight)
+            mix.part(
+                component.tasks,
+                narrow.narrow(found, component, config.seed),
+                per_test=component.per_test,
+                weight=component.weight,
+                digest=tasks.digest(found),
+            )
         )
     pool = augment.pool([entry for part in parts for entry in part.entries])
     slots = np.array(mix.slots(parts))

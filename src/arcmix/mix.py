@@ -4,8 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from arcmix import tasks
 from arcmix.tasks import Task
+
+VALIDATION = ("evaluation", "val-n-1")
+"""Tables that hold demonstrations of the validation tasks."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Part:
     digest: str
 
 
-def part(table: str, found: Sequence[Task], *, per_test: bool, weight: int) -> Part:
+def part(table: str, found: Sequence[Task], *, per_test: bool, weight: int, digest: str) -> Part:
     """Return a component's entries.
 
     Args:
@@ -28,6 +30,7 @@ def part(table: str, found: Sequence[Task], *, per_test: bool, weight: int) -> P
         per_test: Whether a task of k tests becomes k entries of one test each, as in
             arc24's `create_single_output_tasks`.
         weight: Times each entry is drawn in one pass.
+        digest: What the whole table is; which of its tasks were found may differ by seed.
 
     Raises:
         ValueError: If the table holds no tasks.
@@ -38,7 +41,7 @@ def part(table: str, found: Sequence[Task], *, per_test: bool, weight: int) -> P
         [replace(task, test=(test,)) for task in found for test in task.test] if per_test else found
     )
     distinct = {(task.source, task.split, task.id) for task in found}
-    return Part(table, len(distinct), tuple(entries), weight, tasks.digest(found))
+    return Part(table, len(distinct), tuple(entries), weight, digest)
 
 
 def slots(parts: Iterable[Part]) -> list[int]:
@@ -61,7 +64,7 @@ def summary(parts: Sequence[Part], samples: Sequence[int]) -> dict[str, Any]:
         "tasks": sum(item.tasks for item in parts),
         "entries": sum(len(item.entries) for item in parts),
         "samples": sum(samples),
-        "uses_validation_demonstrations": any(item.table == "val-n-1" for item in parts),
+        "uses_validation_demonstrations": any(item.table in VALIDATION for item in parts),
         "components": [
             {
                 "table": item.table,

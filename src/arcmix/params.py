@@ -49,6 +49,8 @@ PositiveInt = Annotated[int, Field(ge=1)]
 NaturalInt = Annotated[int, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+All = Literal["all"]
+Percent = Annotated[str, Field(pattern=r"^(100|[1-9]?\d)(\.\d+)?%$")]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 
 
@@ -120,6 +122,14 @@ class Component(Section):
 
     tasks: str
     """A task table: one of `PARTITION_TABLES`, or a source."""
+    subset: All | PositiveInt | Percent
+    """Tasks kept: all, a number of them or a share such as 20%; less is a part of more."""
+    variations: All | PositiveInt
+    """Most variations kept of each task; only generators draw more than one."""
+    examples: All | PositiveInt
+    """Most demonstrations kept of each task; fewer are a part of more."""
+    n_minus: Literal[0, 1, 2]
+    """1: each demonstration in turn is the only test; 2: those, and again from each of them."""
     per_test: bool
     """Whether a task with k test pairs counts as k entries of one test pair each."""
     weight: PositiveInt

@@ -4,7 +4,7 @@ import pytest
 
 from arcmix import augment, tasks
 from stages import augment as stage
-from tests.arc import task
+from tests.arc import component, task
 from tests.test_augment import FULL
 
 
@@ -12,10 +12,6 @@ def config(*components):
     return stage.Params.model_validate(
         {"seed": 0, "augment": FULL, "dataset": components, "amount": {"samples": 60}}
     )
-
-
-def component(table, *, per_test=False, weight=1):
-    return {"tasks": table, "per_test": per_test, "weight": weight}
 
 
 def run(tmp_path, how):
@@ -63,3 +59,10 @@ def test_run_writes_equal_bytes_in_one_stretch_or_many(tmp_path, monkeypatch):
 def test_run_refuses_a_dataset_whose_source_is_empty(tmp_path):
     with pytest.raises(ValueError, match="no tasks in table 'mini-arc'"):
         run(tmp_path, config(component("mini-arc")))
+
+
+def test_run_draws_from_a_part_of_a_table_whose_digest_is_the_table_s(tmp_path):
+    [whole] = run(tmp_path, config(component("new-train")))["components"]
+    [half] = run(tmp_path, config(component("new-train", subset="50%", n_minus=1)))["components"]
+    assert (half["tasks"], half["entries"]) == (1, 3)
+    assert half["digest"] == whole["digest"]

@@ -1,0 +1,133 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arcmix import narrow
+from arcmix.params import Component
+from arcmix.tasks import Task
+from tests.arc import component, task
+
+TASKS = [task(id_, train=number % 5 + 1, test=2) for number, id_ in enumerate("abcdefghij")]
+
+
+def narrowed(found, seed=0, **changes) -> list[Task]:
+    return narrow.narrow(found, Component.model_validate(component("mine", **changes)), seed)
+
+
+def ids(found):
+    return [one.id for one in found]
+
+
+def varied(id_, count):
+    one = task(id_)
+    return [
+        Task(id_, one.source, one.split, number, one.train, one.test) for number in range(count)
+    ]
+
+
+def test_a_component_of_everything_is_its_table():
+    assert narrowed(TASKS) == TASKS
+
+
+@given(st.integers(0, 2**31), st.integers(1, 10), st.integers(1, 10))
+def test_fewer_tasks_are_a_part_of_more(seed, one, other):
+    less, more = (narrowed(TASKS, seed, subset=count) for count in sorted((one, other)))
+
+    assert len(less) == min(one, other)
+    assert {*ids(less)} <= {*ids(more)}
+    assert ids(more) == sorted(ids(more))
+
+
+@given(st.integers(0, 2**31))
+def test_a_share_is_a_number_of_tasks_and_nested(seed):
+    less, more = (narrowed(TASKS, seed, subset=share) for share in ("10%", "20%"))
+
+    assert (len(less), len(more)) == (1, 2)
+    assert {*ids(less)} < {*ids(more)}
+    assert narrowed(TASKS, seed, subset="100%") == TASKS
+    assert len(narrowed(TASKS, seed, subset="0.1%")) == 1
+
+
+def test_a_task_is_taken_whatever_else_the_table_holds():
+    kept = narrowed(TASKS, subset=4)
+    longer = [task("z"), *TASKS]
+
+    assert {*ids(narrowed(longer, subset=4))} <= {*ids(kept), "z"}
+
+
+def test_another_seed_takes_other_tasks():
+    assert len({tuple(ids(narrowed(TASKS, seed, subset=3))) for seed in range(9)}) > 4
+
+
+def test_a_kept_task_keeps_all_its_variations():
+    found = varied("a", 3) + varied("b", 3)
+
+    assert ids(narrowed(found, subset=1)) in (["a"] * 3, ["b"] * 3)
+
+
+def test_variations_are_capped_for_each_task_and_nested():
+    found = varied("a", 6) + varied("b", 3)
+
+    less, more = (narrowed(found, variations=count) for count in (2, 4))
+
+    assert ids(less) == ["a"] * 2 + ["b"] * 2
+    assert ids(more) == ["a"] * 4 + ["b"] * 3
+    assert {(one.id, one.variation) for one in less} < {(one.id, one.variation) for one in more}
+
+
+@given(st.integers(0, 2**31), st.integers(1, 5), st.integers(1, 5))
+def test_fewer_examples_are_a_part_of_more(seed, one, other):
+    less, more = (narrowed(TASKS, seed, examples=count) for count in sorted((one, other)))
+
+    for whole, few, many in zip(TASKS, less, more, strict=True):
+        assert len(few.train) == min(len(whole.train), one, other)
+        places = [whole.train.index(pair) for pair in many.train]
+        assert places == sorted(places)
+        assert {*few.train} <= {*many.train}
+        assert few.test == whole.test
+
+
+def test_n_minus_1_makes_each_demonstration_the_test_once():
+    whole = task(train=3, test=2)
+
+    found = narrowed([whole], n_minus=1)
+
+    assert [one.test for one in found] == [(pair,) for pair in whole.train]
+    assert [one.train for one in found] == [whole.train[1:], whole.train[::2], whole.train[:2]]
+
+
+def test_n_minus_2_adds_what_leaves_out_two():
+    whole = task(train=3)
+
+    found = narrowed([whole], n_minus=2)
+
+    assert found[:3] != []
+    assert [len(one.train) for one in found] == [2] * 3 + [1] * 6
+    held = {(*one.train, *one.test) for one in found[3:]}
+    assert len(held) == 6
+
+
+def test_a_task_of_one_demonstration_has_none_to_leave_out():
+    assert narrowed([task(train=1)], n_minus=1) == []
+    assert [len(one.train) for one in narrowed([task(train=2)], n_minus=2)] == [1, 1]
+
+
+def test_examples_are_capped_before_any_is_left_out():
+    found = narrowed([task(train=5)], examples=2, n_minus=1)
+
+    assert [(len(one.train), len(one.test)) for one in found] == [(1, 1), (1, 1)]
+
+
+def test_narrow_refuses_more_tasks_than_there_are():
+    message = "cannot take 11 of the 10 tasks of table 'mine'; set the component's subset to fewer"
+
+    with pytest.raises(ValueError, match=re.escape(message)):
+        narrowed(TASKS, subset=11)
+
+
+@pytest.mark.parametrize("subset", ["20", "120%", "half", 0, 0.2, "-5%"])
+def test_a_component_refuses_a_subset_that_is_no_amount(subset):
+    with pytest.raises(ValueError, match="subset"):
+        Component.model_validate(component("mine", subset=subset))
