@@ -27,5 +27,6 @@ def task(id_: str = "a", train: int = 3, test: int = 1, split: str = "training")
 
 def component(table: str, **changes: Any) -> dict[str, Any]:
     """Return a component that is a whole table, but for the changes."""
-    whole = {"tasks": table, "subset": "all", "variations": "all", "examples": "all"}
-    return whole | {"n_minus": 0, "per_test": False, "weight": 1} | changes
+    whole = {"subset": "all", "hardest": "all", "variations": "all", "pool": False}
+    whole |= {"examples": "all", "n_minus": 0, "per_test": False, "weight": 1}
+    return {"tasks": table} | whole | changes

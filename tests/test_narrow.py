@@ -1,13 +1,16 @@
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arcmix import narrow
+from arcmix import augment, narrow
 from arcmix.params import Component
 from arcmix.tasks import Task
-from tests.arc import component, task
+from tests.arc import component, pair, task
+from tests.test_augment import make
 
 TASKS = [task(id_, train=number % 5 + 1, test=2) for number, id_ in enumerate("abcdefghij")]
 
@@ -21,10 +24,7 @@ def ids(found):
 
 
 def varied(id_, count):
-    one = task(id_)
-    return [
-        Task(id_, one.source, one.split, number, one.train, one.test) for number in range(count)
-    ]
+    return [replace(task(id_), variation=number) for number in range(count)]
 
 
 def test_a_component_of_everything_is_its_table():
@@ -103,7 +103,6 @@ def test_n_minus_2_adds_what_leaves_out_two():
 
     found = narrowed([whole], n_minus=2)
 
-    assert found[:3] != []
     assert [len(one.train) for one in found] == [2] * 3 + [1] * 6
     held = {(*one.train, *one.test) for one in found[3:]}
     assert len(held) == 6
@@ -125,6 +124,54 @@ def test_narrow_refuses_more_tasks_than_there_are():
 
     with pytest.raises(ValueError, match=re.escape(message)):
         narrowed(TASKS, subset=11)
+
+
+def test_the_hardest_half_of_the_variations_of_each_task_is_kept():
+    found = [
+        replace(one, pso=level)
+        for id_, levels in (("a", (0.1, 0.4, 0.3, 0.2)), ("b", (0.9, 0.8)))
+        for one, level in zip(varied(id_, len(levels)), levels, strict=True)
+    ]
+
+    kept = narrowed(found, hardest="50%")
+
+    assert [(one.id, one.pso) for one in kept] == [("a", 0.4), ("a", 0.3), ("b", 0.9)]
+    assert narrowed(found, hardest="100%") == found
+
+
+def test_narrow_refuses_the_hardest_of_tasks_of_no_difficulty():
+    with pytest.raises(ValueError, match="the tasks of table 'mine' have no difficulty"):
+        narrowed(TASKS, hardest="50%")
+
+
+def test_a_pool_draws_demonstrations_and_test_from_all_variations(tmp_path):
+    one, other = task("a", train=2), task("a", train=2)
+    pairs = [pair(number, height=number + 1, width=4) for number in range(6)]
+    found = [
+        replace(one, train=tuple(pairs[:2]), test=(pairs[2],)),
+        replace(other, variation=1, train=tuple(pairs[3:5]), test=(pairs[5],)),
+    ]
+    [pooled] = narrowed(found, pool=True)
+    how = make(swap=True, permute=True)
+
+    augment.write(
+        tmp_path / "samples",
+        iter([augment.draw(augment.pool([pooled]), np.array([0]), how, 0, 0, 3000)]),
+    )
+
+    counts = np.zeros((3, 6), int)
+    for sample in augment.read(tmp_path / "samples"):
+        heights = [one.input.shape[0] - 1 for one in sample]
+        assert len({*heights}) == 3
+        counts[range(3), heights] += 1
+    # Six standard deviations of a fair draw, 500 of each.
+    assert np.abs(counts - 500).max() < 6 * np.sqrt(500)
+
+
+@pytest.mark.parametrize("other", [{"n_minus": 1}, {"per_test": True}])
+def test_a_component_refuses_a_pool_of_several_entries(other):
+    with pytest.raises(ValueError, match="a pool is one entry"):
+        Component.model_validate(component("mine", pool=True, **other))
 
 
 @pytest.mark.parametrize("subset", ["20", "120%", "half", 0, 0.2, "-5%"])

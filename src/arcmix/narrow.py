@@ -5,7 +5,7 @@ number is a part of every larger one, whatever else the table holds. So a sweep 
 number of tasks or of examples adds data and exchanges none.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from typing import Literal, TypeVar
 
@@ -22,14 +22,17 @@ def narrow(found: Sequence[Task], component: Component, seed: int) -> list[Task]
     Args:
         found: Tasks of the table.
         component: What to keep. Its settings hold one after the other: `subset`,
-            `variations`, `examples`, `n_minus`.
+            `hardest`, `variations`, `pool`, `examples`, `n_minus`.
         seed: The experiment's seed.
 
     Raises:
-        ValueError: If the table has fewer tasks than `subset` asks for.
+        ValueError: If the table has fewer tasks than `subset` asks for, or `hardest` is asked
+            of tasks whose difficulty is not known.
     """
     kept = subset(found, component.subset, seed, component.tasks)
+    kept = hardest(kept, component.hardest, component.tasks)
     kept = _least(kept, _name, lambda task: _key(task, "variations", seed), component.variations)
+    kept = pools(kept) if component.pool else kept
     kept = [examples(task, component.examples, seed) for task in kept]
     return [left for task in kept for left in leave_out(task, component.n_minus)]
 
@@ -44,7 +47,7 @@ def subset(found: Sequence[Task], amount: int | str, seed: int, table: str) -> l
         return list(found)
     keys = {_name(task): _key(replace(task, variation=0), "subset", seed) for task in found}
     if isinstance(amount, str):
-        amount = max(1, round(float(amount.removesuffix("%")) / 100 * len(keys)))
+        amount = _part(amount, len(keys))
     if amount > len(keys):
         raise ValueError(
             f"cannot take {amount} of the {len(keys)} tasks of table {table!r};"
@@ -52,6 +55,43 @@ def subset(found: Sequence[Task], amount: int | str, seed: int, table: str) -> l
         )
     kept = set(sorted(keys, key=keys.__getitem__)[:amount])
     return [task for task in found if _name(task) in kept]
+
+
+def hardest(found: Sequence[Task], share: str, table: str) -> list[Task]:
+    """Return a share of the variations of each task, such as "50%": those of highest PSO.
+
+    Raises:
+        ValueError: If the difficulty of a task is not known.
+    """
+    if share == "all":
+        return list(found)
+    ranks: dict[Hashable, list[float]] = {}
+    for task in found:
+        if task.pso is None:
+            raise ValueError(
+                f"the tasks of table {table!r} have no difficulty, only those of generators have;"
+                " set the component's hardest to all"
+            )
+        ranks.setdefault(_name(task), []).append(task.pso)
+    least = {name: sorted(pso)[-_part(share, len(pso))] for name, pso in ranks.items()}
+    return [task for task in found if task.pso is not None and task.pso >= least[_name(task)]]
+
+
+def pools(found: Iterable[Task]) -> list[Task]:
+    """Return one task for all variations of each: the first, with the others' pairs as tests.
+
+    With `augment.swap` a sample then shows as many demonstrations as the first variation
+    has and one test, all drawn from all pairs (arc24 `create_random_task_from_task_without_test`).
+    """
+    variations: dict[Hashable, list[Task]] = {}
+    for task in found:
+        variations.setdefault(_name(task), []).append(task)
+    return [
+        replace(
+            first, test=(*first.test, *(pair for task in rest for pair in task.train + task.test))
+        )
+        for first, *rest in variations.values()
+    ]
 
 
 def examples(task: Task, count: int | Literal["all"], seed: int) -> Task:
@@ -103,6 +143,10 @@ def _least(
         for place in sorted(places, key=lambda place: key(items[place]))[:count]
     ]
     return [items[place] for place in sorted(kept)]
+
+
+def _part(share: str, whole: int) -> int:
+    return max(1, round(float(share.removesuffix("%")) / 100 * whole))
 
 
 def _name(task: Task) -> tuple[str, str, str]:

@@ -124,8 +124,12 @@ class Component(Section):
     """A task table: one of `PARTITION_TABLES`, or a source."""
     subset: All | PositiveInt | Percent
     """Tasks kept: all, a number of them or a share such as 20%; less is a part of more."""
+    hardest: All | Percent
+    """Share of the variations of each task that is kept, by PSO-difficulty; of generators."""
     variations: All | PositiveInt
     """Most variations kept of each task; only generators draw more than one."""
+    pool: bool
+    """Whether each sample draws its pairs anew from those of all variations of a task."""
     examples: All | PositiveInt
     """Most demonstrations kept of each task; fewer are a part of more."""
     n_minus: Literal[0, 1, 2]
@@ -134,6 +138,12 @@ class Component(Section):
     """Whether a task with k test pairs counts as k entries of one test pair each."""
     weight: PositiveInt
     """Times each entry is drawn in one pass over the dataset."""
+
+    @model_validator(mode="after")
+    def _pool_is_one_entry(self) -> Self:
+        if self.pool and (self.n_minus or self.per_test):
+            raise ValueError("a pool is one entry: it needs n_minus 0 and per_test false")
+        return self
 
 
 class WheelModel(Section):
