@@ -220,10 +220,11 @@ class Partition(Section):
 class Augment(Section):
     """How a training sample differs from the entry it is drawn from."""
 
-    symmetries: Literal[1, 8]
-    """8: one of the eight symmetries of the square; 1: grids keep their orientation."""
-    swap: bool
-    """Whether any pair of a task may become its test pair."""
+    symmetries: Annotated[int, Field(ge=1, le=8)]
+    """Symmetries of the square that an entry comes in; 1: grids keep their orientation."""
+    swap: bool | Literal["exchange"]
+    """true: any pair of a task may be its test pair, all alike; exchange: the task as it is, or
+    one demonstration and one test exchanged, all such alike; false: tests stay tests."""
     permute: bool
     """Whether the order of the training pairs is shuffled."""
     color_swaps: NaturalInt
