@@ -11,7 +11,7 @@ from typing import Annotated
 
 import numpy as np
 
-from arcmix import augment, files, mix, params, program, tasks
+from arcmix import augment, files, mix, narrow, params, program, tasks
 from arcmix.params import At
 
 log = logging.getLogger("arcmix.augment")
@@ -43,14 +43,21 @@ def run(
     mix_file: Path,
 ) -> None:
     """Draw the samples of the dataset into `samples` and count them into `mix_file`."""
-    dropped = mix.dropped(files.read_json(audit), [component.tasks for component in config.dataset])
+    audited = files.read_json(audit)
+    dropped = mix.dropped(audited, [component.tasks for component in config.dataset])
     parts = []
     for component, leaks in zip(config.dataset, dropped, strict=True):
         folder = partition if component.tasks in params.PARTITION_TABLES else sources
         found = tasks.read(folder / f"{component.tasks}.parquet")
         found = mix.without(component.tasks, found, leaks)
         parts.append(
-            mix.part(component.tasks, found, per_test=component.per_test, weight=component.weight)
+            mix.part(
+                component.tasks,
+                narrow.narrow(found, component, config.seed),
+                per_test=component.per_test,
+                weight=component.weight,
+                digest=tasks.digest(found),
+            )
         )
     pool = augment.pool([entry for part in parts for entry in part.entries])
     slots = np.array(mix.slots(parts))
@@ -69,7 +76,8 @@ def run(
     augment.write(samples, stretches())
     ends = np.cumsum([len(part.entries) for part in parts])
     counts = [int(share.sum()) for share in np.split(drawn, ends[:-1])]
-    files.write_json(mix_file, mix.summary(parts, counts))
+    knows = mix.uses_validation(audited)
+    files.write_json(mix_file, mix.summary(parts, counts, uses_validation=knows))
     for part, count in zip(parts, counts, strict=True):
         log.info("%d samples of %d entries of %s", count, len(part.entries), part.table)
 

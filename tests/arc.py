@@ -1,5 +1,7 @@
 """Small tasks and strategies for tests: lopsided grids, every cell of its own color."""
 
+from typing import Any
+
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
@@ -21,3 +23,10 @@ def task(id_: str = "a", train: int = 3, test: int = 1, split: str = "training")
     """Return a task whose pairs all differ."""
     pairs = [pair(number, height=1 + number % 3) for number in range(train + test)]
     return Task(id_, "arc", split, 0, tuple(pairs[:train]), tuple(pairs[train:]))
+
+
+def component(table: str, **changes: Any) -> dict[str, Any]:
+    """Return a component that is a whole table, but for the changes."""
+    whole = {"subset": "all", "hardest": "all", "variations": "all", "pool": False}
+    whole |= {"examples": "all", "n_minus": 0, "per_test": False, "weight": 1}
+    return {"tasks": table} | whole | changes

@@ -6,6 +6,7 @@ from .dsl import *
 
 def number(rng, diff_lb, diff_ub, bounds):
     assert (diff_lb, diff_ub) == (0, 1)
+    rng.difficulty_samples.append(0.25 * bounds[0])
     return rng.randint(*bounds)
 """
 

@@ -1,6 +1,7 @@
 """Rows of a ledger for tests: the smallest that the table and the figures take."""
 
 from arcmix.ledger import Row, fingerprint
+from tests.arc import component
 
 
 def row(
@@ -37,7 +38,7 @@ def row(
         code=code,
         settings_fingerprint=fingerprint(values),
         settings=values,
-        components=[{"tasks": dataset, "per_test": False, "weight": 1}],
+        components=[component(dataset)],
         mix={
             "tasks": tasks,
             "entries": tasks + 3,

@@ -77,8 +77,9 @@ def test_each_pass_draws_every_entry_by_its_weight_in_a_new_order():
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**31), st.integers(0, 90), st.integers(1, 60))
 def test_a_sample_does_not_depend_on_where_the_draw_starts(seed, first, count):
-    whole = drawn(FULL, count=150, seed=seed)
-    part = drawn(FULL, count=count, first=first, seed=seed)
+    how = FULL.model_copy(update={"symmetries": 5, "swap": "exchange"}) if seed % 2 else FULL
+    whole = drawn(how, count=150, seed=seed)
+    part = drawn(how, count=count, first=first, seed=seed)
     grids = slice(whole.grids[:first].sum(), whole.grids[: first + count].sum())
     sizes = whole.shapes.astype(int).prod(axis=1)
     cells = slice(sizes[: grids.start].sum(), sizes[: grids.stop].sum())
@@ -132,6 +133,37 @@ def test_both_tests_of_a_task_are_drawn(tmp_path):
         if entry == 1
     }
     assert tests == {2, 3}
+
+
+@pytest.mark.parametrize("permute", [True, False])
+def test_an_exchange_is_of_one_demonstration_and_one_test_or_of_none(tmp_path, permute):
+    samples = drawn(make(swap="exchange", permute=permute), count=4000)
+    shown = [[] for _ in ENTRIES]
+    for entry, sample in zip(samples.entries, pairs(samples, tmp_path), strict=True):
+        shown[entry].append([number(pair, ENTRIES[entry]) for pair in sample])
+    for entry, found in zip(ENTRIES, shown, strict=True):
+        train, ways = len(entry.train), len(entry.train) * len(entry.test)
+        moved = [sum(one >= train for one in sample[:-1]) for sample in found]
+        assert {*moved} == {0, 1}
+        # As it is, one in 1 + ways; else the demonstration that left may be the test drawn,
+        # or, with two tests, be gone while the other test is drawn.
+        share = sum(moved) / len(moved)
+        assert share == pytest.approx(ways / (1 + ways), abs=0.07)
+        for sample, count in zip(found, moved, strict=True):
+            assert len({*sample}) == len(sample) == train + 1
+            assert count or sample[-1] >= train
+        if not permute:
+            kept = [one == place for sample in found for place, one in enumerate(sample[:-1])]
+            assert sum(kept) == len(kept) - sum(moved)
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_an_entry_comes_in_so_many_symmetries(count):
+    samples = drawn(make(symmetries=count), count=1000)
+    found = [{*samples.symmetries[samples.entries == entry].tolist()} for entry in range(4)]
+    assert [len(one) for one in found] == [count] * 4
+    assert (found[0] == found[1] == found[2] == found[3]) == (count != 3)
+    assert count != 1 or found[0] == {0}
 
 
 @pytest.mark.parametrize(

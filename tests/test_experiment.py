@@ -123,6 +123,15 @@ def test_check_refuses(edited, place: str, value: Any, message: str) -> None:
         experiment.check(edited(place, value))
 
 
+def test_check_refuses_a_pool_without_swap(edited) -> None:
+    path = edited("datasets/combo-v2/0/pool", value=True)
+    experiment.check(path)
+    path.write_text(path.read_text().replace("swap: true", "swap: false"))
+
+    with pytest.raises(ValueError, match=r"datasets\.combo-v2 draws from a pool, which is what"):
+        experiment.check(path)
+
+
 def test_check_refuses_a_source_named_as_a_table_of_the_partition(edited) -> None:
     generator = YAML(typ="safe").load(ROOT / "params.yaml")["sources"]["re-arc"]
 

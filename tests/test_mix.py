@@ -8,38 +8,47 @@ from tests.arc import task
 
 def test_a_task_of_three_tests_is_one_entry_or_three():
     whole = task(test=3)
-    assert len(mix.part("a", [whole], per_test=False, weight=1).entries) == 1
-    split = mix.part("a", [whole], per_test=True, weight=1)
+    assert len(mix.part("a", [whole], per_test=False, weight=1, digest="").entries) == 1
+    split = mix.part("a", [whole], per_test=True, weight=1, digest="")
     assert [entry.test for entry in split.entries] == [(test,) for test in whole.test]
     assert all(entry.train == whole.train for entry in split.entries)
     assert split.tasks == 1
 
 
 def test_a_pass_draws_each_entry_as_often_as_its_weight():
-    light = mix.part("a", [task("a"), task("b")], per_test=False, weight=1)
-    heavy = mix.part("b", [task("c")], per_test=False, weight=3)
+    light = mix.part("a", [task("a"), task("b")], per_test=False, weight=1, digest="")
+    heavy = mix.part("b", [task("c")], per_test=False, weight=3, digest="")
     assert mix.slots([light, heavy]) == [0, 1, 2, 2, 2]
 
 
 def test_the_summary_counts_tasks_and_entries():
     parts = [
-        mix.part("new-train", [task("a"), task("b")], per_test=False, weight=1),
-        mix.part("concept-arc", [task("c", test=3)], per_test=True, weight=2),
+        mix.part("new-train", [task("a"), task("b")], per_test=False, weight=1, digest=""),
+        mix.part("concept-arc", [task("c", test=3)], per_test=True, weight=2, digest=""),
     ]
-    found = mix.summary(parts, [5, 7])
+    found = mix.summary(parts, [5, 7], uses_validation=False)
     assert (found["tasks"], found["entries"], found["samples"]) == (3, 5, 12)
     assert found["uses_validation_demonstrations"] is False
     assert [one["samples"] for one in found["components"]] == [5, 7]
 
 
-def test_the_summary_says_when_validation_demonstrations_are_trained_on():
-    parts = [mix.part("val-n-1", [task("a")], per_test=False, weight=1)]
-    assert mix.summary(parts, [1])["uses_validation_demonstrations"] is True
+@pytest.mark.parametrize(
+    ("found", "uses"),
+    [
+        pytest.param({"by_design": True, "matches": [], "dropped": []}, True, id="by-design"),
+        pytest.param({"by_design": False, "matches": [], "dropped": []}, False, id="clean"),
+        pytest.param({"by_design": False, "matches": [{}], "dropped": ["a"]}, False, id="dropped"),
+        pytest.param({"by_design": False, "matches": [{}], "dropped": []}, True, id="left-in"),
+    ],
+)
+def test_the_audit_says_whether_validation_pairs_are_trained_on(found, uses):
+    clean = {"by_design": False, "matches": [], "dropped": []}
+    assert bool(mix.uses_validation({"components": [clean, found]})) is uses
 
 
 def test_part_refuses_an_empty_table():
     with pytest.raises(ValueError, match="no tasks in table 'mini-arc'"):
-        mix.part("mini-arc", [], per_test=True, weight=1)
+        mix.part("mini-arc", [], per_test=True, weight=1, digest="")
 
 
 def test_without_leaves_out_every_variation_of_the_dropped_ids():

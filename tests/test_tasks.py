@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from arcmix import tasks
 from arcmix.tasks import Pair, Task
+from tests import arc
 
 grids = st.tuples(st.integers(1, 4), st.integers(1, 7)).flatmap(
     lambda shape: arrays(np.uint8, shape, elements=st.integers(0, 9))
@@ -202,3 +204,10 @@ def test_ragged_keeps_every_part(parts: list[list[int]]) -> None:
     column = tasks.ragged([np.array(part, np.uint8) for part in parts])
 
     assert column.to_pylist() == parts
+
+
+def test_difficulty_is_written_and_read_where_it_is_known(tmp_path):
+    path = tmp_path / "tasks.parquet"
+    tasks.write(path, [replace(arc.task("a"), rng=0.25, pso=0.5), arc.task("b")])
+
+    assert [(one.rng, one.pso) for one in tasks.read(path)] == [(0.25, 0.5), (None, None)]

@@ -91,9 +91,7 @@ def draw(
         count: Number of samples.
     """
     entries = _entries(slots, seed, first, count)
-    symmetries = draws.below(
-        draws.words(seed, "augment/symmetry", first, count, 1)[:, 0], settings.symmetries
-    )
+    symmetries = _symmetries(len(source.first_pair), entries, settings, seed, first)
     colors = _colors(settings, seed, first, count)
     pairs = _pairs(source, entries, settings, seed, first)
 
@@ -128,6 +126,18 @@ def _entries(slots: np.ndarray, seed: int, first: int, count: int) -> np.ndarray
     return entries
 
 
+def _symmetries(
+    known: int, entries: np.ndarray, settings: Augment, seed: int, first: int
+) -> np.ndarray:
+    words = draws.words(seed, "augment/symmetry", first, len(entries), 1)[:, 0]
+    drawn = draws.below(words, settings.symmetries)
+    if settings.symmetries in (1, grid.SYMMETRIES):
+        return drawn
+    # Each entry has its own few, the first of a random order, perhaps without the identity.
+    keys = draws.words(seed, "augment/symmetries", 0, known, grid.SYMMETRIES)
+    return np.argsort(keys, axis=1)[entries, drawn]
+
+
 def _colors(settings: Augment, seed: int, first: int, count: int) -> np.ndarray:
     words = draws.words(seed, "augment/colors", first, count, COLORS + 2)
     swapped = grid.color_maps(words[:, 2:], draws.uniform(words[:, 1]) < settings.background)
@@ -149,11 +159,27 @@ def _pairs(
     # Sorting by key shuffles; adding a whole number to a key keeps its pair in a group:
     # 0 for demonstrations, 1 for tests, 2 for places that this entry does not have.
     group = (place >= train).astype(np.int64) + (place >= train + test)
-    order = np.argsort(keys + (np.where(group < 2, 0, 2) if settings.swap else group), axis=1)
+    order = np.argsort(
+        keys + (np.where(group < 2, 0, 2) if settings.swap is True else group), axis=1
+    )
     if not settings.permute:
         # The first places hold the demonstrations: back into their own order.
         order = np.where(place < train, np.sort(np.where(place < train, order, width)), order)
+    if settings.swap == "exchange":
+        _exchange(order, train[:, 0], test[:, 0], seed, first)
     return np.where(place <= train, order + source.first_pair[entries][:, None], -1)
+
+
+def _exchange(
+    order: np.ndarray, train: np.ndarray, test: np.ndarray, seed: int, first: int
+) -> None:
+    """Exchange a demonstration and a test, or none, in each row (arc24 `swap_one_...`)."""
+    words = draws.words(seed, "augment/exchange", first, len(order), 3)
+    ways = train * test
+    rows = np.flatnonzero(draws.uniform(words[:, 0]) * (1 + ways) < ways)
+    one = draws.below(words[rows, 1], train[rows])
+    other = train[rows] + draws.below(words[rows, 2], test[rows])
+    order[rows, one], order[rows, other] = order[rows, other], order[rows, one]
 
 
 SCHEMA = pa.schema(

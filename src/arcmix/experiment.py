@@ -38,6 +38,14 @@ def check(path: Path) -> params.File:
                 f" choose with: dvc exp run -S {choice}=NAME"
             )
     _check_tables(path, file)
+    if (
+        any(component.pool for component in file.datasets[file.dataset])
+        and file.augment.swap is not True
+    ):
+        raise ValueError(
+            f"{path}: datasets.{file.dataset} draws from a pool, which is what augment.swap does;"
+            " set augment.swap to true, or the component's pool to false"
+        )
     for name, scale in file.scales.items():
         if scale.validation.tasks > file.partition.tasks:
             raise ValueError(

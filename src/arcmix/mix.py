@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from arcmix import tasks
 from arcmix.tasks import Task
 
 
@@ -31,6 +30,14 @@ def dropped(audit: Mapping[str, Any], tables: Sequence[str]) -> list[frozenset[s
     return [frozenset(one["dropped"]) for one in audit["components"]]
 
 
+def uses_validation(audit: Mapping[str, Any]) -> bool:
+    """Return whether the audit leaves pairs of the validation tasks in training."""
+    return any(
+        one["by_design"] or (len(one["matches"]) > 0 and not one["dropped"])
+        for one in audit["components"]
+    )
+
+
 def without(table: str, found: Sequence[Task], ids: Collection[str]) -> list[Task]:
     """Return the tasks of a table but those of some ids.
 
@@ -46,7 +53,7 @@ def without(table: str, found: Sequence[Task], ids: Collection[str]) -> list[Tas
     return kept
 
 
-def part(table: str, found: Sequence[Task], *, per_test: bool, weight: int) -> Part:
+def part(table: str, found: Sequence[Task], *, per_test: bool, weight: int, digest: str) -> Part:
     """Return a component's entries.
 
     Args:
@@ -55,6 +62,7 @@ def part(table: str, found: Sequence[Task], *, per_test: bool, weight: int) -> P
         per_test: Whether a task of k tests becomes k entries of one test each, as in
             arc24's `create_single_output_tasks`.
         weight: Times each entry is drawn in one pass.
+        digest: What the whole table is; which of its tasks were found may differ by seed.
 
     Raises:
         ValueError: If the table holds no tasks.
@@ -65,7 +73,7 @@ def part(table: str, found: Sequence[Task], *, per_test: bool, weight: int) -> P
         [replace(task, test=(test,)) for task in found for test in task.test] if per_test else found
     )
     distinct = {(task.source, task.split, task.id) for task in found}
-    return Part(table, len(distinct), tuple(entries), weight, tasks.digest(found))
+    return Part(table, len(distinct), tuple(entries), weight, digest)
 
 
 def slots(parts: Iterable[Part]) -> list[int]:
@@ -78,7 +86,9 @@ def slots(parts: Iterable[Part]) -> list[int]:
     return drawn
 
 
-def summary(parts: Sequence[Part], samples: Sequence[int]) -> dict[str, Any]:
+def summary(
+    parts: Sequence[Part], samples: Sequence[int], *, uses_validation: bool
+) -> dict[str, Any]:
     """Return the counts of a dataset: tasks, entries and samples, whole and by component.
 
     `tasks` and `entries` are the columns "tasks" and "tasks variations" of the table in
@@ -88,7 +98,7 @@ def summary(parts: Sequence[Part], samples: Sequence[int]) -> dict[str, Any]:
         "tasks": sum(item.tasks for item in parts),
         "entries": sum(len(item.entries) for item in parts),
         "samples": sum(samples),
-        "uses_validation_demonstrations": any(item.table == "val-n-1" for item in parts),
+        "uses_validation_demonstrations": uses_validation,
         "components": [
             {
                 "table": item.table,

@@ -49,6 +49,8 @@ PositiveInt = Annotated[int, Field(ge=1)]
 NaturalInt = Annotated[int, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+All = Literal["all"]
+Percent = Annotated[str, Field(pattern=r"^(100|[1-9]?\d)(\.\d+)?%$")]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 
 
@@ -120,10 +122,28 @@ class Component(Section):
 
     tasks: str
     """A task table: one of `PARTITION_TABLES`, or a source."""
+    subset: All | PositiveInt | Percent
+    """Tasks kept: all, a number of them or a share such as 20%; less is a part of more."""
+    hardest: All | Percent
+    """Share of the variations of each task that is kept, by PSO-difficulty; of generators."""
+    variations: All | PositiveInt
+    """Most variations kept of each task; only generators draw more than one."""
+    pool: bool
+    """Whether each sample draws its pairs anew from those of all variations of a task."""
+    examples: All | PositiveInt
+    """Most demonstrations kept of each task; fewer are a part of more."""
+    n_minus: Literal[0, 1, 2]
+    """1: each demonstration in turn is the only test; 2: those, and again from each of them."""
     per_test: bool
     """Whether a task with k test pairs counts as k entries of one test pair each."""
     weight: PositiveInt
     """Times each entry is drawn in one pass over the dataset."""
+
+    @model_validator(mode="after")
+    def _pool_is_one_entry(self) -> Self:
+        if self.pool and (self.n_minus or self.per_test):
+            raise ValueError("a pool is one entry: it needs n_minus 0 and per_test false")
+        return self
 
 
 class WheelModel(Section):
@@ -207,10 +227,11 @@ class Audit(Section):
 class Augment(Section):
     """How a training sample differs from the entry it is drawn from."""
 
-    symmetries: Literal[1, 8]
-    """8: one of the eight symmetries of the square; 1: grids keep their orientation."""
-    swap: bool
-    """Whether any pair of a task may become its test pair."""
+    symmetries: Annotated[int, Field(ge=1, le=8)]
+    """Symmetries of the square that an entry comes in; 1: grids keep their orientation."""
+    swap: bool | Literal["exchange"]
+    """true: any pair of a task may be its test pair, all alike; exchange: the task as it is, or
+    one demonstration and one test exchanged, all such alike; false: tests stay tests."""
     permute: bool
     """Whether the order of the training pairs is shuffled."""
     color_swaps: NaturalInt

@@ -35,6 +35,8 @@ SCHEMA = pa.schema(
         ("output", GRID),
         ("output_height", pa.uint8()),
         ("output_width", pa.uint8()),
+        ("rng", pa.float32()),
+        ("pso", pa.float32()),
     ]
 )
 """One row a pair; grids row by row with their shapes beside them."""
@@ -52,7 +54,8 @@ class Pair:
 class Task:
     """Demonstrations of one rule and the tests of it.
 
-    `variation` tells apart tasks drawn by one generator; elsewhere it is 0.
+    `variation` tells apart tasks drawn by one generator; elsewhere it is 0. `rng` and `pso`
+    are the means of RE-ARC's two measures of an example's difficulty; elsewhere None.
     """
 
     id: str
@@ -61,6 +64,8 @@ class Task:
     variation: int
     train: tuple[Pair, ...]
     test: tuple[Pair, ...]
+    rng: float | None = None
+    pso: float | None = None
 
     @property
     def cells(self) -> int:
@@ -175,6 +180,8 @@ def write(path: Path, tasks: Iterable[Task]) -> None:
         "variation": [task.variation for task, *_ in rows],
         "role": [role for _, role, *_ in rows],
         "pair": [number for _, _, number, _ in rows],
+        "rng": [task.rng for task, *_ in rows],
+        "pso": [task.pso for task, *_ in rows],
     }
     for side in ("input", "output"):
         grids = [getattr(pair, side) for *_, pair in rows]
@@ -201,16 +208,17 @@ def read(path: Path) -> list[Task]:
     table = pq.read_table(path)
     if not table.schema.equals(SCHEMA):
         raise ValueError(f"{path}: not a task table, has columns {table.column_names}")
-    columns = {name: table[name].to_pylist() for name in SCHEMA.names[:6]}
+    names = ["task", "source", "split", "variation", "rng", "pso", "role"]
+    columns = {name: table[name].to_pylist() for name in names}
     grids = {side: _grids(table, side) for side in ("input", "output")}
-    tasks: dict[tuple[str, str, str, int], dict[str, list[Pair]]] = {}
+    tasks: dict[tuple[Any, ...], dict[str, list[Pair]]] = {}
     for row in range(table.num_rows):
-        key = tuple(columns[name][row] for name in ("task", "source", "split", "variation"))
+        key = tuple(columns[name][row] for name in names[:-1])
         pairs = tasks.setdefault(key, {"train": [], "test": []})
         pairs[columns["role"][row]].append(Pair(grids["input"][row], grids["output"][row]))
     return [
-        Task(*key, train=tuple(pairs["train"]), test=tuple(pairs["test"]))
-        for key, pairs in tasks.items()
+        Task(*key, train=tuple(pairs["train"]), test=tuple(pairs["test"]), rng=rng, pso=pso)
+        for (*key, rng, pso), pairs in tasks.items()
     ]
 
 

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from arcmix import params, tasks
 from arcmix.sources import pins, rearc
 from tests import gym, wheels
+from tests.arc import grids
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +91,66 @@ def test_two_variations_of_two_pairs_leave_one_task(packed: Path, tmp_path: Path
     second = [task for task in found.tasks if task.id == "bbbb0002"]
     assert [task.variation for task in second] == [0]
     assert found.rejects["a task repeats no pair of an earlier variation"] >= 1
+
+
+def test_a_stopped_run_goes_on_where_it_was(packed: Path, tmp_path: Path) -> None:
+    whole = load(packed, tmp_path, variations=3)
+    [folder] = tmp_path.glob("re-arc-*")
+    drawn_at = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
+    # A file of tasks without its rejects is one that was being written.
+    lost = folder / "00001-0.json"
+    lost.unlink()
+
+    again = load(packed, tmp_path, variations=5)
+
+    redrawn = {file for file, time in drawn_at.items() if file.stat().st_mtime_ns != time}
+    assert redrawn == {lost, lost.with_suffix(".parquet")}
+    first = [task for task in again.tasks if task.variation < 3]
+    assert tasks.digest(first) == tasks.digest(whole.tasks)
+
+
+def test_other_settings_have_a_cache_of_their_own(packed: Path, tmp_path: Path) -> None:
+    for examples in (3, 4):
+        load(packed, tmp_path, variations=1, examples=examples)
+
+    assert len([*tmp_path.glob("re-arc-*")]) == 2
+
+
+def test_a_task_has_the_mean_difficulty_of_its_pairs(drawn: pins.Loaded) -> None:
+    for task in drawn.tasks:
+        assert task.rng == pytest.approx(0.5)
+        expected = np.mean([rearc.pso(pair) for pair in task.train + task.test])
+        assert task.pso == pytest.approx(expected)
+
+
+def test_pso_is_the_mean_of_pixels_symbols_and_objects() -> None:
+    # Areas by sides: three of 1 (its diagonal does not join), one of 0; then one of 2.
+    left = np.array([[1, 0, 1], [1, 0, 0], [0, 1, 0]], np.uint8)
+    pair = tasks.Pair(left, np.full((2, 4), 2, np.uint8))
+
+    assert rearc.pso(pair) == pytest.approx((17 / 1800 + 3 / 10 + (5 / 9 + 1 / 8) / 2) / 3)
+
+
+@given(grids, st.data())
+def test_occurrences_are_where_the_object_fits(grid: np.ndarray, data: st.DataObject) -> None:
+    rows = tuple(map(tuple, (grid % 2).tolist()))
+    height, width = grid.shape
+    places = st.tuples(st.integers(-2, height), st.integers(-2, width))
+    cells = data.draw(st.dictionaries(places, st.integers(0, 1), max_size=4))
+    top, left = (min((at[axis] for at in cells), default=0) for axis in (0, 1))
+
+    expected = {
+        (i, j)
+        for i in range(height)
+        for j in range(width)
+        if all(
+            0 <= i + a - top < height
+            and 0 <= j + b - left < width
+            and rows[i + a - top][j + b - left] == color
+            for (a, b), color in cells.items()
+        )
+    }
+    assert rearc.occurrences(rows, frozenset((c, at) for at, c in cells.items())) == expected
 
 
 def test_the_wheel_is_not_installed(drawn: pins.Loaded) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from arcmix import files, tasks
 from stages import audit as stage
-from tests.arc import task
+from tests.arc import component, task
 
 VALIDATION = task("e1", train=5, split="evaluation")
 LEAK = replace(VALIDATION, id="t1", split="training")
@@ -13,7 +13,7 @@ OTHER = replace(task("t2"), train=(task(train=9).train[6],), test=(task(train=9)
 
 
 def run(tmp_path, *tables, drop="leaks"):
-    components = tuple({"tasks": table, "per_test": False, "weight": 1} for table in tables)
+    components = tuple(component(table) for table in tables)
     stage.run(
         config=stage.Params.model_validate({"audit": {"drop": drop}, "dataset": components}),
         partition=tmp_path / "partition",

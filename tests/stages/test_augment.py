@@ -4,7 +4,7 @@ import pytest
 
 from arcmix import augment, files, tasks
 from stages import augment as stage
-from tests.arc import task
+from tests.arc import component, task
 from tests.test_augment import FULL
 
 
@@ -14,13 +14,14 @@ def config(*components):
     )
 
 
-def component(table, *, per_test=False, weight=1):
-    return {"tasks": table, "per_test": per_test, "weight": weight}
-
-
 def run(tmp_path, how, dropped=()):
     audited = [
-        {"table": one.tasks, "dropped": [*dropped] if number == 0 else []}
+        {
+            "table": one.tasks,
+            "by_design": False,
+            "matches": [],
+            "dropped": [*dropped] if number == 0 else [],
+        }
         for number, one in enumerate(how.dataset)
     ]
     files.write_json(tmp_path / "audit.json", {"components": audited})
@@ -89,3 +90,10 @@ def test_an_audit_that_drops_nothing_changes_no_byte_of_the_samples(tmp_path):
 def test_run_refuses_a_table_that_leaks_as_a_whole(tmp_path):
     with pytest.raises(ValueError, match="all 2 tasks of table 'new-train' leak"):
         run(tmp_path, config(component("new-train")), ["a", "b"])
+
+
+def test_run_draws_from_a_part_of_a_table_whose_digest_is_the_table_s(tmp_path):
+    [whole] = run(tmp_path, config(component("new-train")))["components"]
+    [half] = run(tmp_path, config(component("new-train", subset="50%", n_minus=1)))["components"]
+    assert (half["tasks"], half["entries"]) == (1, 3)
+    assert half["digest"] == whole["digest"]

@@ -11,6 +11,7 @@ import pytest
 from arcmix import params, tasks
 from stages import download
 from tests import gym, wheels
+from tests.arc import component
 from tests.archives import COMMIT, FILE, entry, mirror
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +28,7 @@ def config(source: params.Section, place: Path | str, *, dataset: str = "mini") 
     values = {
         "mirror": str(place),
         "partition_source": "arc",
-        "dataset": [{"tasks": dataset, "per_test": True, "weight": 1}],
+        "dataset": [component(dataset)],
         "source": source.model_dump(),
     }
     return download.Params.model_validate_json(json.dumps(values))
@@ -148,7 +149,7 @@ def test_the_program_writes_the_same_bytes_again_and_says_one_line_per_error(
 )
 def test_the_real_sources_are_what_is_pinned(key: str, tmp_path: Path) -> None:
     values = params.read(ROOT / "params.yaml") | {"dataset": "only", "mirror": REAL}
-    values["datasets"] = {"only": [{"tasks": key, "per_test": True, "weight": 1}]}
+    values["datasets"] = {"only": [component(key)]}
     (tmp_path / "params.yaml").write_text(json.dumps(values))
     given = params.load(tmp_path / "params.yaml", download.Params, key=key)
 

@@ -7,6 +7,7 @@ from ruamel.yaml import YAML
 
 from arcmix import ledger, params
 from stages import record
+from tests.arc import component
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 METRICS = {
@@ -190,7 +191,7 @@ def test_other_validation_tasks_are_other_settings(run: Run) -> None:
 
 def test_another_definition_of_the_dataset_has_another_fingerprint(run: Run) -> None:
     (before,) = run.enter()
-    entry = [{"tasks": name, "per_test": True, "weight": 1} for name in ("new-train", "val-n-1")]
+    entry = [component(name, per_test=True) for name in ("new-train", "val-n-1")]
     run.set("datasets.combo-v2", entry)
     (after,) = (row for row in run.enter() if row.fingerprint != before.fingerprint)
     assert after.settings_fingerprint == before.settings_fingerprint
