@@ -53,8 +53,11 @@ def run(
     """Train on `samples`, measure on `validation`, write `adapter`, `losses`, `history`."""
     model.quiet()
     tokenizer = model.load_tokenizer(base_model)
-    style = examples.style(tokenizer, config.prompt.format, Encoder(config.prompt.encoder))
     settings = config.finetune
+    encoder = Encoder(config.prompt.encoder)
+    base = model.load(base_model, settings.dtype)
+    added = model.add_tokens(base, tokenizer, encoder.tokens)
+    style = examples.style(tokenizer, config.prompt.format, encoder)
 
     training, drawn = _training(tokenizer, style, samples, settings)
     tests = [(task, number) for task in tasks.read(validation) for number in range(len(task.test))]
@@ -76,14 +79,13 @@ def run(
         config.max_val_tokens,
     )
 
-    base = model.load(base_model, settings.dtype)
-    tuned = model.attach(base, settings.lora, config.seed)
+    tuned = model.attach(base, settings.lora, config.seed, added)
     found: list[train.Measurement] = []
     with program.progress(settings.steps, "finetune", "step") as bar:
 
         def report(measurement: train.Measurement) -> None:
             if not found or measurement.val_loss < min(one.val_loss for one in found):
-                tuned.save_pretrained(str(adapter / "best"))
+                model.save_adapter(tuned, adapter / "best")
             found.append(measurement)
             bar.update(measurement.step - bar.n)
             log.info("step %d: validation loss %.4f", measurement.step, measurement.val_loss)
@@ -97,7 +99,7 @@ def run(
             config.seed,
             report,
         )
-    tuned.save_pretrained(str(adapter / "last"))
+    model.save_adapter(tuned, adapter / "last")
     tokenizer.save_pretrained(adapter / "tokenizer")
     files.write_json(adapter / "prompt.json", config.prompt.model_dump())
     files.write_csv(history, _history(found))

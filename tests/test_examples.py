@@ -93,7 +93,7 @@ def test_the_merging_tokenizer_would_merge_across_the_seam() -> None:
 
 
 def test_encoders_holds_every_composition() -> None:
-    assert len(encoders()) == 57
+    assert len(encoders()) == 63
 
 
 def test_tokens_and_labels_of_a_bare_text() -> None:
