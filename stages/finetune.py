@@ -5,23 +5,26 @@ folder (`best`, `last`, the tokenizer, and the prompt it was trained with), the 
 every validation prompt at every measurement, and the history of the run.
 """
 
-import itertools
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
 
-from arcmix import augment, examples, files, model, params, program, prompt, tasks, train
+from arcmix import augment, examples, fastpath, files, model, params, program, prompt, tasks, train
 from arcmix.encode import Encoder
 from arcmix.params import At
 from arcmix.tasks import Pair
 
 log = logging.getLogger("arcmix.finetune")
 
-CHUNK = 1000
-"""Samples tokenized at once."""
+CHUNK = 512
+"""Samples brought into tokens at once: what the processor's cache holds."""
+
+TRIED = 64
+"""Samples on which the fast path is proven at the start."""
 
 
 class Params(params.Section):
@@ -50,8 +53,11 @@ def run(
     """Train on `samples`, measure on `validation`, write `adapter`, `losses`, `history`."""
     model.quiet()
     tokenizer = model.load_tokenizer(base_model)
-    style = examples.style(tokenizer, config.prompt.format, Encoder(config.prompt.encoder))
     settings = config.finetune
+    encoder = Encoder(config.prompt.encoder)
+    base = model.load(base_model, settings.dtype)
+    added = model.add_tokens(base, tokenizer, encoder.tokens)
+    style = examples.style(tokenizer, config.prompt.format, encoder)
 
     training, drawn = _training(tokenizer, style, samples, settings)
     tests = [(task, number) for task in tasks.read(validation) for number in range(len(task.test))]
@@ -73,14 +79,13 @@ def run(
         config.max_val_tokens,
     )
 
-    base = model.load(base_model, settings.dtype)
-    tuned = model.attach(base, settings.lora, config.seed)
+    tuned = model.attach(base, settings.lora, config.seed, added)
     found: list[train.Measurement] = []
     with program.progress(settings.steps, "finetune", "step") as bar:
 
         def report(measurement: train.Measurement) -> None:
             if not found or measurement.val_loss < min(one.val_loss for one in found):
-                tuned.save_pretrained(str(adapter / "best"))
+                model.save_adapter(tuned, adapter / "best")
             found.append(measurement)
             bar.update(measurement.step - bar.n)
             log.info("step %d: validation loss %.4f", measurement.step, measurement.val_loss)
@@ -94,7 +99,7 @@ def run(
             config.seed,
             report,
         )
-    tuned.save_pretrained(str(adapter / "last"))
+    model.save_adapter(tuned, adapter / "last")
     tokenizer.save_pretrained(adapter / "tokenizer")
     files.write_json(adapter / "prompt.json", config.prompt.model_dump())
     files.write_csv(history, _history(found))
@@ -122,20 +127,33 @@ def _training(
 ) -> tuple[list[examples.Example], int]:
     """Return the samples short enough, as many as the steps take, and how many were read."""
     wanted = settings.steps * settings.batch
+    encode = _encoder(tokenizer, style, samples)
     found: list[examples.Example] = []
     read = 0
-    stream = augment.read(samples)
     with program.progress(wanted, "tokenize", "sample") as bar:
-        while len(found) < wanted and (chunk := list(itertools.islice(stream, CHUNK))):
-            texts = [_text(style, pairs) for pairs in chunk]
+        for stretch in augment.stretches(samples, CHUNK):
+            # Copies, since the tokens of the long ones need not stay.
             found += [
-                example
-                for example in examples.tokenize(tokenizer, texts)
+                example._replace(input_ids=example.input_ids.copy())
+                for example in encode(stretch)
                 if len(example.input_ids) <= settings.max_tokens
             ]
-            read += len(chunk)
+            read += len(stretch.grids)
             bar.update(len(found) - bar.n)
+            if len(found) >= wanted:
+                break
     return found[:wanted], read
+
+
+def _encoder(
+    tokenizer: model.PreTrainedTokenizerBase, style: prompt.Style, samples: Path
+) -> Callable[[augment.Stretch], list[examples.Example]]:
+    tried = next(augment.stretches(samples, TRIED))
+    try:
+        return fastpath.encoder(tokenizer, style, tried)
+    except fastpath.MergedError as error:
+        log.info("samples are tokenized as texts, since %s", error)
+        return functools.partial(fastpath.as_texts, tokenizer, style)
 
 
 def _text(style: prompt.Style, pairs: Sequence[Pair]) -> prompt.Text:

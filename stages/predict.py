@@ -50,7 +50,8 @@ def run(
     settings = config.predict
     trained_with = params.Prompt.model_validate_json((adapter / "prompt.json").read_text())
     tokenizer = model.load_tokenizer(adapter / "tokenizer")
-    style = examples.style(tokenizer, trained_with.format, Encoder(trained_with.encoder))
+    encoder = Encoder(trained_with.encoder)
+    style = examples.style(tokenizer, trained_with.format, encoder)
     asked = [
         question
         for task in tasks.read(validation)
@@ -62,7 +63,9 @@ def run(
     kept = [number for number, ids in enumerate(prompts) if len(ids) <= config.max_tokens]
     log.info("%d of %d prompts of at most %d tokens", len(kept), len(asked), config.max_tokens)
 
-    tuned = model.with_adapter(model.load(base_model, config.dtype), adapter / settings.checkpoint)
+    base = model.load(base_model, config.dtype)
+    model.add_tokens(base, tokenizer, encoder.tokens)
+    tuned = model.with_adapter(base, adapter / settings.checkpoint)
     with program.progress(len(kept), "predict", "prompt") as bar:
         answers = generate.greedy(
             tuned,

@@ -21,6 +21,8 @@ def legal() -> list[tuple[str, ...]]:
         names = [cells, *number, *fence]
         found.append(tuple(names))
         found += [(*names[:place], "symbols", *names[place:]) for place in range(1, len(names) + 1)]
+        if cells == "minimal":
+            found.append(("tokens", *names[1:]))
     return found
 
 
@@ -38,6 +40,7 @@ encoders = st.sampled_from([Encoder(names) for names in legal()])
         ("minimal", "012\n789"),
         ("separator", "0|1|2\n7|8|9"),
         ("repeat", "000111222\n777888999"),
+        ("tokens shape", "```grid shape: 2x3\n<0><1><2>\n<7><8><9>\n```"),
         ("minimal row_number", "1 012\n2 789"),
         ("minimal symbols", "ñò÷\nęĚĞ"),
         ("minimal symbols row_number", "1 ñò÷\n2 ęĚĞ"),
@@ -156,8 +159,8 @@ def test_exactly_the_compositions_of_the_grammar_are_legal() -> None:
 def test_names_out_of_order_are_refused_with_the_order() -> None:
     message = re.escape(
         "encoders ['shape', 'minimal'] do not compose; from the inside out they are"
-        " minimal or separator or repeat, then maybe row_number, then maybe code_block or shape,"
-        " and symbols at most once anywhere after the first"
+        " minimal or separator or repeat or tokens, then maybe row_number, then maybe code_block"
+        " or shape, and symbols at most once anywhere after the first, and not with tokens"
     )
     with pytest.raises(ValueError, match=message):
         Encoder(("shape", "minimal"))

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from arcmix import loss, model
-from arcmix.examples import IGNORED, Example
+from arcmix.examples import Example
 
 
 @pytest.fixture(scope="module")
@@ -12,8 +12,8 @@ def tiny(base_model):
 
 
 def example(seed, length, answer):
-    ids = np.random.default_rng(seed).integers(4, 100, length).tolist()
-    return Example(ids, [IGNORED] * (length - answer) + ids[-answer:])
+    ids = np.random.default_rng(seed).integers(4, 100, length).astype(np.int32)
+    return Example(ids, answer)
 
 
 EXAMPLES = [example(n, *size) for n, size in enumerate([(40, 3), (7, 2), (90, 30), (55, 1)])]
@@ -24,7 +24,7 @@ def losses(tiny, examples, batch):
 
 
 def test_the_loss_is_the_sum_over_the_answer_of_minus_log_p(tiny):
-    ids = torch.tensor([EXAMPLES[0].input_ids])
+    ids = torch.tensor(EXAMPLES[0].input_ids)[None].long()
     with torch.no_grad():
         scores = torch.log_softmax(tiny(input_ids=ids).logits[0], dim=-1)
     expected = -sum(scores[place - 1, ids[0, place]].item() for place in (37, 38, 39))
@@ -43,7 +43,9 @@ def test_the_loss_does_not_depend_on_the_order(tiny):
 
 
 def test_padding_is_on_the_left_and_hidden():
-    ids, mask, positions = loss.left_padded([[5, 6, 7], [8]], torch.device("cpu"))
+    ids, mask, positions = loss.left_padded(
+        [np.array([5, 6, 7]), np.array([8])], torch.device("cpu")
+    )
     assert ids.tolist() == [[5, 6, 7], [0, 0, 8]]
     assert mask.tolist() == [[1, 1, 1], [0, 0, 1]]
     assert positions.tolist() == [[0, 1, 2], [0, 0, 0]]

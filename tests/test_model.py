@@ -173,3 +173,26 @@ def test_a_hub_model_is_downloaded_at_its_revision_without_code(tmp_path, hub, b
 def test_a_revision_that_the_hub_does_not_have_is_one_clear_error(tmp_path):
     with pytest.raises(OSError, match=f"cannot download model us/small at {'f' * 40}.*HF_ENDPOINT"):
         model.from_hub("us/small", "f" * 40, tmp_path / "out")
+
+
+def test_an_added_token_begins_as_the_token_it_is_like(base_model):
+    plain = model.load(base_model, "float32")
+    before = plain.get_parameter("model.embed_tokens.weight").detach().clone()
+    tokenizer = model.load_tokenizer(base_model)
+    numbers = model.add_tokens(plain, tokenizer, {"<a>": "7", "<b>": "3"})
+    assert numbers == [len(before), len(before) + 1]
+    assert tokenizer.encode("x<b><a>", add_special_tokens=False)[1:] == numbers[::-1]
+    weights = plain.get_parameter("model.embed_tokens.weight")
+    like = [model.token_id(tokenizer, token) for token in ("7", "3")]
+    torch.testing.assert_close(weights[: len(before)], before)
+    torch.testing.assert_close(weights[numbers], before[like])
+    assert plain.get_parameter("lm_head.weight") is weights
+
+
+def test_no_token_is_added_to_a_model_that_could_not_learn_it(base_model):
+    plain = model.load(base_model, "float32")
+    plain.config.tie_word_embeddings = False
+    tokenizer = model.load_tokenizer(base_model)
+    with pytest.raises(ValueError, match="needs a model whose input and output embeddings are"):
+        model.add_tokens(plain, tokenizer, {"<a>": "7"})
+    assert model.add_tokens(plain, tokenizer, {}) == []

@@ -117,6 +117,24 @@ def test_v0_differs_from_v1_in_the_explanation_only() -> None:
     assert v0.answer == "### Output\n\n```grid\n6\n7\n8\n```<end>"
 
 
+def test_a_dialog_is_one_exchange_a_pair() -> None:
+    seen = []
+    used = prompt.Style(
+        "dialog", Encoder(("minimal",)), lambda turns: seen.append(turns) or "", END
+    )
+    text = prompt.render(used, TRAIN, INPUT, OUTPUT)
+    [(system, *turns)] = seen
+    assert system["role"] == "system"
+    assert [(turn["role"], turn["content"]) for turn in turns] == [
+        ("user", "Input:\n012"),
+        ("assistant", "Output:\n0\n1\n2"),
+        ("user", "Input:\n33\n44"),
+        ("assistant", "Output:\n5"),
+        ("user", "Input:\n678"),
+    ]
+    assert text.answer == "Output:\n6\n7\n8<end>"
+
+
 @pytest.mark.parametrize("format_", prompt.FORMATS)
 def test_the_prompt_does_not_depend_on_the_answer(format_: str) -> None:
     asked = prompt.render(style(format_, "minimal"), TRAIN, INPUT, None)
@@ -158,6 +176,7 @@ def test_parse_answer_undoes_render(format_: str, names: str, rows: list[str]) -
         pytest.param("v1", "6\n7<end>", id="no-opening"),
         pytest.param("v1", "### Output\n6\n7<end>", id="opening-without-its-blank-line"),
         pytest.param("v1", "### Output\n\n6\n7", id="chat-cut-short"),
+        pytest.param("dialog", "### Output\n\n6\n7<end>", id="opening-of-another-format"),
     ],
 )
 def test_what_render_would_not_write_is_no_answer(format_: str, text: str) -> None:
@@ -172,7 +191,7 @@ def test_parse_answer_takes_any_text(format_: str, text: str) -> None:
 
 
 def test_an_unknown_format_is_refused_with_the_formats_there_are() -> None:
-    message = re.escape("no prompt format 'v2'; a format is one of ('bare', 'v0', 'v1')")
+    message = re.escape("no prompt format 'v2'; a format is one of ('bare', 'v0', 'v1', 'dialog')")
     with pytest.raises(ValueError, match=message):
         style("v2", "minimal")
 

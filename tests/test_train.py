@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from arcmix import model, params, train
-from arcmix.examples import IGNORED, Example
+from arcmix.examples import Example
 from tests.test_model import lora
 
 STEPS = 6
@@ -31,8 +31,8 @@ def settings(**changes):
 
 
 def example(seed, length, answer):
-    ids = np.random.default_rng(seed).integers(4, 12, length).tolist()
-    return Example(ids, [IGNORED] * (length - answer) + ids[-answer:])
+    ids = np.random.default_rng(seed).integers(4, 12, length).astype(np.int32)
+    return Example(ids, answer)
 
 
 SAMPLES = [example(seed, 20 + 3 * seed % 17, 2 + seed % 5) for seed in range(9)]

@@ -103,8 +103,12 @@ def draw(
 
     shapes = source.shapes[grids]
     sizes = shapes.prod(axis=1, dtype=np.int64)
-    offsets = np.cumsum(sizes) - sizes
-    where = np.arange(sizes.sum()) + np.repeat(source.starts[grids, symmetry] - offsets, sizes)
+    ends = np.cumsum(sizes)
+    # int32: what takes the time is to move these arrays, one element a cell.
+    where = np.arange(ends[-1], dtype=np.int32)
+    where += np.repeat((source.starts[grids, symmetry] - (ends - sizes)).astype(np.int32), sizes)
+    cells = source.cells.take(where)
+    recolored = colors.take(np.repeat((COLORS * sample).astype(np.int32), sizes) + cells)
     return Samples(
         first=first,
         entries=entries,
@@ -112,7 +116,7 @@ def draw(
         colors=colors,
         grids=np.bincount(sample, minlength=count),
         shapes=np.where((symmetry % 2 == 1)[:, None], shapes[:, ::-1], shapes),
-        cells=colors[np.repeat(sample, sizes), source.cells[where]],
+        cells=recolored,
     )
 
 
@@ -227,17 +231,42 @@ def write(path: Path, stretches: Iterator[Samples]) -> None:
             file.write_table(table(stretch))
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """The grids of some samples as flat arrays; the last two of a sample are its test."""
+
+    grids: np.ndarray
+    """Number of grids of each sample, int64 (n,)."""
+    shapes: np.ndarray
+    """Height and width of each grid, uint8 (grids, 2)."""
+    cells: np.ndarray
+    """Cells of each grid, uint8."""
+
+
+def stretches(path: Path, length: int) -> Iterator[Stretch]:
+    """Yield the samples of a file in order, at most `length` at a time."""
+    columns = ["heights", "widths", "cells"]
+    for batch in pq.ParquetFile(path).iter_batches(batch_size=length, columns=columns):
+        heights, widths, cells = (batch.column(name) for name in columns)
+        yield Stretch(
+            np.diff(heights.offsets.to_numpy()).astype(np.int64),
+            np.stack([heights.flatten().to_numpy(), widths.flatten().to_numpy()], axis=1),
+            cells.flatten().to_numpy(),
+        )
+
+
+def split(stretch: Stretch) -> Iterator[tuple[Pair, ...]]:
+    """Yield the pairs of each sample in order; the last one is its test."""
+    ends = np.cumsum(stretch.shapes.prod(axis=1, dtype=np.int64))
+    flat = np.split(stretch.cells, ends[:-1])
+    grids = [cells.reshape(shape) for cells, shape in zip(flat, stretch.shapes, strict=True)]
+    pairs = [Pair(*both) for both in zip(grids[::2], grids[1::2], strict=True)]
+    stops = np.cumsum(stretch.grids // 2).tolist()
+    for start, stop in zip([0, *stops[:-1]], stops, strict=True):
+        yield tuple(pairs[start:stop])
+
+
 def read(path: Path) -> Iterator[tuple[Pair, ...]]:
     """Yield the pairs of each sample in order; the last one is its test."""
-    for batch in pq.ParquetFile(path).iter_batches(columns=["heights", "widths", "cells"]):
-        columns = [batch.column(name) for name in ("heights", "widths", "cells")]
-        for heights, widths, cells in zip(*columns, strict=True):
-            shapes = np.stack([heights.values.to_numpy(), widths.values.to_numpy()], axis=1)
-            ends = np.cumsum(shapes.prod(axis=1, dtype=np.int64))
-            grids = [
-                flat.reshape(shape)
-                for flat, shape in zip(
-                    np.split(cells.values.to_numpy(), ends[:-1]), shapes, strict=True
-                )
-            ]
-            yield tuple(Pair(*both) for both in zip(grids[::2], grids[1::2], strict=True))
+    for stretch in stretches(path, 1000):
+        yield from split(stretch)

@@ -1,7 +1,8 @@
 """Grids as text and back, by encoders composed from a list of names (after arc24).
 
 A composition reads from the inside out, e.g. `minimal, row_number, shape`. The first name
-writes a row of cells as a line: `minimal` 012, `separator` 0|1|2, `repeat` 000111222.
+writes a row of cells as a line: `minimal` 012, `separator` 0|1|2, `repeat` 000111222,
+`tokens` <0><1><2>, which the tokenizer is given tokens for.
 Then `row_number` opens each line with its number, `code_block` or `shape` fences the lines
 in, and `symbols` writes a letter for every digit of what stands inside it: row numbers
 and shape too, if it comes after them.
@@ -27,6 +28,9 @@ SWAP = str.maketrans(DIGITS + SYMBOLS, SYMBOLS + DIGITS)
 
 REPEATS = 3
 """Llama 3 has a token for every number of three digits, so 777 costs no more than 7."""
+
+TOKENS = {f"<{digit}>": digit for digit in DIGITS}
+"""Tokens added to the tokenizer for the colors -> the tokens that they begin as."""
 
 CELLS, NUMBERS, FENCE = range(3)
 """Places in a composition, in this order. Cells are a must."""
@@ -60,6 +64,11 @@ LAYERS = {
         CELLS,
         lambda lines, _: ["".join(cell * REPEATS for cell in line) for line in lines],
         lambda lines: [line[::REPEATS] for line in lines],
+    ),
+    "tokens": Layer(
+        CELLS,
+        lambda lines, _: ["".join(f"<{cell}>" for cell in line) for line in lines],
+        lambda lines: [line[1::3] for line in lines],
     ),
     "row_number": Layer(
         NUMBERS,
@@ -99,7 +108,8 @@ class Encoder:
             raise ValueError(f"no encoder {unknown}; an encoder is one of {list(LAYERS)}")
         places = [LAYERS[name].place for name in self.names]
         fixed = [place for place in places if place is not None]
-        if places[:1] != [CELLS] or fixed != sorted(set(fixed)) or places.count(None) > 1:
+        composed = places[:1] == [CELLS] and fixed == sorted(set(fixed))
+        if not composed or places.count(None) > ("tokens" not in self.names):
             cells, fences = (
                 " or ".join(name for name, layer in LAYERS.items() if layer.place == place)
                 for place in (CELLS, FENCE)
@@ -107,8 +117,13 @@ class Encoder:
             raise ValueError(
                 f"encoders {list(self.names)} do not compose; from the inside out they are"
                 f" {cells}, then maybe row_number, then maybe {fences},"
-                " and symbols at most once anywhere after the first"
+                " and symbols at most once anywhere after the first, and not with tokens"
             )
+
+    @property
+    def tokens(self) -> dict[str, str]:
+        """The tokens that a tokenizer needs for it -> those that they begin as."""
+        return TOKENS if "tokens" in self.names else {}
 
     def encode(self, grid: np.ndarray) -> str:
         """Return the text of a grid, uint8 of shape (height, width)."""

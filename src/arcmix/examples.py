@@ -7,8 +7,7 @@ how the training text begins, whatever the tokenizer would merge across the seam
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -26,19 +25,20 @@ IGNORED = -100
 """The label of a token without loss, as torch's cross entropy has it."""
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(NamedTuple):
     """One text as tokens, prompt then answer."""
 
-    input_ids: list[int]
-    """The tokens."""
-    labels: list[int]
-    """The token itself where it is the answer's, its end token included; else `IGNORED`."""
+    input_ids: np.ndarray
+    """The tokens, int32 (n,)."""
+    answer_tokens: int
+    """How many of them, at the end, are the answer's, its end token included."""
 
     @property
-    def answer_tokens(self) -> int:
-        """Number of tokens of the answer, its end token included."""
-        return len(self.labels) - self.labels.count(IGNORED)
+    def labels(self) -> np.ndarray:
+        """The token itself where it is the answer's, else `IGNORED`; int32 (n,)."""
+        labels = self.input_ids.copy()
+        labels[: len(labels) - self.answer_tokens] = IGNORED
+        return labels
 
 
 def style(tokenizer: PreTrainedTokenizerBase, format_: str, encoder: Encoder) -> prompt.Style:
@@ -52,7 +52,7 @@ def style(tokenizer: PreTrainedTokenizerBase, format_: str, encoder: Encoder) ->
             no single token to end an answer with.
     """
     end = tokenizer.eos_token
-    if format_ in prompt.CHATS:
+    if format_ != "bare":
         if tokenizer.chat_template is None:
             raise ValueError(
                 f"prompt format {format_!r} needs a chat template and the model's tokenizer has"
@@ -84,7 +84,7 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[prompt.Text]) -
     """Return the texts as tokens; a text without an answer is its prompt, without loss."""
     ids = _ids(tokenizer, [text.prompt for text in texts] + [text.answer for text in texts])
     return [
-        Example(before + answer, [IGNORED] * len(before) + answer)
+        Example(np.array(before + answer, np.int32), len(answer))
         for before, answer in zip(ids[: len(texts)], ids[len(texts) :], strict=True)
     ]
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
@@ -25,7 +26,7 @@ class Answer:
 @torch.inference_mode()
 def greedy(
     model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[np.ndarray],
     *,
     end: int,
     budget: int,
@@ -36,7 +37,7 @@ def greedy(
 
     Args:
         model: A causal language model.
-        prompts: Token ids of each prompt.
+        prompts: Token ids of each prompt, int32 (n,).
         end: Token that ends an answer.
         budget: Most tokens of an answer, the end token included.
         batch: Prompts generated together, of similar length.
@@ -57,7 +58,7 @@ def greedy(
 
 
 def _batch(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], end: int, budget: int
+    model: PreTrainedModel, prompts: Sequence[np.ndarray], end: int, budget: int
 ) -> list[Answer]:
     ids, mask, positions = left_padded(prompts, model.device)
     cache = DynamicCache(config=model.config)

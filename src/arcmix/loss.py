@@ -64,7 +64,7 @@ def _losses(model: PreTrainedModel | PeftModel, examples: Sequence[Example]) -> 
 
 
 def left_padded(
-    sequences: Sequence[Sequence[int]], device: torch.device
+    sequences: Sequence[np.ndarray], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return token ids, attention mask and positions, each int64 (n, longest).
 

@@ -4,7 +4,7 @@ import functools
 import logging
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import huggingface_hub
@@ -177,8 +177,46 @@ def load(folder: Path, dtype: str) -> PreTrainedModel:
     )
 
 
-def attach(model: PreTrainedModel, lora: params.Lora, seed: int) -> PeftModel:
+def add_tokens(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: Mapping[str, str]
+) -> list[int]:
+    """Add tokens to a tokenizer that lacks them, and to a model, and return their numbers.
+
+    Args:
+        model: The model, whose input and output embeddings are one.
+        tokenizer: Its tokenizer.
+        tokens: The new tokens -> the tokens whose embeddings they begin with.
+
+    Raises:
+        ValueError: If the model's output embeddings are its own: new ones would not train.
+    """
+    if not tokens:
+        return []
+    if not model.config.tie_word_embeddings:
+        raise ValueError(
+            "the encoder 'tokens' needs a model whose input and output embeddings are tied;"
+            " choose another model or the encoder 'minimal'"
+        )
+    tokenizer.add_tokens([transformers.AddedToken(token, normalized=False) for token in tokens])
+    # A model may have more rows than its tokenizer has tokens.
+    rows = max(len(tokenizer), model.config.vocab_size)
+    weights = model.resize_token_embeddings(rows, mean_resizing=False).weight
+    numbers = [token_id(tokenizer, token) for token in tokens]
+    with torch.no_grad():
+        weights[numbers] = weights[[token_id(tokenizer, like) for like in tokens.values()]]
+    return numbers
+
+
+def attach(
+    model: PreTrainedModel, lora: params.Lora, seed: int, tokens: Sequence[int] = ()
+) -> PeftModel:
     """Return the model with a fresh LoRA adapter; only the adapter trains.
+
+    Args:
+        model: The base model.
+        lora: The shape of the adapter.
+        seed: Seed of its weights.
+        tokens: Tokens whose embeddings are part of the adapter.
 
     Raises:
         ValueError: If the model has no layer of a target's name.
@@ -193,12 +231,19 @@ def attach(model: PreTrainedModel, lora: params.Lora, seed: int) -> PeftModel:
         use_dora=lora.dora,
         bias="none",
         task_type="CAUSAL_LM",
+        trainable_token_indices=list(tokens) or None,
     )
     return peft.PeftModelForCausalLM(model, config)
 
 
 def _targets(names: Sequence[str]) -> list[str] | str:
     return "all-linear" if list(names) == ["all-linear"] else list(names)
+
+
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """Write the adapter of a model, the embeddings of added tokens included."""
+    # Of the others none has changed.
+    model.save_pretrained(str(folder), save_embedding_layers=False)
 
 
 def with_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:

@@ -261,8 +261,8 @@ class ScaleAugment(Section):
 class Prompt(Section):
     """How a task becomes text."""
 
-    format: Literal["bare", "v0", "v1"]
-    """bare: grids and markers only; v0, v1: the chat prompts of arc24."""
+    format: Literal["bare", "v0", "v1", "dialog"]
+    """bare: grids and markers only; v0, v1, dialog: the chat prompts of arc24."""
     encoder: Annotated[tuple[str, ...], Field(min_length=1)]
     """Grid encoders from the inside out, e.g. [minimal, row_number, shape]."""
 

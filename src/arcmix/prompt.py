@@ -7,6 +7,8 @@ Formats:
 - `v0`, `v1`: the chat prompts of arc24 in our own words: `v0` explains ARC and its priors in
   the system message, `v1` leaves that to a sentence. The answer opens with "### Output",
   which is learned like the rest of it, as in arc24.
+- `dialog`: a chat of one exchange a pair (arc24, iteration 1): the user shows an input, the
+  assistant its output. The chat template has to take turns of both.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,7 +57,17 @@ rules build on objects, goals, numbers and counting, and basic geometry and topo
 CHATS = {"v0": (V0_SYSTEM, V0_TASK), "v1": (V1_SYSTEM, V1_TASK)}
 """Format -> its system message and the opening of its user message."""
 
-FORMATS = ("bare", *CHATS)
+DIALOG_SYSTEM = """\
+You are a helpful assistant. You answer every input of the user with an output, and it is the \
+same transformation each time."""
+
+FORMATS = ("bare", *CHATS, "dialog")
+
+OPENINGS = {"bare": "", "dialog": "Output:\n"}
+"""Format -> what an answer begins with, before its grid."""
+
+CHAT_OPENING = "### Output\n\n"
+"""The opening of the other formats."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,7 @@ class Style:
     @property
     def opening(self) -> str:
         """What an answer begins with, before its grid."""
-        return "" if self.format == "bare" else "### Output\n\n"
+        return OPENINGS.get(self.format, CHAT_OPENING)
 
 
 @dataclass(frozen=True)
@@ -108,20 +120,35 @@ def render(
             f"Input\n{write(pair.input)}\nOutput\n{write(pair.output)}\n" for pair in train
         )
         prompt = f"{shown}Input\n{write(test_input)}\nOutput\n"
+    elif style.format == "dialog":
+        prompt = style.chat(_dialog(style, train, test_input))
     else:
-        system, task = CHATS[style.format]
-        examples = "".join(
-            f"## Example {number}\n\n### Input\n\n{write(pair.input)}\n\n"
-            f"### Output\n\n{write(pair.output)}\n\n"
-            for number, pair in enumerate(train, 1)
-        )
-        user = f"{task}\n\n{examples}## Test case\n\n### Input\n\n{write(test_input)}\n"
-        prompt = style.chat(
-            [{"role": "system", "content": system}, {"role": "user", "content": user}]
-        )
+        prompt = style.chat(_question(style, train, test_input))
     if test_output is None:
         return Text(prompt, "")
     return Text(prompt, f"{style.opening}{write(test_output)}{style.end}")
+
+
+def _dialog(style: Style, train: Sequence[Pair], test_input: np.ndarray) -> list[Message]:
+    write = style.encoder.encode
+    turns = [("system", DIALOG_SYSTEM)]
+    for pair in train:
+        turns.append(("user", f"Input:\n{write(pair.input)}"))
+        turns.append(("assistant", f"{style.opening}{write(pair.output)}"))
+    turns.append(("user", f"Input:\n{write(test_input)}"))
+    return [{"role": role, "content": content} for role, content in turns]
+
+
+def _question(style: Style, train: Sequence[Pair], test_input: np.ndarray) -> list[Message]:
+    write = style.encoder.encode
+    system, task = CHATS[style.format]
+    examples = "".join(
+        f"## Example {number}\n\n### Input\n\n{write(pair.input)}\n\n"
+        f"### Output\n\n{write(pair.output)}\n\n"
+        for number, pair in enumerate(train, 1)
+    )
+    user = f"{task}\n\n{examples}## Test case\n\n### Input\n\n{write(test_input)}\n"
+    return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 
 def parse_answer(style: Style, text: str) -> np.ndarray | None:

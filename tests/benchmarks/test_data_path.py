@@ -1,0 +1,21 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_benchmark_finds_equal_tokens_and_prints_a_row_for_each_way():
+    program = ["benchmarks/data_path.py", "--repeats", "1", "--slow", "8", "--fast", "64"]
+    done = subprocess.run(
+        [sys.executable, *program],
+        cwd=ROOT,
+        env={"PYTHONPATH": "src"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(re.findall(r"^  sample by sample +[\d,]+ ", done.stdout, re.MULTILINE)) == 3
+    assert len(re.findall(r"^  texts +[\d,]+ ", done.stdout, re.MULTILINE)) == 3
+    assert len(re.findall(r"^  fast path +[\d,]+ ", done.stdout, re.MULTILINE)) == 3

@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arcmix import augment, draws, examples, fastpath, model, prompt
+from arcmix.augment import Stretch
+from arcmix.encode import Encoder
+from tests.test_examples import encoders, merging
+
+TOKENIZER = model.character_tokenizer()
+
+
+def stretch(seed, samples, sides=5):
+    """Return samples of random grids, each with its own number of pairs."""
+    numbers = np.random.default_rng(seed)
+    grids = 2 * numbers.integers(1, 5, samples)
+    shapes = numbers.integers(1, sides + 1, (grids.sum(), 2))
+    cells = numbers.integers(0, 10, shapes.prod(axis=1).sum())
+    return Stretch(grids, shapes.astype(np.uint8), cells.astype(np.uint8))
+
+
+def assert_equal(found, wanted):
+    assert len(found) == len(wanted)
+    for one, other in zip(found, wanted, strict=True):
+        assert one.input_ids.tolist() == other.input_ids.tolist()
+        assert one.input_ids.dtype == other.input_ids.dtype == np.int32
+        assert one.answer_tokens == other.answer_tokens
+
+
+@pytest.mark.parametrize("format_", prompt.FORMATS)
+def test_the_tokens_are_those_of_the_texts_for_every_encoder(format_):
+    few, more = stretch(0, 2, sides=2), stretch(1, 6)
+    for encoder in encoders():
+        style = examples.style(TOKENIZER, format_, encoder)
+        encode = fastpath.encoder(TOKENIZER, style, few)
+        assert_equal(encode(more), fastpath.as_texts(TOKENIZER, style, more))
+
+
+@pytest.fixture(scope="module")
+def encode():
+    style = examples.style(TOKENIZER, "v1", Encoder(("minimal", "row_number", "shape")))
+    return fastpath.encoder(TOKENIZER, style, stretch(0, 3))
+
+
+@given(st.integers(0, 2**31), st.integers(1, 9))
+def test_a_sample_has_its_tokens_whatever_else_is_in_the_stretch(encode, seed, samples):
+    whole = stretch(seed, samples)
+    pairs = list(augment.split(whole))
+    ends, cells = np.cumsum(whole.grids), np.cumsum([0, *whole.shapes.astype(int).prod(axis=1)])
+    for number, one in enumerate(encode(whole)):
+        mine = slice(2 * sum(map(len, pairs[:number])), ends[number])
+        alone = Stretch(
+            whole.grids[number : number + 1],
+            whole.shapes[mine],
+            whole.cells[cells[mine.start] : cells[mine.stop]],
+        )
+        assert_equal([one], encode(alone))
+
+
+def test_grids_of_full_size_and_beyond_are_as_their_texts(encode):
+    sides = np.array([(30, 30), (1, 93), (30, 1), (1, 1)])
+    cells = draws.below(draws.words(0, "cells", 0, sides.prod(axis=1).sum(), 1)[:, 0], 10)
+    large = Stretch(np.array([4]), sides.astype(np.uint8), cells.astype(np.uint8))
+    style = examples.style(TOKENIZER, "v1", Encoder(("minimal", "row_number", "shape")))
+    assert_equal(encode(large), fastpath.as_texts(TOKENIZER, style, large))
+
+
+def test_nothing_is_tokenized_once_the_shapes_are_known(encode, monkeypatch):
+    known = stretch(7, 5)
+    encode(known)
+    monkeypatch.setattr(examples, "tokenize", None)
+    assert len(encode(known)) == 5
+
+
+@pytest.mark.parametrize("names", ["minimal", "repeat row_number"])
+def test_a_tokenizer_that_merges_digits_is_found_out(names):
+    tokenizer = merging()
+    style = examples.style(tokenizer, "bare", Encoder(tuple(names.split())))
+    with pytest.raises(fastpath.MergedError, match="the tokenizer does not keep the cells"):
+        fastpath.encoder(tokenizer, style, stretch(0, 3))
+
+
+def test_separators_keep_the_cells_apart_for_the_same_tokenizer():
+    tokenizer = merging()
+    style = examples.style(tokenizer, "bare", Encoder(("separator", "row_number", "code_block")))
+    found = fastpath.encoder(tokenizer, style, stretch(0, 3))(stretch(1, 9))
+    assert_equal(found, fastpath.as_texts(tokenizer, style, stretch(1, 9)))
+
+
+def test_a_shape_that_no_template_fits_is_tokenized_as_text():
+    """Only grids of more than one column have cells side by side, which are merged."""
+    tokenizer = merging()
+    style = examples.style(tokenizer, "bare", Encoder(("minimal", "row_number")))
+    columns = Stretch(np.array([2]), np.array([(3, 1), (2, 1)], np.uint8), np.ones(5, np.uint8))
+    encode = fastpath.encoder(tokenizer, style, columns)
+    wide = Stretch(np.array([2]), np.array([(3, 4), (2, 1)], np.uint8), np.ones(14, np.uint8))
+    for _ in range(2):
+        assert_equal(encode(wide), fastpath.as_texts(tokenizer, style, wide))
