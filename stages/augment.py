@@ -16,8 +16,8 @@ from arcmix.params import At
 
 log = logging.getLogger("arcmix.augment")
 
-STRETCH = 20_000
-"""Samples drawn at once; bounds the memory and does not change a sample."""
+STRETCH = 1000
+"""Samples drawn at once: what the processor's cache holds; does not change a sample."""
 
 
 class Params(params.Section):
