@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Annotated
 
 from arcmix import audit, files, params, program, tasks
-from arcmix.params import At
+from arcmix.schema import At, Section
 from arcmix.tasks import Task
 
 log = logging.getLogger("arcmix.audit")
 
 
-class Params(params.Section):
+class Params(Section):
     """The values that the stage depends on."""
 
     audit: Annotated[params.Audit, At("audit")]

@@ -12,7 +12,7 @@ from typing import Annotated
 import numpy as np
 
 from arcmix import augment, files, mix, narrow, params, program, tasks
-from arcmix.params import At
+from arcmix.schema import At, Section
 
 log = logging.getLogger("arcmix.augment")
 
@@ -20,7 +20,7 @@ STRETCH = 1000
 """Samples drawn at once: what the processor's cache holds; does not change a sample."""
 
 
-class Params(params.Section):
+class Params(Section):
     """The values that the stage depends on."""
 
     seed: Annotated[int, At("seed")]

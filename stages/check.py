@@ -9,13 +9,13 @@ import logging
 from pathlib import Path
 from typing import Annotated
 
-from arcmix import experiment, files, params, program
-from arcmix.params import At
+from arcmix import experiment, files, program
+from arcmix.schema import At, Section
 
 log = logging.getLogger("arcmix.check")
 
 
-class Params(params.Section):
+class Params(Section):
     """The names that choose the experiment."""
 
     dataset: Annotated[str, At("dataset")]

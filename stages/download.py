@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from arcmix import params, program, tasks
-from arcmix.params import At
+from arcmix.schema import At, Section
 from arcmix.sources import archive, package, pins, rearc
 
 log = logging.getLogger("arcmix.download")
@@ -19,7 +19,7 @@ MIRROR = "ARCMIX_MIRROR"
 """Environment variable that wins over `mirror`."""
 
 
-class Params(params.Section):
+class Params(Section):
     """What the tasks of a source depend on."""
 
     mirror: Annotated[str, At("mirror")]

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Annotated
 
 from arcmix import model, params, program
-from arcmix.params import At
+from arcmix.schema import At, Section
 from arcmix.sources import wheel
 
 log = logging.getLogger("arcmix.fetch_model")
 
 
-class Params(params.Section):
+class Params(Section):
     """The values that the stage depends on."""
 
     model: Annotated[params.Model, At("models.${model}")]

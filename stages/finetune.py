@@ -15,7 +15,7 @@ import pandas as pd
 
 from arcmix import augment, examples, fastpath, files, model, params, program, prompt, tasks, train
 from arcmix.encode import Encoder
-from arcmix.params import At
+from arcmix.schema import At, Section
 from arcmix.tasks import Pair
 
 log = logging.getLogger("arcmix.finetune")
@@ -27,7 +27,7 @@ TRIED = 64
 """Samples on which the fast path is proven at the start."""
 
 
-class Params(params.Section):
+class Params(Section):
     """The values that the stage depends on."""
 
     seed: Annotated[int, At("seed")]

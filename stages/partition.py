@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated
 
 from arcmix import files, params, partition, program, tasks
-from arcmix.params import At
+from arcmix.schema import At, Section
 
 log = logging.getLogger("arcmix.partition")
 
 
-class Params(params.Section):
+class Params(Section):
     """The values that the stage depends on."""
 
     partition: Annotated[params.Partition, At("partition")]

@@ -22,12 +22,12 @@ from arcmix import (
     views,
 )
 from arcmix.encode import Encoder
-from arcmix.params import At
+from arcmix.schema import At, Section
 
 log = logging.getLogger("arcmix.predict")
 
 
-class Params(params.Section):
+class Params(Section):
     """The values that the stage depends on."""
 
     seed: Annotated[int, At("seed")]

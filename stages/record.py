@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 from arcmix import code, files, ledger, params, program
-from arcmix.params import At
+from arcmix.schema import At, Section
 
 log = logging.getLogger("arcmix.record")
 
@@ -19,7 +19,7 @@ PACKAGES = ("peft", "torch", "transformers", "trl")
 """Libraries whose version may show in the numbers."""
 
 
-class Params(params.Section):
+class Params(Section):
     """The values that the stage depends on."""
 
     dataset: Annotated[str, At("dataset")]

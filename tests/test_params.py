@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import pytest
 from pydantic import ValidationError
 
-from arcmix import params
-from arcmix.params import At, Section
+from arcmix import params, schema
+from arcmix.schema import At, Section
 
 SECTIONS = [
     value
@@ -82,7 +82,7 @@ def test_field_is_documented_and_has_no_default(field: Any) -> None:
 def test_load_reads_the_chosen_entry_alone(file) -> None:
     path = file("scale: b\nseed: 3\nscales:\n  a: broken\n  b:\n    entry:\n      depth: 2\n")
 
-    found = params.load(path, Some)
+    found = schema.load(path, Some)
 
     assert (found.seed, found.entry.depth) == (3, 2)
     with pytest.raises(ValidationError, match="frozen"):
@@ -94,13 +94,13 @@ def test_load_takes_a_dot_in_a_name_for_a_step_down(file) -> None:
         "scale: a-0.5b\nseed: 3\nscales:\n  a-0:\n    5b:\n      entry:\n        depth: 2\n"
     )
 
-    assert params.load(path, Some).entry.depth == 2
+    assert schema.load(path, Some).entry.depth == 2
 
 
 def test_load_reads_yaml_as_dvc_does(file) -> None:
-    assert params.load(file(f"finetune:\n{indented(FINETUNE)}"), Whole).finetune.warmup == 0.0
+    assert schema.load(file(f"finetune:\n{indented(FINETUNE)}"), Whole).finetune.warmup == 0.0
     assert (
-        params.load(file(f"finetune:\n{indented(FINETUNE)}"), Whole).finetune.learning_rate == 1e-4
+        schema.load(file(f"finetune:\n{indented(FINETUNE)}"), Whole).finetune.learning_rate == 1e-4
     )
 
 
@@ -169,7 +169,7 @@ def test_load_refuses(file, old: str, new: str, message: str) -> None:
     assert old in text
 
     with pytest.raises(ValueError, match=f"params.yaml: {re.escape(message)}$"):
-        params.load(file(text.replace(old, new)), Some)
+        schema.load(file(text.replace(old, new)), Some)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_load_refuses(file, old: str, new: str, message: str) -> None:
 )
 def test_load_refuses_a_file(file, text: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"params.yaml: {re.escape(message)}"):
-        params.load(file(text), Some)
+        schema.load(file(text), Some)
 
 
 def test_load_names_the_place_of_a_value_in_one_of_several_kinds(file) -> None:
@@ -195,7 +195,7 @@ def test_load_names_the_place_of_a_value_in_one_of_several_kinds(file) -> None:
     with pytest.raises(
         ValueError, match=r"yaml: sources\.arc\.digest: .*; sources\.arc\.package: "
     ):
-        params.load(path, Keyed, key="arc")
+        schema.load(path, Keyed, key="arc")
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_finetune_refuses(file, old: str, new: str, message: str) -> None:
     assert old in FINETUNE
 
     with pytest.raises(ValueError, match=f"params.yaml: {re.escape(message)}"):
-        params.load(file(f"finetune:\n{indented(FINETUNE.replace(old, new))}"), Whole)
+        schema.load(file(f"finetune:\n{indented(FINETUNE.replace(old, new))}"), Whole)
 
 
 @pytest.mark.parametrize("heads", [3, 4])
@@ -254,15 +254,15 @@ def test_random_model_refuses_heads_of_odd_width(heads: int) -> None:
 
 
 def test_places_are_those_of_the_fields() -> None:
-    assert params.places(Some) == {"seed": "seed", "entry": "scales.${scale}.entry"}
+    assert schema.places(Some) == {"seed": "seed", "entry": "scales.${scale}.entry"}
 
 
 def test_places_refuses_a_field_without_one() -> None:
     with pytest.raises(ValueError, match=r"field 'depth' of Entry needs one place, has \[\]"):
-        params.places(Entry)
+        schema.places(Entry)
 
 
 def test_every_choice_is_a_field_and_so_is_its_map() -> None:
-    names = {name for pair in params.CHOICES.items() for name in pair}
+    names = {name for pair in schema.CHOICES.items() for name in pair}
 
     assert names <= {*params.File.model_fields}

@@ -14,7 +14,7 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
-from arcmix import code, experiment, params
+from arcmix import code, experiment, params, schema
 
 ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "src" / "arcmix"
@@ -41,7 +41,7 @@ def keywords(stage: str) -> dict[str, Any]:
     return {name: keyword.annotation for name, keyword in inspect.signature(run).parameters.items()}
 
 
-def section(stage: str) -> type[params.Section] | None:
+def section(stage: str) -> type[schema.Section] | None:
     """Return the parameters of a stage, if it has any."""
     return getattr(importlib.import_module(f"stages.{stage}"), "Params", None)
 
@@ -89,7 +89,7 @@ def test_code_deps_are_the_import_closure(stage: str) -> None:
 @each_stage
 def test_params_are_those_that_the_stage_loads(stage: str) -> None:
     loaded = section(stage)
-    expected = {*params.places(loaded).values()} if loaded else set()
+    expected = {*schema.places(loaded).values()} if loaded else set()
 
     declared = {*STAGES[stage].get("params", [])}
 
@@ -102,7 +102,7 @@ def test_command_names_every_keyword_of_run(stage: str) -> None:
     values = {
         name.replace("_", "-")
         for name, kind in keywords(stage).items()
-        if not issubclass(kind, params.Section)
+        if not issubclass(kind, schema.Section)
     }
 
     assert {*flags(stage)} - {"params"} == values
@@ -197,7 +197,7 @@ def test_every_value_of_params_is_read_by_a_stage() -> None:
         place
         for stage in STAGES
         if (loaded := section(stage)) and stage != "record"
-        for place in params.places(loaded).values()
+        for place in schema.places(loaded).values()
     }
 
     fields = {*params.File.model_fields} - {"scales"}
@@ -210,7 +210,7 @@ def test_every_value_of_params_is_read_by_a_stage() -> None:
     ("choice", "name"),
     [
         (choice, name)
-        for choice, entries in params.CHOICES.items()
+        for choice, entries in schema.CHOICES.items()
         for name in getattr(FILE, entries)
     ],
 )
@@ -222,8 +222,8 @@ def test_stages_take_every_entry(choice: str, name: str, tmp_path: Path) -> None
 
     for stage in STAGES:
         loaded = section(stage)
-        if loaded and f"${{{choice}}}" in str(params.places(loaded)):
-            params.load(path, loaded, key="re-arc")
+        if loaded and f"${{{choice}}}" in str(schema.places(loaded)):
+            schema.load(path, loaded, key="re-arc")
 
 
 @pytest.mark.parametrize("source", FILE.sources)
@@ -231,7 +231,7 @@ def test_download_takes_every_source(source: str) -> None:
     loaded = section("download")
 
     assert loaded
-    params.load(PARAMS, loaded, key=source)
+    schema.load(PARAMS, loaded, key=source)
 
 
 @pytest.mark.parametrize(

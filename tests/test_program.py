@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Annotated
 
 from arcmix import params, program
-from arcmix.params import At
+from arcmix.schema import At, Section
 
 
-class Params(params.Section):
+class Params(Section):
     seed: Annotated[params.NaturalInt, At("seed")]
     pick: Annotated[str, At("entries.${key}")]
 

@@ -14,9 +14,9 @@ from pathlib import Path
 LENGTH = 12
 """Hexadecimal digits of a fingerprint."""
 
-LEFT_OUT = "params.py"
-"""It holds no values, only their types, and every program imports it; a value that it
-lets through reaches the results by way of `params.yaml`."""
+LEFT_OUT = ("params.py", "schema.py")
+"""They hold no values, only their types, and every program imports them; a value that they
+let through reaches the results by way of `params.yaml`."""
 
 AROUND = ("check", "record", "ablation")
 """Programs that look at a run from outside and change none of its numbers."""
@@ -31,7 +31,7 @@ def closure(program: Path, library: Path) -> set[Path]:
     """Return a program and every library file that it imports, directly or not.
 
     An import counts wherever it stands: in a function, or for the type checker only. Left
-    out are `params.py` and packages' `__init__.py` that hold nothing but a docstring. Not
+    out are `LEFT_OUT` and packages' `__init__.py` that hold nothing but a docstring. Not
     seen are imports by a computed name and a module's data files: do without them.
 
     Args:
@@ -42,7 +42,7 @@ def closure(program: Path, library: Path) -> set[Path]:
     while todo:
         file = todo.pop()
         found.add(file)
-        imported = set(_imported(file, library.parent)) - {library / LEFT_OUT}
+        imported = set(_imported(file, library.parent)) - {library / name for name in LEFT_OUT}
         todo += imported - found
     return found
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from arcmix import params
+from arcmix import params, schema
 
 NAME = re.compile(r"[A-Za-z0-9_+-]+")
 """Names end up in paths, and DVC takes a dot in one for a step down."""
@@ -25,16 +25,16 @@ def check(path: Path) -> params.File:
             its map, or entries do not fit together; it names the place, what was found and
             what is allowed.
     """
-    values = params.read(path)
+    values = schema.read(path)
     _check_names(path, values)
     if isinstance(values.get("models"), dict):
         values["models"] = _flat(values["models"])
-    file = params.validate(path, params.File, values)
-    for choice, entries in params.CHOICES.items():
+    file = schema.validate(path, params.File, values)
+    for choice, entries in schema.CHOICES.items():
         name, allowed = getattr(file, choice), getattr(file, entries)
         if name not in allowed:
             raise ValueError(
-                f"{path}: {choice}: {params.unknown(name, allowed)};"
+                f"{path}: {choice}: {schema.unknown(name, allowed)};"
                 f" choose with: dvc exp run -S {choice}=NAME"
             )
     _check_tables(path, file)
@@ -75,11 +75,11 @@ def _check_tables(path: Path, file: params.File) -> None:
     for name, components in file.datasets.items():
         for component in components:
             if component.tasks not in tables:
-                found = params.unknown(component.tasks, tables)
+                found = schema.unknown(component.tasks, tables)
                 raise ValueError(f"{path}: tasks of datasets.{name}: {found}")
     arc = [name for name, source in file.sources.items() if _splits(source) >= ARC_SPLITS]
     if file.partition.source not in arc:
-        found = params.unknown(file.partition.source, arc)
+        found = schema.unknown(file.partition.source, arc)
         raise ValueError(f"{path}: partition.source: {found}")
 
 

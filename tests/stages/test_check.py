@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from arcmix import params
+from arcmix import schema
 from stages import check
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -18,7 +18,7 @@ def test_run_writes_the_same_text_for_every_choice(
         file, out = tmp_path / "params.yaml", tmp_path / "new" / dataset
         file.write_text(PARAMS.read_text().replace("dataset: combo-v2", f"dataset: {dataset}"))
 
-        check.run(config=params.load(file, check.Params), file=file, out=out)
+        check.run(config=schema.load(file, check.Params), file=file, out=out)
 
         texts.append(out.read_text())
         assert caplog.messages == [f"dataset {dataset}, model smollm2-135m, scale quick"]
@@ -31,6 +31,6 @@ def test_run_writes_nothing_when_the_file_is_refused(tmp_path: Path) -> None:
     file.write_text(PARAMS.read_text().replace("dataset: combo-v2", "dataset: combo"))
 
     with pytest.raises(ValueError, match=r"dataset: 'combo' is not one of \['1d-arc', "):
-        check.run(config=params.load(file, check.Params), file=file, out=out)
+        check.run(config=schema.load(file, check.Params), file=file, out=out)
 
     assert not out.exists()

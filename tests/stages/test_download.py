@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from arcmix import params, tasks
+from arcmix import params, schema, tasks
 from stages import download
 from tests import gym, wheels
 from tests.arc import component
@@ -24,7 +24,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(download.MIRROR, raising=False)
 
 
-def config(source: params.Section, place: Path | str, *, dataset: str = "mini") -> download.Params:
+def config(source: schema.Section, place: Path | str, *, dataset: str = "mini") -> download.Params:
     values = {
         "mirror": str(place),
         "partition_source": "arc",
@@ -115,7 +115,7 @@ def test_run_draws_from_the_generators_of_a_wheel(tmp_path: Path) -> None:
 def test_the_program_writes_the_same_bytes_again_and_says_one_line_per_error(
     tmp_path: Path,
 ) -> None:
-    values = params.read(ROOT / "params.yaml") | {
+    values = schema.read(ROOT / "params.yaml") | {
         "dataset": "mini-arc",
         "mirror": str(tmp_path / "mirror"),
     }
@@ -148,10 +148,10 @@ def test_the_program_writes_the_same_bytes_again_and_says_one_line_per_error(
     "key", ["arc-agi-1", "arc-agi-1-github", "concept-arc", "mini-arc", "1d-arc"]
 )
 def test_the_real_sources_are_what_is_pinned(key: str, tmp_path: Path) -> None:
-    values = params.read(ROOT / "params.yaml") | {"dataset": "only", "mirror": REAL}
+    values = schema.read(ROOT / "params.yaml") | {"dataset": "only", "mirror": REAL}
     values["datasets"] = {"only": [component(key)]}
     (tmp_path / "params.yaml").write_text(json.dumps(values))
-    given = params.load(tmp_path / "params.yaml", download.Params, key=key)
+    given = schema.load(tmp_path / "params.yaml", download.Params, key=key)
 
     found = run(tmp_path, given, key=key)
 

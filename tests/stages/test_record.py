@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from arcmix import ledger, params
+from arcmix import ledger, schema
 from stages import record
 from tests.arc import component
 
@@ -66,7 +66,7 @@ class Run:
 
     def enter(self, deposit: str = "ledger") -> list[ledger.Row]:
         record.run(
-            config=params.load(self.folder / "params.yaml", record.Params),
+            config=schema.load(self.folder / "params.yaml", record.Params),
             library=self.folder / "src/arcmix",
             programs=self.folder / "stages",
             metrics=self.folder / "metrics.json",
