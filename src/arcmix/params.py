@@ -242,6 +242,8 @@ class Lora(Section):
     """Rank r of the update."""
     alpha: PositiveInt
     """Scale of the update: alpha / r, or alpha / sqrt(r) with `rslora`."""
+    scale: Literal["alpha"] | Annotated[float, Field(gt=0)]
+    """alpha: as `alpha` gives it; a number: this scale at every rank, whatever `alpha`."""
     dropout: Probability
     """Dropout on the adapter's input."""
     targets: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -250,43 +252,58 @@ class Lora(Section):
     """Rank-stabilised scale (Kalajdzievski 2023)."""
     dora: bool
     """Weight-decomposed update (Liu et al. 2024)."""
+    init: Literal["default", "gaussian", "pissa", "olora"]
+    """Start of the update: zero by B = 0 (default, gaussian), or the weights' principal (pissa,
+    Meng et al. 2024) or orthonormal part (olora, Buyukakyuz 2024)."""
 
 
 class Finetune(Section):
     """The budget and the settings of a fine-tune."""
 
-    steps: PositiveInt
-    """Optimizer steps."""
+    budget: PositiveInt
+    """How long it trains, in `unit`."""
+    unit: Literal["steps", "samples", "answer_tokens"]
+    """Optimizer steps, or as few of them as see so many samples or tokens that carry loss."""
     batch: PositiveInt
     """Samples of one optimizer step."""
-    micro_batch: PositiveInt
-    """Samples of one forward pass; divides `batch`."""
+    micro_tokens: PositiveInt
+    """Tokens of one forward and backward pass: samples of a step are packed up to it, one of
+    more tokens goes alone. Changes speed and memory, not the gradient."""
     max_tokens: PositiveInt
     """Longest training sample, prompt and answer; longer ones are dropped and counted."""
+    loss: Literal["answer", "outputs"]
+    """What carries loss: the answer, or every output of a sample but the first."""
     learning_rate: Annotated[float, Field(gt=0)]
     """Peak learning rate."""
-    schedule: Literal["linear", "constant_with_warmup", "cosine"]
-    """Course of the learning rate after the warmup."""
+    schedule: Literal["linear", "constant", "cosine", "cosine_with_restarts", "cyclic"]
+    """Course of the learning rate after the warmup; cyclic: warmup and linear fall in every
+    cycle, each peak lower than the last (arc24, iteration 12)."""
+    cycles: PositiveInt
+    """Cycles of the two schedules that have them."""
     warmup: Probability
-    """Share of the steps in which the learning rate rises."""
+    """Share of the steps, or of each cycle of cyclic, in which the learning rate rises."""
+    optimizer: Literal["adamw", "paged_adamw_8bit"]
+    """AdamW, or bitsandbytes' with a state of 8 bits, which needs a GPU."""
     weight_decay: Annotated[float, Field(ge=0)]
     """AdamW's decoupled weight decay."""
     max_grad_norm: Annotated[float, Field(gt=0)]
     """Gradients are clipped to this norm."""
-    dtype: Literal["bfloat16", "float32"]
-    """Type of the frozen weights and of the forward pass."""
+    dtype: Literal["bfloat16", "float32", "float16"]
+    """Type of the weights and of the forward pass; an adapter's own are float32."""
+    gradient_checkpointing: bool
+    """Whether activations are computed again in the backward pass: less memory, more time."""
+    cut_vocabulary: bool
+    """Whether the softmax is over the tokens that training and validation have, and no others:
+    less time and memory, and a loss that compares only with others like it."""
     eval_every: PositiveInt
     """Steps between validation losses; step 0 and the last step are always measured."""
-    eval_batch: PositiveInt
-    """Prompts of one forward pass of validation; does not change the loss."""
+    eval_tokens: PositiveInt
+    """Tokens of one forward pass of validation; does not change the loss."""
+    method: Literal["lora", "qlora", "full"]
+    """What trains: an adapter, one on weights of 4 bits (Dettmers et al. 2023, needs a GPU), or
+    all weights."""
     lora: Lora
-    """The adapter."""
-
-    @model_validator(mode="after")
-    def _micro_batch_divides_batch(self) -> Self:
-        if self.batch % self.micro_batch:
-            raise ValueError(f"micro_batch divides batch, got {self.micro_batch} for {self.batch}")
-        return self
+    """The adapter; a full fine-tune has none."""
 
 
 class Predict(Section):
@@ -327,7 +344,9 @@ class File(Section):
     scale: str
     """The budgets: a name in `scales`."""
     seed: NaturalInt
-    """Seed of the training samples and of the fine-tune."""
+    """Seed of the training samples and their order, and of the views of a test."""
+    init_seed: NaturalInt | Literal["seed"]
+    """Seed of the adapter's start and of its dropout; seed: the same as `seed`."""
     mirror: str
     """Where archives come from: github, or a folder or base URL of REPO-COMMIT.tar.gz."""
     partition: Partition
