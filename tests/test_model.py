@@ -14,10 +14,12 @@ def lora(**changes):
     plain = {
         "rank": 4,
         "alpha": 8,
+        "scale": "alpha",
         "dropout": 0.0,
         "targets": ("all-linear",),
         "rslora": False,
         "dora": False,
+        "init": "default",
     }
     return params.Lora.model_validate(plain | changes)
 

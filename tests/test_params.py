@@ -20,26 +20,35 @@ FIELDS = [
     for name, field in section.model_fields.items()
 ]
 FINETUNE = """\
-steps: 6
+budget: 6
+unit: steps
 batch: 4
-micro_batch: 2
+micro_tokens: 512
 max_tokens: 512
+loss: answer
 learning_rate: 1e-4
 schedule: linear
+cycles: 1
 warmup: 0
+optimizer: adamw
 weight_decay: 0.0
 max_grad_norm: 1.0
 dtype: float32
+gradient_checkpointing: false
+cut_vocabulary: false
 eval_every: 2
-eval_batch: 4
+eval_tokens: 2048
+method: lora
 lora:
   rank: 4
   alpha: 8
+  scale: alpha
   dropout: 0.0
   targets:
   - all-linear
   rslora: false
   dora: false
+  init: default
 """
 
 
@@ -202,10 +211,10 @@ def test_load_names_the_place_of_a_value_in_one_of_several_kinds(file) -> None:
     ("old", "new", "message"),
     [
         pytest.param(
-            "micro_batch: 2",
-            "micro_batch: 3",
-            "finetune: micro_batch divides batch, got 3 for 4",
-            id="micro",
+            "method: lora",
+            "method: adapter",
+            "finetune.method: Input should be 'lora', 'qlora' or 'full', got 'adapter'",
+            id="method",
         ),
         pytest.param(
             "learning_rate: 1e-4",
@@ -234,8 +243,8 @@ def test_load_names_the_place_of_a_value_in_one_of_several_kinds(file) -> None:
         pytest.param(
             "schedule: linear",
             "schedule: liner",
-            "finetune.schedule: Input should be 'linear', 'constant_with_warmup' or 'cosine',"
-            " got 'liner'",
+            "finetune.schedule: Input should be 'linear', 'constant', 'cosine',"
+            " 'cosine_with_restarts' or 'cyclic', got 'liner'",
             id="literal",
         ),
     ],

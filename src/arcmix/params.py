@@ -337,6 +337,8 @@ class Scale(Section):
 class File(Section):
     """All of `params.yaml`."""
 
+    report_to: Literal["none", "tensorboard", "wandb", "mlflow"]
+    """A tracker that follows the fine-tune beside the record of it, by its own settings."""
     dataset: str
     """The training dataset: a name in `datasets`."""
     model: str

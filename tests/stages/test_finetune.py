@@ -25,6 +25,8 @@ def run(tmp_path, base_model, *, max_tokens=150, prompt=PROMPT, **changes):
         config=stage.Params.model_validate(
             {
                 "seed": 0,
+                "init_seed": "seed",
+                "report_to": "none",
                 "prompt": prompt,
                 "finetune": settings(max_tokens=max_tokens, **changes),
                 "max_val_tokens": 150,
@@ -33,6 +35,7 @@ def run(tmp_path, base_model, *, max_tokens=150, prompt=PROMPT, **changes):
         base_model=base_model,
         samples=tmp_path / "samples.parquet",
         validation=tmp_path / "validation.parquet",
+        checkpoints=tmp_path / "checkpoints",
         adapter=tmp_path / "adapter",
         losses=tmp_path / "losses.parquet",
         history=tmp_path / "history.csv",
@@ -45,7 +48,7 @@ def memorized(tmp_path_factory, base_model):
     run(
         folder,
         base_model,
-        steps=60,
+        budget=60,
         eval_every=30,
         learning_rate=0.01,
         lora=lora(rank=16, alpha=32),
@@ -56,6 +59,7 @@ def memorized(tmp_path_factory, base_model):
 def test_run_writes_the_adapters_the_tokenizer_and_the_prompt(memorized):
     assert {path.name for path in memorized.iterdir()} == {
         "adapter",
+        "checkpoints",
         "history.csv",
         "losses.parquet",
         "samples.parquet",
@@ -121,7 +125,7 @@ def test_added_tokens_are_trained_saved_and_answered_with(tmp_path, base_model):
         tmp_path,
         base_model,
         prompt=prompt,
-        steps=60,
+        budget=60,
         eval_every=60,
         learning_rate=0.01,
         lora=lora(rank=16, alpha=32),
@@ -150,7 +154,7 @@ def test_added_tokens_are_trained_saved_and_answered_with(tmp_path, base_model):
 
 def test_the_best_adapter_is_that_of_the_lowest_validation_loss(tmp_path, base_model):
     # So high a rate ruins the model, and the best one is the untrained one.
-    run(tmp_path, base_model, steps=2, learning_rate=50.0, max_grad_norm=1e9)
+    run(tmp_path, base_model, budget=2, learning_rate=50.0, max_grad_norm=1e9)
     history = pd.read_csv(tmp_path / "history.csv")
     assert history.val_loss.idxmin() == 0
     best, last = (
