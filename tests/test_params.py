@@ -247,6 +247,11 @@ def test_finetune_refuses(file, old: str, new: str, message: str) -> None:
         schema.load(file(f"finetune:\n{indented(FINETUNE.replace(old, new))}"), Whole)
 
 
+def test_new_tasks_refuse_weights_of_which_none_can_be_drawn() -> None:
+    with pytest.raises(ValidationError, match="one weight or more is above 0, got 0 for all"):
+        params.NewTaskWeights(geometric=0, padding=0, upscale=0, mirror=0)
+
+
 @pytest.mark.parametrize("heads", [3, 4])
 def test_random_model_refuses_heads_of_odd_width(heads: int) -> None:
     with pytest.raises(ValidationError, match=rf"2 \* heads divides hidden, got {heads} for 20"):
