@@ -335,3 +335,26 @@ def test_the_table_tells_what_made_a_new_task():
         for place in range(400)
     ]
     assert "output Upscale(rows=2, columns=3)" in texts
+
+
+@given(st.integers(0, 2**31), st.integers(1, 60))
+def test_a_long_sample_loses_its_last_demonstrations_until_it_fits_or_has_one(seed, limit):
+    def cells(stretch):
+        return [
+            sum(pair.input.size + pair.output.size for pair in sample)
+            for sample in augment.split(stretch)
+        ]
+
+    whole = stretch(drawn(FULL, count=20, seed=seed))
+    short = augment.shorten(whole, cells, limit)
+    assert short.grids.sum() == len(short.shapes)
+    for before, after, size in zip(
+        augment.split(whole), augment.split(short), cells(short), strict=True
+    ):
+        kept = [*before[: len(after) - 1], before[-1]]
+        assert len(after) >= 2
+        assert all(same(a, b) for a, b in zip(kept, after, strict=True))
+        assert size <= limit or len(after) == 2
+        if len(after) < len(before):
+            left_out = before[len(after) - 1]
+            assert size + left_out.input.size + left_out.output.size > limit

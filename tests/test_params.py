@@ -24,6 +24,7 @@ steps: 6
 batch: 4
 micro_batch: 2
 max_tokens: 512
+too_long: skip
 learning_rate: 1e-4
 schedule: linear
 warmup: 0

@@ -8,7 +8,7 @@ eight symmetric copies lie side by side in one pool, and a sample is a gather fr
 new tasks are then made one by one.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -334,6 +334,36 @@ def stretches(path: Path, length: int) -> Iterator[Stretch]:
             np.stack([heights.flatten().to_numpy(), widths.flatten().to_numpy()], axis=1),
             cells.flatten().to_numpy(),
         )
+
+
+def shorten(stretch: Stretch, measure: Callable[[Stretch], Sequence[int]], limit: int) -> Stretch:
+    """Return the samples with as many of their first demonstrations as fit (arc24 iteration 12).
+
+    A sample that is too long with a single demonstration is left with that one.
+
+    Args:
+        stretch: Samples.
+        measure: Returns the length of each sample.
+        limit: Longest length.
+    """
+    counts = stretch.grids.copy()
+    rows = np.arange(len(counts))
+    while rows.size:
+        long = np.array(measure(_shortened(stretch, rows, counts))) > limit
+        rows = rows[long & (counts[rows] > 4)]
+        counts[rows] -= 2
+    return _shortened(stretch, np.arange(len(counts)), counts)
+
+
+def _shortened(stretch: Stretch, rows: np.ndarray, counts: np.ndarray) -> Stretch:
+    """Return the samples of some rows, of so many grids: the first ones and the test."""
+    whole, wanted = (np.repeat(one, stretch.grids) for one in (stretch.grids, counts))
+    starts = np.cumsum(stretch.grids) - stretch.grids
+    place = np.arange(len(whole)) - np.repeat(starts, stretch.grids)
+    kept = (place < wanted - 2) | (place >= whole - 2)
+    kept &= np.repeat(np.isin(np.arange(len(counts)), rows), stretch.grids)
+    cells = np.repeat(kept, stretch.shapes.prod(axis=1, dtype=np.int64))
+    return Stretch(counts[rows], stretch.shapes[kept], stretch.cells[cells])
 
 
 def split(stretch: Stretch) -> Iterator[tuple[Pair, ...]]:

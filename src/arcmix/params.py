@@ -293,7 +293,10 @@ class Finetune(Section):
     micro_batch: PositiveInt
     """Samples of one forward pass; divides `batch`."""
     max_tokens: PositiveInt
-    """Longest training sample, prompt and answer; longer ones are dropped and counted."""
+    """Longest training sample, prompt and answer."""
+    too_long: Literal["skip", "shorten"]
+    """A longer sample. skip: is dropped and counted; shorten: loses its last demonstrations until
+    it fits or has one left, and is dropped if that is too long."""
     learning_rate: Annotated[float, Field(gt=0)]
     """Peak learning rate."""
     schedule: Literal["linear", "constant_with_warmup", "cosine"]
