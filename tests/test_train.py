@@ -19,6 +19,7 @@ def settings(**changes):
         "batch": 4,
         "micro_tokens": 50,
         "max_tokens": 100,
+        "too_long": "skip",
         "loss": "answer",
         "learning_rate": 0.02,
         "schedule": "constant",
