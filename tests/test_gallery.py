@@ -79,13 +79,13 @@ def test_a_drawn_task_shows_its_difficulty():
     ],
 )
 def test_the_longest_side_gives_the_scale_of_all_grids(widths, side):
-    row = ROW | {"heights": [1, 1], "widths": widths, "cells": [0] * sum(widths)}
+    row = ROW | {"heights": [1] * 4, "widths": widths * 2, "cells": [0] * sum(widths) * 2}
     sizes = re.findall(r'width="(\d+)"', gallery.sample(row, TOKENS, 512))
-    assert sizes[1:] == [str(side * width) for width in widths]
+    assert sizes[1:] == [str(side * width) for width in widths * 2]
 
 
 def test_a_sample_shows_its_grids_its_color_map_and_what_else_its_row_has():
-    found = gallery.sample(ROW | {"change": "pad <2>", "none": None}, TOKENS, 512)
+    found = gallery.sample(ROW | {"change": "pad <2>", "none": None, "empty": []}, TOKENS, 512)
     assert facts(found) == [
         "entry 713",
         "symmetry 6",
@@ -104,9 +104,10 @@ def test_a_sample_shows_its_grids_its_color_map_and_what_else_its_row_has():
     assert re.findall("<h3>(.*?)</h3>", found) == ["demonstration 1", "test 1"]
 
 
-def test_a_sample_of_an_odd_number_of_grids_has_no_pairs():
-    row = ROW | {"heights": [2], "widths": [3], "cells": [0, 1, 2, 3, 4, 5]}
+def test_a_sample_without_demonstrations_is_a_grid():
+    row = ROW | {"heights": [2, 2], "widths": [3, 3], "cells": [0, 1, 2, 3, 4, 5] * 2}
     found = gallery.sample(row, TOKENS, 512)
+    assert found.count("<svg") == 2
     assert re.findall("<h3>(.*?)</h3>", found) == ["grid 1"]
     assert cells(re.findall("<svg.*?</svg>", found)[1]).tolist() == [[0, 1, 2], [3, 4, 5]]
 

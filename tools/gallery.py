@@ -36,8 +36,8 @@ class Params(Section):
     """The experiment's seed; it draws the tasks that are shown."""
     prompt: Annotated[params.Prompt, At("scales.${scale}.prompt")]
     """The text of a task."""
-    max_tokens: Annotated[int, At("scales.${scale}.finetune.max_tokens")]
-    """Longest training text."""
+    finetune: Annotated[params.Finetune, At("scales.${scale}.finetune")]
+    """The fine-tune: the longest text that it takes, and what carries loss in it."""
 
 
 def run(
@@ -76,7 +76,7 @@ def _samples(config: Params, samples: Path, base_model: Path, shown: int) -> lis
     tokenizer = model.load_tokenizer(base_model)
     encoder = Encoder(config.prompt.encoder)
     model.extend(tokenizer, encoder.tokens)
-    style = examples.style(tokenizer, config.prompt.format, encoder)
+    style = examples.style(tokenizer, config.prompt.format, encoder, "answer")
     decode = functools.cache(
         lambda ids: str(tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
     )
@@ -92,7 +92,7 @@ def _samples(config: Params, samples: Path, base_model: Path, shown: int) -> lis
             gallery.Token(text, number in special, loss)
             for text, number, loss in zip(gallery.pieces(decode, ids), ids, trained, strict=True)
         ]
-        sections.append(gallery.sample(row, tokens, config.max_tokens))
+        sections.append(gallery.sample(row, tokens, config.finetune.max_tokens))
     return sections
 
 

@@ -123,28 +123,25 @@ def sample(row: Mapping[str, Any], tokens: Sequence[Token], max_tokens: int) -> 
     """Return a training sample as one section of a page: its grids, then its text in tokens.
 
     Args:
-        row: The sample by the columns of its table; each column that holds no grids is shown
-            as it is, the color map drawn.
+        row: The sample by the columns of its table; the grids and the color map are drawn, and
+            what other columns hold is shown as it is.
         tokens: The sample's text.
         max_tokens: Tokens of the longest text that is trained on.
     """
     sizes = [*zip(row["heights"], row["widths"], strict=True)]
     flat = np.split(np.array(row["cells"], np.uint8), np.cumsum([h * w for h, w in sizes])[:-1])
     grids = [cells.reshape(size) for cells, size in zip(flat, sizes, strict=True)]
-    if len(grids) % 2:
-        drawn = _cards((f"grid {number}", "", [one]) for number, one in enumerate(grids, 1))
-    else:
-        pairs = [Pair(*both) for both in zip(grids[::2], grids[1::2], strict=True)]
-        drawn = _pairs(pairs[:-1], pairs[-1:])
+    pairs = [Pair(*both) for both in zip(grids[::2], grids[1::2], strict=True)]
     facts = [
         f"{name} {value}"
         for name, value in row.items()
-        if value is not None and name not in ("sample", "colors", *GRIDS)
+        if value not in (None, []) and name not in ("sample", "colors", *GRIDS)
     ]
     long = f", more than the {max_tokens} that training takes" if len(tokens) > max_tokens else ""
     facts.append(f"{len(tokens)} tokens{long}")
     facts.append(f"{sum(token.trained for token in tokens)} of them with loss")
     colors = picture(np.array([range(COLORS), row["colors"]]), CELLS[1])
+    drawn = _pairs(pairs[:-1], pairs[-1:])
     return _section(f"sample {row['sample']}", facts, f"{colors}{drawn}{text(tokens)}")
 
 
@@ -209,6 +206,9 @@ def index(rows: Sequence[tuple[str, int, int]]) -> str:
 
 
 def _pairs(train: Sequence[Pair], test: Sequence[Pair]) -> str:
+    if not train:
+        # No rule to show: a grid that is asked about, its own output.
+        return _cards((f"grid {number}", "", [one.input]) for number, one in enumerate(test, 1))
     return _cards(
         (f"{role} {number}", role, [pair.input, pair.output])
         for role, pairs in (("demonstration", train), ("test", test))

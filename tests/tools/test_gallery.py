@@ -11,6 +11,7 @@ from arcmix.encode import Encoder
 from arcmix.tasks import Pair, Task
 from tests.arc import task
 from tests.test_augment import FULL, POOL, SLOTS
+from tests.test_train import settings
 from tools import gallery as program
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +36,7 @@ def run(tmp_path, *, shown=6, encoder=("minimal",)):
     """Draw what is in the folder, and return the folder of the pages."""
     program.run(
         config=program.Params.model_validate(
-            {"seed": 0, "prompt": {"format": "bare", "encoder": encoder}, "max_tokens": 100}
+            {"seed": 0, "prompt": {"format": "bare", "encoder": encoder}, "finetune": settings()}
         ),
         tables=tmp_path / "tables",
         samples=tmp_path / "samples.parquet",
