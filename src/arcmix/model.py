@@ -4,7 +4,7 @@ import functools
 import logging
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import huggingface_hub
@@ -177,6 +177,11 @@ def load(folder: Path, dtype: str) -> PreTrainedModel:
     )
 
 
+def extend(tokenizer: PreTrainedTokenizerBase, tokens: Iterable[str]) -> None:
+    """Add tokens to a tokenizer that lacks them."""
+    tokenizer.add_tokens([transformers.AddedToken(token, normalized=False) for token in tokens])
+
+
 def add_tokens(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: Mapping[str, str]
 ) -> list[int]:
@@ -197,7 +202,7 @@ def add_tokens(
             "the encoder 'tokens' needs a model whose input and output embeddings are tied;"
             " choose another model or the encoder 'minimal'"
         )
-    tokenizer.add_tokens([transformers.AddedToken(token, normalized=False) for token in tokens])
+    extend(tokenizer, tokens)
     # A model may have more rows than its tokenizer has tokens.
     rows = max(len(tokenizer), model.config.vocab_size)
     weights = model.resize_token_embeddings(rows, mean_resizing=False).weight
