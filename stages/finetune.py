@@ -30,6 +30,7 @@ from arcmix import (
     schedule,
     tasks,
     train,
+    tuned,
 )
 from arcmix.encode import Encoder
 from arcmix.schema import At, Section
@@ -77,10 +78,11 @@ def run(
     What is needed to go on after a kill is kept in a folder of `checkpoints` until the end.
     """
     model.quiet()
-    tokenizer = model.load_tokenizer(base_model)
     settings = config.finetune
+    model.require_gpu(settings.method, settings.optimizer)
+    tokenizer = model.load_tokenizer(base_model)
     encoder = Encoder(config.prompt.encoder)
-    base = model.load(base_model, settings.dtype)
+    base = model.load_base(base_model, settings.dtype, settings.method)
     added = model.add_tokens(base, tokenizer, encoder.tokens)
     style = examples.style(tokenizer, config.prompt.format, encoder, settings.loss)
     asked = dataclasses.replace(style, loss="answer")
@@ -106,10 +108,14 @@ def run(
     )
 
     seed = config.seed if config.init_seed == "seed" else config.init_seed
-    tuned = model.attach(base, settings.lora, seed, added)
-    plan = train.Plan(
-        training, [measured[number] for number in kept], settings, seed, config.report_to
-    )
+    asked_for = [measured[number] for number in kept]
+    if settings.cut_vocabulary:
+        vocabulary = examples.vocabulary([*training, *asked_for])
+        model.cut_vocabulary(base, vocabulary)
+        training = examples.renumber(training, vocabulary)
+        asked_for = examples.renumber(asked_for, vocabulary)
+    one = tuned.attach(base, settings, seed, added)
+    plan = train.Plan(training, asked_for, settings, seed, config.report_to)
     work = checkpoints / _key(config, base_model, samples, validation)
     if (last := train.checkpoint(work)) is not None:
         log.info("going on at %s", last)
@@ -123,28 +129,28 @@ def run(
                 log.info("step %d: validation loss %.4f", now.step, now.val_loss)
                 # Written as it grows, for dvc plots.
                 files.write_csv(history, _history(found))
-                if all(now.val_loss < one.val_loss for one in before):
-                    model.save_adapter(tuned, work / "best")
+                if all(now.val_loss < earlier.val_loss for earlier in before):
+                    tuned.save(one, work / "best")
 
-        found, _ = train.finetune(tuned, tokenizer, plan, work, report)
+        found, _ = train.finetune(one, tokenizer, plan, work, report)
     if not train.leads():
         return
     shutil.copytree(work / "best", adapter / "best")
-    model.save_adapter(tuned, adapter / "last")
+    tuned.save(one, adapter / "last")
     tokenizer.save_pretrained(adapter / "tokenizer")
     files.write_json(adapter / "prompt.json", config.prompt.model_dump())
     files.write_parquet(
         losses,
         pd.DataFrame(
             {
-                "step": one.step,
+                "step": at.step,
                 "task": tests[number][0].id,
                 "test": tests[number][1],
                 "nll": nll,
                 "tokens": measured[number].trained_tokens,
             }
-            for one in found
-            for number, nll in zip(kept, one.losses, strict=True)
+            for at in found
+            for number, nll in zip(kept, at.losses, strict=True)
         ),
     )
     shutil.rmtree(work)

@@ -1,4 +1,5 @@
 import inspect
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -281,3 +282,22 @@ def test_every_choice_is_a_field_and_so_is_its_map() -> None:
     names = {name for pair in schema.CHOICES.items() for name in pair}
 
     assert names <= {*params.File.model_fields}
+
+
+@pytest.mark.parametrize(
+    ("changes", "init", "message"),
+    [
+        ({"method": "qlora"}, "pissa", "qlora has weights of 4 bits, which init pissa cannot"),
+        ({"method": "qlora"}, "olora", "choose init default or gaussian, or method lora"),
+        (
+            {"method": "full", "cut_vocabulary": True},
+            "default",
+            "set cut_vocabulary to false or choose method lora",
+        ),
+    ],
+)
+def test_finetune_refuses_a_method_without_the_weights(changes, init: str, message: str) -> None:
+    values = schema.read(Path(__file__).parents[1] / "params.yaml")["scales"]["tiny"]["finetune"]
+    lora = values["lora"] | {"init": init}
+    with pytest.raises(ValidationError, match=message):
+        params.Finetune.model_validate_json(json.dumps(values | changes | {"lora": lora}))

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from arcmix import model, params, train
+from arcmix import model, params, train, tuned
 from arcmix.examples import Example
-from tests.test_model import lora
+from tests.test_tuned import lora
 
 STEPS = 6
 
@@ -53,7 +53,7 @@ def finetune(
 ):
     """Return the measurements of a fine-tune, killed at a step if `stop` is one."""
     how = settings(**changes)
-    tuned = model.attach(model.load(base_model, how.dtype), how.lora, seed)
+    one = tuned.attach(model.load(base_model, how.dtype), how, seed, [])
     tokenizer = model.load_tokenizer(base_model)
     plan = train.Plan(samples, validation, how, seed, "none")
 
@@ -62,7 +62,7 @@ def finetune(
             raise KeyboardInterrupt
 
     with tempfile.TemporaryDirectory() as place:
-        found, _ = train.finetune(tuned, tokenizer, plan, Path(folder or place), report)
+        found, _ = train.finetune(one, tokenizer, plan, Path(folder or place), report)
     return found
 
 
@@ -121,12 +121,12 @@ def test_the_learning_rate_rises_in_the_warmup_and_then_falls_to_the_end(base_mo
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(tmp_path, base_model):
-    tuned = model.attach(model.load(base_model, "float32"), lora(), 0)
+    one = tuned.attach(model.load(base_model, "float32"), settings(), 0, [])
     with torch.no_grad():
-        next(one for name, one in tuned.named_parameters() if "lora_A" in name).fill_(1e38)
+        next(weight for name, weight in one.named_parameters() if "lora_A" in name).fill_(1e38)
     plan = train.Plan(SAMPLES, VALIDATION, settings(), 0, "none")
     with pytest.raises(ValueError, match=r"at step 1, samples \[.*\]; lower the learning rate"):
-        train.finetune(tuned, model.load_tokenizer(base_model), plan, tmp_path, lambda _: None)
+        train.finetune(one, model.load_tokenizer(base_model), plan, tmp_path, lambda _: None)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def _samples(config: Params, samples: Path, base_model: Path, shown: int) -> lis
     tokenizer = model.load_tokenizer(base_model)
     encoder = Encoder(config.prompt.encoder)
     model.extend(tokenizer, encoder.tokens)
-    style = examples.style(tokenizer, config.prompt.format, encoder, "answer")
+    style = examples.style(tokenizer, config.prompt.format, encoder, config.finetune.loss)
     decode = functools.cache(
         lambda ids: str(tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
     )

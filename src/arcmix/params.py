@@ -339,6 +339,20 @@ class Finetune(Section):
     lora: Lora
     """The adapter; a full fine-tune has none."""
 
+    @model_validator(mode="after")
+    def _method_has_its_weights(self) -> Self:
+        if self.method == "qlora" and self.lora.init in ("pissa", "olora"):
+            raise ValueError(
+                f"qlora has weights of 4 bits, which init {self.lora.init} cannot take a part of;"
+                " choose init default or gaussian, or method lora"
+            )
+        if self.method == "full" and self.cut_vocabulary:
+            raise ValueError(
+                "a full fine-tune of a cut vocabulary would save a model without the others'"
+                " embeddings; set cut_vocabulary to false or choose method lora"
+            )
+        return self
+
 
 class Predict(Section):
     """How answers are generated."""

@@ -18,9 +18,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from datasets import Dataset
-from peft import PeftModel
 from transformers import (
-    PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
     TrainerCallback,
@@ -31,7 +29,7 @@ from transformers import (
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from arcmix import files, params, schedule
+from arcmix import files, params, schedule, tuned
 from arcmix.examples import Example
 from arcmix.loss import prompt_losses, token_losses
 from arcmix.packing import packs
@@ -118,7 +116,7 @@ def leads() -> bool:
 
 
 def finetune(
-    model: PeftModel | PreTrainedModel,
+    model: tuned.Tuned,
     tokenizer: PreTrainedTokenizerBase,
     plan: Plan,
     folder: Path,
@@ -281,6 +279,12 @@ class _Trainer(SFTTrainer):
             )
         return whole.sum()
 
+    def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
+        # The Trainer's own would write the embeddings of a cut vocabulary too.
+        del state_dict
+        unwrapped = self.accelerator.unwrap_model(self.model)
+        tuned.save(cast("tuned.Tuned", unwrapped), Path(str(output_dir)))
+
     def _tokens(self, samples: Sequence[Example]) -> int:
         counted = torch.tensor(sum(one.trained_tokens for one in samples))
         return int(_sum_over_processes(counted).item())
@@ -291,7 +295,7 @@ class _Measure(TrainerCallback):
 
     def __init__(
         self,
-        model: PeftModel | PreTrainedModel,
+        model: tuned.Tuned,
         plan: Plan,
         report: Callable[[Sequence[Measurement]], None],
     ) -> None:

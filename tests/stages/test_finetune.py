@@ -10,8 +10,8 @@ from stages import finetune as stage
 from stages import predict
 from tests.arc import task
 from tests.test_augment import make
-from tests.test_model import lora
 from tests.test_train import settings
+from tests.test_tuned import lora
 
 PROMPT = {"format": "bare", "encoder": ("minimal",)}
 KNOWN, LONG = task("known", train=2), task("long", train=9)
@@ -99,6 +99,7 @@ def test_a_memorized_task_is_solved_and_a_long_one_is_not_answered(tmp_path, mem
                 "seed": 0,
                 "background": 0.1,
                 "dtype": "float32",
+                "method": "lora",
                 "max_tokens": 150,
                 "predict": {"checkpoint": "last", "views": 3, "batch": 2, "max_side": 4},
             }
@@ -137,6 +138,7 @@ def test_added_tokens_are_trained_saved_and_answered_with(tmp_path, base_model):
                 "seed": 0,
                 "background": 0.1,
                 "dtype": "float32",
+                "method": "lora",
                 "max_tokens": 150,
                 "predict": {"checkpoint": "last", "views": 1, "batch": 2, "max_side": 4},
             }
