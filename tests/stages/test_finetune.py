@@ -172,7 +172,7 @@ def test_long_samples_are_skipped_or_shortened_and_validation_is_not(
     tmp_path, base_model, caplog, too_long, kept
 ):
     caplog.set_level(logging.INFO)
-    run(tmp_path, base_model, too_long=too_long, steps=1, batch=10)
+    run(tmp_path, base_model, too_long=too_long, budget=1, batch=10)
     assert f"{kept} training samples of at most 150 tokens among the first 10" in caplog.messages
     assert set(pd.read_parquet(tmp_path / "losses.parquet").task) == {"known"}
 
