@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arcmix import draws, files, grid
+from arcmix.count import QUESTIONS
 from arcmix.params import Augment
 from arcmix.tasks import COLORS, Pair, Task, ragged
 
@@ -57,6 +58,10 @@ class Samples:
     """Height and width of each grid, uint8 (grids, 2)."""
     cells: np.ndarray
     """Cells of each grid, uint8."""
+    asked: np.ndarray
+    """Number of questions about each sample's grid, int64 (n,); 0 with demonstrations."""
+    questions: np.ndarray
+    """Kinds of the questions in the order in which they are asked, uint8."""
 
 
 def pool(entries: Sequence[Task]) -> Pool:
@@ -94,6 +99,7 @@ def draw(
     symmetries = _symmetries(len(source.first_pair), entries, settings, seed, first)
     colors = _colors(settings, seed, first, count)
     pairs = _pairs(source, entries, settings, seed, first)
+    asked, questions = _questions(source, entries, seed, first)
 
     row, column = np.nonzero(pairs >= 0)
     numbers = pairs[row, column]
@@ -117,6 +123,8 @@ def draw(
         grids=np.bincount(sample, minlength=count),
         shapes=np.where((symmetry % 2 == 1)[:, None], shapes[:, ::-1], shapes),
         cells=recolored,
+        asked=asked,
+        questions=questions,
     )
 
 
@@ -186,6 +194,18 @@ def _exchange(
     order[rows, one], order[rows, other] = order[rows, other], order[rows, one]
 
 
+def _questions(
+    source: Pool, entries: np.ndarray, seed: int, first: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many questions each sample asks, int64 (n,), and their kinds, uint8.
+
+    All kinds, in an order of each sample's own: in a fixed one, an answer gives away the next.
+    """
+    grids = source.train_pairs[entries] == 0
+    keys = draws.words(seed, "augment/questions", first, len(entries), len(QUESTIONS))
+    return grids * len(QUESTIONS), np.argsort(keys[grids], axis=1).astype(np.uint8).reshape(-1)
+
+
 SCHEMA = pa.schema(
     [
         ("sample", pa.int64()),
@@ -195,9 +215,11 @@ SCHEMA = pa.schema(
         ("heights", pa.list_(pa.uint8())),
         ("widths", pa.list_(pa.uint8())),
         ("cells", pa.list_(pa.uint8())),
+        ("questions", pa.list_(pa.uint8())),
     ]
 )
-"""One row a sample: its grids one after the other, input and output of each pair."""
+"""One row a sample: its grids one after the other, input and output of each pair; the kinds of
+questions, if it is a grid to count in."""
 
 
 def table(samples: Samples) -> pa.Table:
@@ -219,6 +241,7 @@ def table(samples: Samples) -> pa.Table:
             "heights": lists(np.ascontiguousarray(samples.shapes[:, 0]), grid_ends),
             "widths": lists(np.ascontiguousarray(samples.shapes[:, 1]), grid_ends),
             "cells": lists(samples.cells, cell_ends),
+            "questions": lists(samples.questions, np.cumsum(samples.asked)),
         },
         schema=SCHEMA,
     )
@@ -241,18 +264,37 @@ class Stretch:
     """Height and width of each grid, uint8 (grids, 2)."""
     cells: np.ndarray
     """Cells of each grid, uint8."""
+    asked: np.ndarray
+    """Number of questions about each sample's grid, int64 (n,); 0 with demonstrations."""
+    questions: np.ndarray
+    """Kinds of the questions in the order in which they are asked, uint8."""
 
 
 def stretches(path: Path, length: int) -> Iterator[Stretch]:
     """Yield the samples of a file in order, at most `length` at a time."""
-    columns = ["heights", "widths", "cells"]
+    columns = ["heights", "widths", "cells", "questions"]
     for batch in pq.ParquetFile(path).iter_batches(batch_size=length, columns=columns):
-        heights, widths, cells = (batch.column(name) for name in columns)
+        heights, widths, cells, questions = (batch.column(name) for name in columns)
         yield Stretch(
             np.diff(heights.offsets.to_numpy()).astype(np.int64),
             np.stack([heights.flatten().to_numpy(), widths.flatten().to_numpy()], axis=1),
             cells.flatten().to_numpy(),
+            np.diff(questions.offsets.to_numpy()).astype(np.int64),
+            questions.flatten().to_numpy(),
         )
+
+
+def select(stretch: Stretch, rows: np.ndarray) -> Stretch:
+    """Return some samples of a stretch, by a bool for each of them."""
+    grids = np.repeat(rows, stretch.grids)
+    sizes = stretch.shapes.prod(axis=1, dtype=np.int64)
+    return Stretch(
+        stretch.grids[rows],
+        stretch.shapes[grids],
+        stretch.cells[np.repeat(grids, sizes)],
+        stretch.asked[rows],
+        stretch.questions[np.repeat(rows, stretch.asked)],
+    )
 
 
 def split(stretch: Stretch) -> Iterator[tuple[Pair, ...]]:
@@ -264,6 +306,11 @@ def split(stretch: Stretch) -> Iterator[tuple[Pair, ...]]:
     stops = np.cumsum(stretch.grids // 2).tolist()
     for start, stop in zip([0, *stops[:-1]], stops, strict=True):
         yield tuple(pairs[start:stop])
+
+
+def questions(stretch: Stretch) -> list[list[int]]:
+    """Return the kinds of questions of each sample, in the order in which they are asked."""
+    return [kinds.tolist() for kinds in np.split(stretch.questions, np.cumsum(stretch.asked)[:-1])]
 
 
 def read(path: Path) -> Iterator[tuple[Pair, ...]]:
