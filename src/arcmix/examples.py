@@ -117,6 +117,11 @@ def _mark(
             example.trained[: len(starts)] |= (start <= starts) & (stops <= stop)
 
 
+def join(turns: Sequence[Example]) -> Example:
+    """Return the turns of a conversation as one example."""
+    return Example(*map(np.concatenate, zip(*turns, strict=True)))
+
+
 def answer_budget(tokenizer: PreTrainedTokenizerBase, style: prompt.Style, side: int) -> int:
     """Return the tokens of the longest answer, its end token included.
 

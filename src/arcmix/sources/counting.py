@@ -14,7 +14,7 @@ from collections import Counter
 
 import numpy as np
 
-from arcmix import draws, params, tasks
+from arcmix import draws, params, program, tasks
 from arcmix.grid import color_maps
 from arcmix.sources import pins
 
@@ -33,10 +33,12 @@ def load(name: str, source: params.CountingSource) -> pins.Loaded:
         Tasks without a demonstration; the one test is a grid, which is its own output.
     """
     found = []
-    for index in range(source.tasks):
-        grid = draw(source, index)
-        pair = tasks.Pair(grid, grid)
-        found.append(tasks.Task(f"{index:07}", name, "training", 0, (), (pair,)))
+    with program.progress(source.tasks, f"draw {name}", "grid") as bar:
+        for index in range(source.tasks):
+            grid = draw(source, index)
+            pair = tasks.Pair(grid, grid)
+            found.append(tasks.Task(f"{index:07}", name, "training", 0, (), (pair,)))
+            bar.update()
     return pins.Loaded(found, Counter(), f"draws of seed {source.seed}")
 
 
@@ -50,18 +52,18 @@ def draw(source: params.CountingSource, index: int) -> np.ndarray:
     sides = draws.below(words("sides", 2 * source.curriculum), source.max_side - MIN_SIDE + 1)
     height, width = (MIN_SIDE + sides.reshape(2, -1).min(axis=1)).tolist()
     size = height * width
-    moved, *amounts = draws.uniform(words("amounts", 4))
     limits = np.array([source.objects, tasks.COLORS - 1, (size - 1) // 2])
-    count, colors, room = 1 + (amounts * limits).astype(np.int64)
-    names = color_maps(words("names", tasks.COLORS)[None], moved < source.background)[0]
+    count, colors, room = 1 + draws.below(words("amounts", 3), limits)
+    moves = draws.uniform(words("background", 1)) < source.background
+    names = color_maps(words("names", tasks.COLORS)[None], moves)[0]
 
     chosen = words("objects", 2 * source.objects).reshape(2, -1)[:, :count]
     areas = 1 + draws.below(chosen[0], max(1, 2 * room // count))
     paints = names[1 + draws.below(chosen[1], colors)]
-    return _placed(words("cells", size).reshape(height, width), names[0], areas, paints, room)
+    return place(words("cells", size).reshape(height, width), names[0], areas, paints, room)
 
 
-def _placed(
+def place(
     keys: np.ndarray, background: int, areas: np.ndarray, paints: np.ndarray, room: int
 ) -> np.ndarray:
     """Return a grid with objects, for as long as there is a place and `room` for them.
@@ -101,5 +103,5 @@ def _grown(free: np.ndarray, keys: np.ndarray, area: int) -> list[tuple[int, int
         for place in ((row, column + 1), (row + 1, column), (row, column - 1), (row - 1, column)):
             if free[place] and place not in seen:
                 seen.add(place)
-                heapq.heappush(edge, (keys[place], *place))
+                heapq.heappush(edge, (int(keys[place]), *place))
     return grown
