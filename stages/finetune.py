@@ -125,13 +125,20 @@ def _training(
     samples: Path,
     settings: params.Finetune,
 ) -> tuple[list[examples.Example], int]:
-    """Return the samples short enough, as many as the steps take, and how many were read."""
+    """Return samples short enough or made so, as many as the steps take, and how many were read."""
     wanted = settings.steps * settings.batch
     encode = _encoder(tokenizer, style, samples)
+
+    def lengths(stretch: augment.Stretch) -> list[int]:
+        return [len(example.input_ids) for example in encode(stretch)]
+
     found: list[examples.Example] = []
     read = 0
     with program.progress(wanted, "tokenize", "sample") as bar:
-        for stretch in augment.stretches(samples, CHUNK):
+        for drawn in augment.stretches(samples, CHUNK):
+            stretch = drawn
+            if settings.too_long == "shorten":
+                stretch = augment.shorten(drawn, lengths, settings.max_tokens)
             # Copies, since the tokens of the long ones need not stay.
             found += [
                 example._replace(input_ids=example.input_ids.copy(), trained=example.trained.copy())

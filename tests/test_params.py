@@ -24,6 +24,7 @@ steps: 6
 batch: 4
 micro_batch: 2
 max_tokens: 512
+too_long: skip
 learning_rate: 1e-4
 schedule: linear
 warmup: 0
@@ -245,6 +246,11 @@ def test_finetune_refuses(file, old: str, new: str, message: str) -> None:
 
     with pytest.raises(ValueError, match=f"params.yaml: {re.escape(message)}"):
         schema.load(file(f"finetune:\n{indented(FINETUNE.replace(old, new))}"), Whole)
+
+
+def test_new_tasks_refuse_weights_of_which_none_can_be_drawn() -> None:
+    with pytest.raises(ValidationError, match="one weight or more is above 0, got 0 for all"):
+        params.NewTaskWeights(geometric=0, padding=0, upscale=0, mirror=0)
 
 
 @pytest.mark.parametrize("heads", [3, 4])

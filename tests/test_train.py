@@ -17,6 +17,7 @@ def settings(**changes):
         "batch": 4,
         "micro_batch": 2,
         "max_tokens": 100,
+        "too_long": "skip",
         "learning_rate": 0.02,
         "schedule": "constant_with_warmup",
         "warmup": 0.0,

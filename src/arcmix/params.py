@@ -16,6 +16,7 @@ PARTITION_TABLES = ("train", "evaluation", "new-train", "val-n-1", "val-demonstr
 PositiveInt = Annotated[int, Field(ge=1)]
 NaturalInt = Annotated[int, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 All = Literal["all"]
 Percent = Annotated[str, Field(pattern=r"^(100|[1-9]?\d)(\.\d+)?%$")]
@@ -214,6 +215,34 @@ class Audit(Section):
     """leaks: training does without the tasks that leak into validation; none: they stay."""
 
 
+class NewTaskWeights(Section):
+    """How often each way of making a new task is drawn, against the others."""
+
+    geometric: Weight
+    """A symmetry of the square, but the one that changes nothing."""
+    padding: Weight
+    """A frame of one color, 1 to 5 wide."""
+    upscale: Weight
+    """Each cell becomes several, up to 4 on an axis."""
+    mirror: Weight
+    """The mirror image beside the grid."""
+
+    @model_validator(mode="after")
+    def _one_can_be_drawn(self) -> Self:
+        if not any(value for _, value in self):
+            raise ValueError("one weight or more is above 0, got 0 for all")
+        return self
+
+
+class NewTasks(Section):
+    """New tasks from old: only the inputs or only the outputs of a sample are changed."""
+
+    probability: Probability
+    """Share of the samples that become new tasks; those with a side above 30 stay as they were."""
+    weights: NewTaskWeights
+    """The ways of it."""
+
+
 class Augment(Section):
     """How a training sample differs from the entry it is drawn from."""
 
@@ -230,6 +259,8 @@ class Augment(Section):
     """Whether samples in the original colors stay in the mix."""
     background: Probability
     """Chance that a recoloring moves color 0, the background, too."""
+    new_tasks: NewTasks
+    """What is done on top to one side of the pairs."""
 
 
 class ScaleValidation(Section):
@@ -284,7 +315,10 @@ class Finetune(Section):
     micro_batch: PositiveInt
     """Samples of one forward pass; divides `batch`."""
     max_tokens: PositiveInt
-    """Longest training sample, prompt and answer; longer ones are dropped and counted."""
+    """Longest training sample, prompt and answer."""
+    too_long: Literal["skip", "shorten"]
+    """A longer sample. skip: is dropped and counted; shorten: loses its last demonstrations until
+    it fits or has one left, and is dropped if that is too long."""
     learning_rate: Annotated[float, Field(gt=0)]
     """Peak learning rate."""
     schedule: Literal["linear", "constant_with_warmup", "cosine"]

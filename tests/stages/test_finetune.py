@@ -1,4 +1,5 @@
 import json
+import logging
 
 import numpy as np
 import pandas as pd
@@ -192,6 +193,16 @@ def test_grids_to_count_in_are_conversations_among_the_tasks(tmp_path, base_mode
     assert (eight.asked > 0).sum() >= 4
 
 
+@pytest.mark.parametrize(("too_long", "kept"), [("skip", 5), ("shorten", 10)])
+def test_long_samples_are_skipped_or_shortened_and_validation_is_not(
+    tmp_path, base_model, caplog, too_long, kept
+):
+    caplog.set_level(logging.INFO)
+    run(tmp_path, base_model, too_long=too_long, steps=1, batch=10)
+    assert f"{kept} training samples of at most 150 tokens among the first 10" in caplog.messages
+    assert set(pd.read_parquet(tmp_path / "losses.parquet").task) == {"known"}
+
+
 def test_run_refuses_a_limit_that_no_sample_meets(tmp_path, base_model):
     with pytest.raises(ValueError, match="no training sample is short enough"):
-        run(tmp_path, base_model, max_tokens=20)
+        run(tmp_path, base_model, max_tokens=20, too_long="shorten")
