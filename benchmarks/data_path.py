@@ -131,7 +131,7 @@ def compare(tokenizer: model.PreTrainedTokenizerBase, repeats: int, slow: int, f
     """Print the table: a row for each style and way."""
     print(f"{'':30} {'samples/s':>10} {'tokens/s':>12} {'ratio':>8} {'to texts':>9}")
     for format_, names in STYLES:
-        style = examples.style(tokenizer, format_, Encoder(names))
+        style = examples.style(tokenizer, format_, Encoder(names), "answer")
         print(f"{format_}, {'/'.join(names)}")
         speeds = []
         for name, make in ways(tokenizer, style, slow, fast).items():

@@ -25,7 +25,7 @@ def table(tokenizer: model.PreTrainedTokenizerBase, found: list[tasks.Task]) -> 
     """Return a row of Markdown cells for each style."""
     rows = []
     for format_, names in STYLES:
-        style = examples.style(tokenizer, format_, Encoder(names))
+        style = examples.style(tokenizer, format_, Encoder(names), "answer")
         texts = [
             prompt.render(style, task.train, test.input, test.output)
             for task in found
@@ -33,7 +33,7 @@ def table(tokenizer: model.PreTrainedTokenizerBase, found: list[tasks.Task]) -> 
         ]
         made = examples.tokenize(tokenizer, texts)
         whole = np.array([len(example.input_ids) for example in made])
-        answer = np.median([example.answer_tokens for example in made])
+        answer = np.median([example.trained_tokens for example in made])
         numbers = [
             np.median(whole),
             np.percentile(whole, 90),

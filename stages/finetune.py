@@ -57,7 +57,7 @@ def run(
     encoder = Encoder(config.prompt.encoder)
     base = model.load(base_model, settings.dtype)
     added = model.add_tokens(base, tokenizer, encoder.tokens)
-    style = examples.style(tokenizer, config.prompt.format, encoder)
+    style = examples.style(tokenizer, config.prompt.format, encoder, "answer")
 
     training, drawn = _training(tokenizer, style, samples, settings)
     tests = [(task, number) for task in tasks.read(validation) for number in range(len(task.test))]
@@ -111,7 +111,7 @@ def run(
                 "task": tests[number][0].id,
                 "test": tests[number][1],
                 "nll": nll,
-                "tokens": measured[number].answer_tokens,
+                "tokens": measured[number].trained_tokens,
             }
             for one in found
             for number, nll in zip(kept, one.losses, strict=True)
@@ -134,7 +134,7 @@ def _training(
         for stretch in augment.stretches(samples, CHUNK):
             # Copies, since the tokens of the long ones need not stay.
             found += [
-                example._replace(input_ids=example.input_ids.copy())
+                example._replace(input_ids=example.input_ids.copy(), trained=example.trained.copy())
                 for example in encode(stretch)
                 if len(example.input_ids) <= settings.max_tokens
             ]

@@ -51,7 +51,7 @@ def run(
     trained_with = params.Prompt.model_validate_json((adapter / "prompt.json").read_text())
     tokenizer = model.load_tokenizer(adapter / "tokenizer")
     encoder = Encoder(trained_with.encoder)
-    style = examples.style(tokenizer, trained_with.format, encoder)
+    style = examples.style(tokenizer, trained_with.format, encoder, "answer")
     asked = [
         question
         for task in tasks.read(validation)

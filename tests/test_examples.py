@@ -64,7 +64,7 @@ def merging() -> PreTrainedTokenizerFast:
 def test_a_prompt_is_how_the_training_text_begins_token_by_token(
     tokenizer: PreTrainedTokenizerFast, format_: str
 ) -> None:
-    styles = [examples.style(tokenizer, format_, encoder) for encoder in encoders()]
+    styles = [examples.style(tokenizer, format_, encoder, "answer") for encoder in encoders()]
     asked = [prompt.render(style, [PAIR], GRID.T, None) for style in styles]
     taught = [prompt.render(style, [PAIR], GRID.T, GRID) for style in styles]
     found = zip(
@@ -86,7 +86,7 @@ def test_a_prompt_is_how_the_training_text_begins_token_by_token(
 
 def test_the_merging_tokenizer_would_merge_across_the_seam() -> None:
     tokenizer = merging()
-    style = examples.style(tokenizer, "bare", Encoder(("minimal",)))
+    style = examples.style(tokenizer, "bare", Encoder(("minimal",)), "answer")
     text = prompt.render(style, [PAIR], GRID.T, GRID)
     joint = tokenizer(text.prompt + text.answer)["input_ids"]
     assert joint != examples.tokenize(tokenizer, [text])[0].input_ids.tolist()
@@ -98,18 +98,22 @@ def test_encoders_holds_every_composition() -> None:
 
 def test_tokens_and_labels_of_a_bare_text() -> None:
     tokenizer = characters()
-    style = examples.style(tokenizer, "bare", Encoder(("minimal",)))
+    style = examples.style(tokenizer, "bare", Encoder(("minimal",)), "answer")
     [example] = examples.tokenize(tokenizer, [prompt.render(style, [], GRID, GRID)])
     asked = [*"Input\n101\n112\nOutput\n"]
     answer = [*"101\n112", "<eos>"]
     assert tokenizer.convert_ids_to_tokens(example.input_ids.tolist()) == asked + answer
     assert example.labels.tolist() == [-100] * len(asked) + example.input_ids[len(asked) :].tolist()
-    assert example.answer_tokens == len(answer)
+    assert example.trained_tokens == len(answer)
 
 
 def test_texts_stay_in_order() -> None:
     tokenizer = characters()
-    texts = [prompt.Text("abc", "d<eos>"), prompt.Text("e", ""), prompt.Text("f", "gh<eos>")]
+    texts = [
+        prompt.Text("abc", "d<eos>", ()),
+        prompt.Text("e", "", ()),
+        prompt.Text("f", "gh<eos>", ()),
+    ]
     found = examples.tokenize(tokenizer, texts)
     assert [tokenizer.decode(example.input_ids) for example in found] == [
         "abcd<eos>",
@@ -124,23 +128,23 @@ def test_texts_stay_in_order() -> None:
 @pytest.mark.parametrize("names", ["minimal", "minimal row_number shape", "repeat symbols"])
 def test_no_answer_takes_more_tokens_than_the_budget(names: str, format_: str, side: int) -> None:
     tokenizer = characters()
-    style = examples.style(tokenizer, format_, Encoder(tuple(names.split())))
+    style = examples.style(tokenizer, format_, Encoder(tuple(names.split())), "answer")
     shapes = {(1, side), (side, 1), (side - side // 2, side), (side, side)}
     grids = [np.arange(height * width).reshape(height, width) % 10 for height, width in shapes]
     texts = [prompt.render(style, [], GRID, grid.astype(np.uint8)) for grid in grids]
-    lengths = [example.answer_tokens for example in examples.tokenize(tokenizer, texts)]
+    lengths = [example.trained_tokens for example in examples.tokenize(tokenizer, texts)]
     assert max(lengths) == examples.answer_budget(tokenizer, style, side)
 
 
 def test_the_budget_of_a_minimal_grid_is_its_cells_and_one_token_a_row() -> None:
     tokenizer = characters()
-    style = examples.style(tokenizer, "bare", Encoder(("minimal",)))
+    style = examples.style(tokenizer, "bare", Encoder(("minimal",)), "answer")
     assert examples.answer_budget(tokenizer, style, 30) == 30 * 30 + 29 + 1
 
 
 def test_the_budget_is_of_the_grid_that_merges_least() -> None:
     tokenizer = merging()
-    style = examples.style(tokenizer, "bare", Encoder(("minimal",)))
+    style = examples.style(tokenizer, "bare", Encoder(("minimal",)), "answer")
     assert examples.answer_budget(tokenizer, style, 4) == 4 * 4 + 3 + 1
 
 
@@ -160,14 +164,14 @@ def test_the_budget_is_of_the_grid_that_merges_least() -> None:
 )
 def test_a_chat_answer_ends_as_the_template_ends_a_turn(template: str, end: str) -> None:
     tokenizer = characters(template)
-    assert examples.style(tokenizer, "v1", Encoder(("minimal",))).end == end
-    assert examples.style(tokenizer, "bare", Encoder(("minimal",))).end == "<eos>"
+    assert examples.style(tokenizer, "v1", Encoder(("minimal",)), "answer").end == end
+    assert examples.style(tokenizer, "bare", Encoder(("minimal",)), "answer").end == "<eos>"
 
 
 def test_a_chat_format_without_a_chat_template_is_refused() -> None:
     message = "prompt format 'v1' needs a chat template and the model's tokenizer has none"
     with pytest.raises(ValueError, match=message):
-        examples.style(characters(template=None), "v1", Encoder(("minimal",)))
+        examples.style(characters(template=None), "v1", Encoder(("minimal",)), "answer")
 
 
 @pytest.mark.parametrize("eos", [None, "stop"])
@@ -176,4 +180,4 @@ def test_an_answer_that_no_single_token_ends_is_refused(eos: str | None) -> None
     tokenizer.eos_token = eos
     message = f"an answer ends with one token of the tokenizer, got {eos!r}"
     with pytest.raises(ValueError, match=message):
-        examples.style(tokenizer, "bare", Encoder(("minimal",)))
+        examples.style(tokenizer, "bare", Encoder(("minimal",)), "answer")

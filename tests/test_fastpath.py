@@ -25,21 +25,21 @@ def assert_equal(found, wanted):
     for one, other in zip(found, wanted, strict=True):
         assert one.input_ids.tolist() == other.input_ids.tolist()
         assert one.input_ids.dtype == other.input_ids.dtype == np.int32
-        assert one.answer_tokens == other.answer_tokens
+        assert one.trained.tolist() == other.trained.tolist()
 
 
 @pytest.mark.parametrize("format_", prompt.FORMATS)
 def test_the_tokens_are_those_of_the_texts_for_every_encoder(format_):
     few, more = stretch(0, 2, sides=2), stretch(1, 6)
     for encoder in encoders():
-        style = examples.style(TOKENIZER, format_, encoder)
+        style = examples.style(TOKENIZER, format_, encoder, "answer")
         encode = fastpath.encoder(TOKENIZER, style, few)
         assert_equal(encode(more), fastpath.as_texts(TOKENIZER, style, more))
 
 
 @pytest.fixture(scope="module")
 def encode():
-    style = examples.style(TOKENIZER, "v1", Encoder(("minimal", "row_number", "shape")))
+    style = examples.style(TOKENIZER, "v1", Encoder(("minimal", "row_number", "shape")), "answer")
     return fastpath.encoder(TOKENIZER, style, stretch(0, 3))
 
 
@@ -62,7 +62,7 @@ def test_grids_of_full_size_and_beyond_are_as_their_texts(encode):
     sides = np.array([(30, 30), (1, 93), (30, 1), (1, 1)])
     cells = draws.below(draws.words(0, "cells", 0, sides.prod(axis=1).sum(), 1)[:, 0], 10)
     large = Stretch(np.array([4]), sides.astype(np.uint8), cells.astype(np.uint8))
-    style = examples.style(TOKENIZER, "v1", Encoder(("minimal", "row_number", "shape")))
+    style = examples.style(TOKENIZER, "v1", Encoder(("minimal", "row_number", "shape")), "answer")
     assert_equal(encode(large), fastpath.as_texts(TOKENIZER, style, large))
 
 
@@ -76,14 +76,16 @@ def test_nothing_is_tokenized_once_the_shapes_are_known(encode, monkeypatch):
 @pytest.mark.parametrize("names", ["minimal", "repeat row_number"])
 def test_a_tokenizer_that_merges_digits_is_found_out(names):
     tokenizer = merging()
-    style = examples.style(tokenizer, "bare", Encoder(tuple(names.split())))
+    style = examples.style(tokenizer, "bare", Encoder(tuple(names.split())), "answer")
     with pytest.raises(fastpath.MergedError, match="the tokenizer does not keep the cells"):
         fastpath.encoder(tokenizer, style, stretch(0, 3))
 
 
 def test_separators_keep_the_cells_apart_for_the_same_tokenizer():
     tokenizer = merging()
-    style = examples.style(tokenizer, "bare", Encoder(("separator", "row_number", "code_block")))
+    style = examples.style(
+        tokenizer, "bare", Encoder(("separator", "row_number", "code_block")), "answer"
+    )
     found = fastpath.encoder(tokenizer, style, stretch(0, 3))(stretch(1, 9))
     assert_equal(found, fastpath.as_texts(tokenizer, style, stretch(1, 9)))
 
@@ -91,9 +93,18 @@ def test_separators_keep_the_cells_apart_for_the_same_tokenizer():
 def test_a_shape_that_no_template_fits_is_tokenized_as_text():
     """Only grids of more than one column have cells side by side, which are merged."""
     tokenizer = merging()
-    style = examples.style(tokenizer, "bare", Encoder(("minimal", "row_number")))
+    style = examples.style(tokenizer, "bare", Encoder(("minimal", "row_number")), "answer")
     columns = Stretch(np.array([2]), np.array([(3, 1), (2, 1)], np.uint8), np.ones(5, np.uint8))
     encode = fastpath.encoder(tokenizer, style, columns)
     wide = Stretch(np.array([2]), np.array([(3, 4), (2, 1)], np.uint8), np.ones(14, np.uint8))
     for _ in range(2):
         assert_equal(encode(wide), fastpath.as_texts(tokenizer, style, wide))
+
+
+@pytest.mark.parametrize("format_", prompt.FORMATS)
+@pytest.mark.parametrize("names", ["minimal", "minimal row_number shape", "repeat code_block"])
+def test_outputs_carry_the_loss_that_their_texts_do(format_: str, names: str) -> None:
+    style = examples.style(TOKENIZER, format_, Encoder(tuple(names.split())), "outputs")
+    more = stretch(1, 9)
+    encode = fastpath.encoder(TOKENIZER, style, stretch(0, 2, sides=2))
+    assert_equal(encode(more), fastpath.as_texts(TOKENIZER, style, more))

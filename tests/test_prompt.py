@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import numpy as np
@@ -22,7 +23,7 @@ def chat(messages: list[prompt.Message]) -> str:
 
 
 def style(format_: str, *names: str) -> prompt.Style:
-    return prompt.Style(format_, Encoder(names), chat, END)
+    return prompt.Style(format_, Encoder(names), chat, END, "answer")
 
 
 TRAIN = [Pair(grid("012"), grid("0", "1", "2")), Pair(grid("33", "44"), grid("5"))]
@@ -120,7 +121,7 @@ def test_v0_differs_from_v1_in_the_explanation_only() -> None:
 def test_a_dialog_is_one_exchange_a_pair() -> None:
     seen = []
     used = prompt.Style(
-        "dialog", Encoder(("minimal",)), lambda turns: seen.append(turns) or "", END
+        "dialog", Encoder(("minimal",)), lambda turns: seen.append(turns) or "", END, "answer"
     )
     text = prompt.render(used, TRAIN, INPUT, OUTPUT)
     [(system, *turns)] = seen
@@ -139,12 +140,14 @@ def test_a_dialog_is_one_exchange_a_pair() -> None:
 def test_the_prompt_does_not_depend_on_the_answer(format_: str) -> None:
     asked = prompt.render(style(format_, "minimal"), TRAIN, INPUT, None)
     taught = prompt.render(style(format_, "minimal"), TRAIN, INPUT, OUTPUT)
-    assert asked == prompt.Text(taught.prompt, "")
+    assert asked == prompt.Text(taught.prompt, "", ())
 
 
 def test_a_chat_is_one_system_and_one_user_message_however_often_it_is_rendered() -> None:
     seen = []
-    used = prompt.Style("v1", Encoder(("minimal",)), lambda turns: seen.append(turns) or "", END)
+    used = prompt.Style(
+        "v1", Encoder(("minimal",)), lambda turns: seen.append(turns) or "", END, "answer"
+    )
     for test in (INPUT, OUTPUT):
         prompt.render(used, TRAIN, test, None)
     assert [[turn["role"] for turn in turns] for turns in seen] == [["system", "user"]] * 2
@@ -198,4 +201,20 @@ def test_an_unknown_format_is_refused_with_the_formats_there_are() -> None:
 
 def test_a_style_without_an_end_token_is_refused() -> None:
     with pytest.raises(ValueError, match="an answer ends with a token, got none"):
-        prompt.Style("bare", Encoder(("minimal",)), chat, "")
+        prompt.Style("bare", Encoder(("minimal",)), chat, "", "answer")
+
+
+@pytest.mark.parametrize("format_", prompt.FORMATS)
+def test_every_output_but_the_first_is_marked_for_a_loss_on_outputs(format_: str) -> None:
+    plain = style(format_, "minimal", "code_block")
+    marked = dataclasses.replace(plain, loss="outputs")
+    pairs = [*TRAIN, Pair(OUTPUT, INPUT)]
+
+    text = prompt.render(marked, pairs, INPUT, OUTPUT)
+
+    assert text.prompt == prompt.render(plain, pairs, INPUT, OUTPUT).prompt
+    found = [text.prompt[start:stop] for start, stop in text.trained]
+    assert found == [plain.encoder.encode(pair.output) for pair in pairs[1:]]
+    starts = [start for start, _ in text.trained]
+    assert starts == sorted(starts)
+    assert prompt.render(plain, pairs, INPUT, OUTPUT).trained == ()

@@ -32,7 +32,7 @@ def settings(**changes):
 
 def example(seed, length, answer):
     ids = np.random.default_rng(seed).integers(4, 12, length).astype(np.int32)
-    return Example(ids, answer)
+    return Example(ids, np.arange(length) >= length - answer)
 
 
 SAMPLES = [example(seed, 20 + 3 * seed % 17, 2 + seed % 5) for seed in range(9)]
@@ -82,13 +82,13 @@ def test_the_first_train_loss_is_that_of_the_first_samples_token_by_token(base_m
     found = finetune(base_model, steps=1, eval_every=1)
     base = model.load(base_model, "float32")
     losses = train.prompt_losses(base, SAMPLES[:4], 4, done=lambda _: None)
-    tokens = sum(one.answer_tokens for one in SAMPLES[:4])
+    tokens = sum(one.trained_tokens for one in SAMPLES[:4])
     assert found[-1].train_loss == pytest.approx(losses.sum() / tokens, rel=1e-4)
     assert found[-1].answer_tokens == tokens
 
 
 def test_samples_come_again_when_they_are_used_up(plain):
-    answers = [one.answer_tokens for one in SAMPLES]
+    answers = [one.trained_tokens for one in SAMPLES]
     expected = sum((answers * 3)[: STEPS * 4])
     assert plain[-1].answer_tokens == expected
     assert plain[-1].samples == STEPS * 4

@@ -30,22 +30,34 @@ class Example(NamedTuple):
 
     input_ids: np.ndarray
     """The tokens, int32 (n,)."""
-    answer_tokens: int
-    """How many of them, at the end, are the answer's, its end token included."""
+    trained: np.ndarray
+    """Whether a token carries loss, bool (n,): the answer with its end token, and what else
+    the style trains on."""
 
     @property
     def labels(self) -> np.ndarray:
-        """The token itself where it is the answer's, else `IGNORED`; int32 (n,)."""
-        labels = self.input_ids.copy()
-        labels[: len(labels) - self.answer_tokens] = IGNORED
-        return labels
+        """The token itself where it carries loss, else `IGNORED`; int32 (n,)."""
+        return np.where(self.trained, self.input_ids, np.int32(IGNORED))
+
+    @property
+    def trained_tokens(self) -> int:
+        """How many tokens carry loss."""
+        return int(self.trained.sum())
 
 
-def style(tokenizer: PreTrainedTokenizerBase, format_: str, encoder: Encoder) -> prompt.Style:
+def style(
+    tokenizer: PreTrainedTokenizerBase, format_: str, encoder: Encoder, loss: str
+) -> prompt.Style:
     """Return how the tokenizer's model is shown a task.
 
     A chat answer ends as the chat template ends the assistant's turn, which need not be with
     the end of text: Phi-3 writes <|end|>.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        format_: The format of a prompt.
+        encoder: The text of a grid.
+        loss: What carries loss, one of `prompt.LOSSES`.
 
     Raises:
         ValueError: If the format is unknown, or the tokenizer has no chat template for it or
@@ -62,7 +74,7 @@ def style(tokenizer: PreTrainedTokenizerBase, format_: str, encoder: Encoder) ->
     if not isinstance(end, str) or len(_ids(tokenizer, [end])[0]) != 1:
         raise ValueError(f"an answer ends with one token of the tokenizer, got {end!r}")
     chat = functools.partial(_chat, tokenizer, for_answer=True)
-    return prompt.Style(format_, encoder, chat, end)
+    return prompt.Style(format_, encoder, chat, end, loss)
 
 
 def _end_of_turn(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -81,12 +93,28 @@ def _chat(
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[prompt.Text]) -> list[Example]:
-    """Return the texts as tokens; a text without an answer is its prompt, without loss."""
-    ids = _ids(tokenizer, [text.prompt for text in texts] + [text.answer for text in texts])
-    return [
-        Example(np.array(before + answer, np.int32), len(answer))
-        for before, answer in zip(ids[: len(texts)], ids[len(texts) :], strict=True)
-    ]
+    """Return the texts as tokens; a text without an answer is its prompt, without loss on it."""
+    prompts = [text.prompt for text in texts]
+    ids = _ids(tokenizer, prompts + [text.answer for text in texts])
+    found = []
+    for before, answer in zip(ids[: len(texts)], ids[len(texts) :], strict=True):
+        trained = np.arange(len(before) + len(answer)) >= len(before)
+        found.append(Example(np.array(before + answer, np.int32), trained))
+    if any(text.trained for text in texts):
+        _mark(tokenizer, texts, found)
+    return found
+
+
+def _mark(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[prompt.Text], found: Sequence[Example]
+) -> None:
+    """Mark the tokens that lie in the trained spans of the prompts."""
+    prompts = [text.prompt for text in texts]
+    places = tokenizer(prompts, add_special_tokens=False, return_offsets_mapping=True)
+    for text, offsets, example in zip(texts, places["offset_mapping"], found, strict=True):
+        starts, stops = np.array(offsets, np.int64).reshape(-1, 2).T
+        for start, stop in text.trained:
+            example.trained[: len(starts)] |= (start <= starts) & (stops <= stop)
 
 
 def answer_budget(tokenizer: PreTrainedTokenizerBase, style: prompt.Style, side: int) -> int:

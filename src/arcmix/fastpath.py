@@ -86,16 +86,19 @@ class _Probe:
     """The tokens of a text whose grids are of one shape and one color, and where they are."""
 
     ids: np.ndarray
+    trained: np.ndarray
     slots: np.ndarray
     """Places of the cells' tokens, int64 (grids, tokens of the cells of a grid)."""
-    answer_tokens: int
 
     @property
-    def gaps(self) -> list[np.ndarray]:
+    def gaps(self) -> list[Example]:
         """The tokens before, between and after the grids, each from last cell to first cell."""
         starts = [0, *(self.slots[:, -1] + 1)]
         stops = [*self.slots[:, 0], len(self.ids)]
-        return [self.ids[start:stop] for start, stop in zip(starts, stops, strict=True)]
+        return [
+            Example(self.ids[start:stop], self.trained[start:stop])
+            for start, stop in zip(starts, stops, strict=True)
+        ]
 
 
 class Templates:
@@ -103,12 +106,11 @@ class Templates:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, style: Style) -> None:
         self.tokenizer, self.style = tokenizer, style
-        self.parts: list[np.ndarray] = []
-        self.pool = self.starts = self.lengths = np.zeros(0, np.int64)
+        self.parts: list[Example] = []
+        self.pool = self.trained = self.starts = self.lengths = np.zeros(0, np.int64)
         # By height * LARGEST + width, and by number of grids; -1 is not learned yet.
         self.templates = np.full(LARGEST * LARGEST, -1)
         self.pieces = np.full(LARGEST, -1)
-        self.around_answer = np.zeros(LARGEST, np.int64)
         self.colors = self._colors()
 
     def prove(self, tried: Stretch) -> None:
@@ -144,10 +146,22 @@ class Templates:
         ids = self.pool.take(where)
         ids[ids == SLOT] = self.colors.take(stretch.cells, axis=0).reshape(-1)
 
-        answers = lengths[last - 1] + self.around_answer[stretch.grids]
+        # A piece knows which of its tokens carry loss; a grid's do if it is such an output.
+        trained = self.trained.take(where)
+        trained |= np.repeat(self._outputs(place, count), lengths)
         stops = ends[last].tolist()
-        bounds = zip([0, *stops[:-1]], stops, answers.tolist(), strict=True)
-        return [Example(ids[start:stop], answer) for start, stop, answer in bounds]
+        return [
+            Example(ids[start:stop], trained[start:stop])
+            for start, stop in zip([0, *stops[:-1]], stops, strict=True)
+        ]
+
+    def _outputs(self, place: np.ndarray, count: np.ndarray) -> np.ndarray:
+        """Return whether a part is a grid that carries loss, from its place in its sample."""
+        answer = place == np.repeat(count, count) - 2
+        if self.style.loss == "answer":
+            return answer
+        # Parts 1, 5, 9 ... are inputs, 3, 7, 11 ... their outputs.
+        return answer | ((place % 4 == 3) & (place > 3))
 
     def _learn(self, grids: np.ndarray, shapes: np.ndarray) -> None:
         # A template is what the pieces around two grids leave of a text.
@@ -160,8 +174,9 @@ class Templates:
                 self._learn_pieces(count)
             for size in sizes.tolist():
                 self._learn_template(*divmod(size, LARGEST))
-            self.pool = np.concatenate(self.parts).astype(np.int32)
-            self.lengths = np.array([len(part) for part in self.parts])
+            self.pool = np.concatenate([part.input_ids for part in self.parts])
+            self.trained = np.concatenate([part.trained for part in self.parts])
+            self.lengths = np.array([len(part.input_ids) for part in self.parts])
             self.starts = np.cumsum(self.lengths) - self.lengths
             for count in counts.tolist():
                 self.prove(_random(count, *divmod(int(shapes[0]), LARGEST)))
@@ -185,29 +200,27 @@ class Templates:
     def _learn_pieces(self, count: int) -> None:
         """Take the pieces around `count` grids from what two shapes have in common."""
         small, large = self._probe(count, 1, 1), self._probe(count, 2, 1)
-        pieces = [
-            one[: _common(one, other)] for one, other in zip(small.gaps, large.gaps, strict=True)
-        ]
         self.pieces[count] = len(self.parts)
-        self.parts += pieces
-        template = len(small.gaps[-2]) - len(pieces[-2]) + np.ptp(small.slots[-1]) + 1
-        self.around_answer[count] = small.answer_tokens - template
+        for one, other in zip(small.gaps, large.gaps, strict=True):
+            common = _common(one.input_ids, other.input_ids)
+            self.parts.append(Example(one.input_ids[:common], one.trained[:common]))
 
     def _learn_template(self, height: int, width: int) -> None:
         probe = self._probe(2, height, width)
         ids = probe.ids.copy()
         ids[probe.slots] = SLOT
         # What the first piece does not hold is the grid's own, up to its last cell.
-        start = len(self.parts[self.pieces[2]])
+        start = len(self.parts[self.pieces[2]].input_ids)
         self.templates[height * LARGEST + width] = len(self.parts)
-        self.parts.append(ids[start : probe.slots[0, -1] + 1])
+        ids = ids[start : probe.slots[0, -1] + 1]
+        self.parts.append(Example(ids, np.zeros(len(ids), bool)))
 
     def _probe(self, count: int, height: int, width: int) -> _Probe:
         one, other = (self._text(count, height, width, color) for color in (0, 1))
         if len(one.input_ids) == len(other.input_ids):
             slots = np.flatnonzero(one.input_ids != other.input_ids)
             if len(slots) == count * height * width * self.colors.shape[1]:
-                return _Probe(one.input_ids, slots.reshape(count, -1), one.answer_tokens)
+                return _Probe(one.input_ids, one.trained, slots.reshape(count, -1))
         raise MergedError(self.style)
 
     def _text(self, count: int, height: int, width: int, color: int) -> Example:
@@ -235,6 +248,6 @@ def _common(one: np.ndarray, other: np.ndarray) -> int:
 
 def _equal(found: Sequence[Example], wanted: Sequence[Example]) -> bool:
     return all(
-        a.answer_tokens == b.answer_tokens and np.array_equal(a.input_ids, b.input_ids)
+        np.array_equal(a.input_ids, b.input_ids) and np.array_equal(a.trained, b.trained)
         for a, b in zip(found, wanted, strict=True)
     )

@@ -46,7 +46,7 @@ def prompt_losses(
 def _losses(model: PreTrainedModel | PeftModel, examples: Sequence[Example]) -> np.ndarray:
     # Padding on the left puts all answers at the end, where logits are asked for.
     ids, mask, positions = left_padded([example.input_ids for example in examples], model.device)
-    answers = [example.answer_tokens for example in examples]
+    answers = [example.trained_tokens for example in examples]
     longest = max(answers)
     logits = model(
         input_ids=ids,

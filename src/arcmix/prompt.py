@@ -63,6 +63,13 @@ same transformation each time."""
 
 FORMATS = ("bare", *CHATS, "dialog")
 
+LOSSES = ("answer", "outputs")
+"""What carries loss: the answer alone, or every output but the first, which nothing foretells
+(peers train so: ARChitects 2024)."""
+
+MARKS = ("\ue000", "\ue001")
+"""Stand around what carries loss while a prompt is written; of Unicode's private use."""
+
 OPENINGS = {"bare": "", "dialog": "Output:\n"}
 """Format -> what an answer begins with, before its grid."""
 
@@ -87,12 +94,16 @@ class Style:
     for it."""
     end: str
     """The token that ends an answer."""
+    loss: str
+    """What carries loss, one of `LOSSES`."""
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
             raise ValueError(f"no prompt format {self.format!r}; a format is one of {FORMATS}")
         if not self.end:
             raise ValueError("an answer ends with a token, got none; a model without one rambles")
+        if self.loss not in LOSSES:
+            raise ValueError(f"no loss {self.loss!r}; what carries loss is one of {LOSSES}")
 
     @property
     def opening(self) -> str:
@@ -108,6 +119,8 @@ class Text:
     """Everything up to the answer."""
     answer: str
     """The answer with its end token; empty if it is for the model to write."""
+    trained: tuple[tuple[int, int], ...]
+    """Spans of the prompt that carry loss beside the answer: first character, and past the last."""
 
 
 def render(
@@ -115,39 +128,49 @@ def render(
 ) -> Text:
     """Return the text of one test: the prompt is the same with the output and without."""
     write = style.encoder.encode
+    shown = [(write(pair.input), write(pair.output)) for pair in train]
+    if style.loss == "outputs":
+        shown = shown[:1] + [(input_, output.join(MARKS)) for input_, output in shown[1:]]
+    asked = write(test_input)
     if style.format == "bare":
-        shown = "".join(
-            f"Input\n{write(pair.input)}\nOutput\n{write(pair.output)}\n" for pair in train
-        )
-        prompt = f"{shown}Input\n{write(test_input)}\nOutput\n"
+        pairs = "".join(f"Input\n{input_}\nOutput\n{output}\n" for input_, output in shown)
+        prompt = f"{pairs}Input\n{asked}\nOutput\n"
     elif style.format == "dialog":
-        prompt = style.chat(_dialog(style, train, test_input))
+        prompt = style.chat(_dialog(style, shown, asked))
     else:
-        prompt = style.chat(_question(style, train, test_input))
-    if test_output is None:
-        return Text(prompt, "")
-    return Text(prompt, f"{style.opening}{write(test_output)}{style.end}")
+        prompt = style.chat(_question(style, shown, asked))
+    answer = "" if test_output is None else f"{style.opening}{write(test_output)}{style.end}"
+    prompt, spans = unmarked(prompt)
+    return Text(prompt, answer, spans)
 
 
-def _dialog(style: Style, train: Sequence[Pair], test_input: np.ndarray) -> list[Message]:
-    write = style.encoder.encode
+def unmarked(marked: str) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """Return a text without its `MARKS`, and the spans that stood between them."""
+    first, *rest = marked.split(MARKS[0])
+    text, spans = first, []
+    for part in rest:
+        inside, _, after = part.partition(MARKS[1])
+        spans.append((len(text), len(text) + len(inside)))
+        text += inside + after
+    return text, tuple(spans)
+
+
+def _dialog(style: Style, shown: Sequence[tuple[str, str]], asked: str) -> list[Message]:
     turns = [("system", DIALOG_SYSTEM)]
-    for pair in train:
-        turns.append(("user", f"Input:\n{write(pair.input)}"))
-        turns.append(("assistant", f"{style.opening}{write(pair.output)}"))
-    turns.append(("user", f"Input:\n{write(test_input)}"))
+    for input_, output in shown:
+        turns.append(("user", f"Input:\n{input_}"))
+        turns.append(("assistant", f"{style.opening}{output}"))
+    turns.append(("user", f"Input:\n{asked}"))
     return [{"role": role, "content": content} for role, content in turns]
 
 
-def _question(style: Style, train: Sequence[Pair], test_input: np.ndarray) -> list[Message]:
-    write = style.encoder.encode
+def _question(style: Style, shown: Sequence[tuple[str, str]], asked: str) -> list[Message]:
     system, task = CHATS[style.format]
     examples = "".join(
-        f"## Example {number}\n\n### Input\n\n{write(pair.input)}\n\n"
-        f"### Output\n\n{write(pair.output)}\n\n"
-        for number, pair in enumerate(train, 1)
+        f"## Example {number}\n\n### Input\n\n{input_}\n\n### Output\n\n{output}\n\n"
+        for number, (input_, output) in enumerate(shown, 1)
     )
-    user = f"{task}\n\n{examples}## Test case\n\n### Input\n\n{write(test_input)}\n"
+    user = f"{task}\n\n{examples}## Test case\n\n### Input\n\n{asked}\n"
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 

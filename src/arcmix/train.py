@@ -124,7 +124,7 @@ def _dataset(samples: Sequence[Example], order: np.ndarray) -> Dataset:
     ids = np.concatenate([one.input_ids for one in samples])
     columns = {
         "input_ids": pa.LargeListArray.from_arrays(ends, ids),
-        "answer_tokens": [one.answer_tokens for one in samples],
+        "answer_tokens": [one.trained_tokens for one in samples],
     }
     return Dataset(pa.table(columns)).with_format("numpy").select(order)
 
@@ -189,7 +189,7 @@ class _Measure(TrainerCallback):
         report: Callable[[Measurement], None],
     ) -> None:
         self.model = model
-        answers = np.array([example.answer_tokens for example in samples])[order]
+        answers = np.array([example.trained_tokens for example in samples])[order]
         self.tokens = answers.reshape(settings.steps, settings.batch).sum(axis=1)
         self.validation = validation
         self.settings = settings
@@ -233,7 +233,7 @@ class _Measure(TrainerCallback):
                 train_loss=float(np.average(self.losses[since], weights=weights))
                 if step
                 else math.nan,
-                val_loss=losses.sum() / sum(one.answer_tokens for one in self.validation),
+                val_loss=losses.sum() / sum(one.trained_tokens for one in self.validation),
                 losses=losses,
             )
         )
