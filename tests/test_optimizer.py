@@ -10,7 +10,7 @@ RATE, EARLIER = 0.001, 0.05
 IDS = torch.tensor([[5, 9, 7, 6, 9, 8]])
 
 
-def tuned(base_model, rank=4, targets="all-linear"):
+def tuned(base_model, rank=4, targets: str | list[str] = "all-linear"):
     config = peft.LoraConfig(r=rank, target_modules=targets, task_type="CAUSAL_LM")
     return peft.get_peft_model(model.load(base_model, "float32"), config)
 

@@ -15,6 +15,8 @@ PLACE = "data/adapter"
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """A repository whose tag `first` holds an earlier adapter, and `later` is an experiment."""
     found = Repository(tmp_path_factory.mktemp("trained") / "repository")
+    (found.folder / "made").mkdir()
+    found.commit("start")
     found.train("first")
     found.commit("first")
     found.train("later")
@@ -80,6 +82,11 @@ def test_an_unknown_revision_and_an_unknown_output_are_refused(repository: Repos
         store.texts_at(repository.folder, "second", "results")
     with pytest.raises(ValueError, match="data/other"):
         store.address_at(repository.folder, "first", "data/other")
+
+
+def test_a_revision_before_the_run_is_refused(repository: Repository) -> None:
+    with pytest.raises(ValueError, match="at 'start', no run has made data/adapter"):
+        store.address_at(repository.folder, "start", PLACE)
 
 
 def test_fetch_refuses_an_unknown_part(repository: Repository, tmp_path: Path) -> None:

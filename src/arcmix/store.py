@@ -12,13 +12,13 @@ from pathlib import Path
 
 from dvc.config import NoRemoteError
 from dvc.exceptions import DvcException
-from dvc.fs import localfs
 from dvc.repo import Repo
 from dvc_data.hashfile.hash import file_md5
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.meta import Meta
 from dvc_data.hashfile.tree import Tree
 from dvc_objects.errors import ObjectFormatError
+from dvc_objects.fs.local import localfs
 
 Key = tuple[str, ...]
 """The parts of a path."""
@@ -48,6 +48,8 @@ def address_at(repository: Path, revision: str, folder: str) -> str:
     """
     with _opened(repository, revision) as opened:
         _, entry = opened.get_data_index_entry(folder)
+        if entry.hash_info is None:
+            raise ValueError(f"{repository}: at {revision!r}, no run has made {folder}")
         return str(entry.hash_info.value)
 
 
@@ -81,7 +83,7 @@ def fetch(repository: Path, address: str, part: str, out: Path) -> None:
     """
     with _opened(repository) as opened:
         tree = _tree(opened, address)
-        files = {key: str(content.value) for key, _, content in tree if key[0] == part}
+        files = {key: str(content.value) for key, _, content in tree if content and key[0] == part}
         if not files:
             held = sorted({key[0] for key, _, _ in tree})
             raise ValueError(f"{address} in DVC's cache has no {part!r}, it holds {held}")
