@@ -3,10 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.up-to-date
+SHOWN := 40
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check bench readme
+.PHONY: help setup repro gallery test check bench readme
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
@@ -16,6 +17,10 @@ setup: $(STAMP) ## Make the environment .venv; the other targets do it where nee
 repro: $(STAMP) ## Run the pipeline and print its table.
 	@$(RUN) dvc repro
 	@cat results/ablation.md
+
+gallery: $(STAMP) ## Draw the tasks and the samples of the last run as pages.
+	@$(RUN) python -m tools.gallery --params params.yaml --tables data/tasks \
+	  --samples data/samples.parquet --base-model data/base-model --shown $(SHOWN) --out gallery
 
 test: $(STAMP) ## Run the tests.
 	@$(RUN) pytest -q

@@ -39,7 +39,16 @@ STRETCH = 512
 SEED = 0
 
 AUGMENT = params.Augment(
-    symmetries=8, swap=True, permute=True, color_swaps=4, preserve_colors=False, background=0.1
+    symmetries=8,
+    swap=True,
+    permute=True,
+    color_swaps=4,
+    preserve_colors=False,
+    background=0.1,
+    new_tasks=params.NewTasks(
+        probability=0.0,
+        weights=params.NewTaskWeights(geometric=1, padding=1, upscale=1, mirror=1),
+    ),
 )
 
 ARC = params.PackageSource(

@@ -5,9 +5,9 @@ dropped; writes the samples, and what was drawn from where.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -44,21 +44,7 @@ def run(
 ) -> None:
     """Draw the samples of the dataset into `samples` and count them into `mix_file`."""
     audited = files.read_json(audit)
-    dropped = mix.dropped(audited, [component.tasks for component in config.dataset])
-    parts = []
-    for component, leaks in zip(config.dataset, dropped, strict=True):
-        folder = partition if component.tasks in params.PARTITION_TABLES else sources
-        found = tasks.read(folder / f"{component.tasks}.parquet")
-        found = mix.without(component.tasks, found, leaks)
-        parts.append(
-            mix.part(
-                component.tasks,
-                narrow.narrow(found, component, config.seed),
-                per_test=component.per_test,
-                weight=component.weight,
-                digest=tasks.digest(found),
-            )
-        )
+    parts = components(config, partition, sources, audited)
     pool = augment.pool([entry for part in parts for entry in part.entries])
     slots = np.array(mix.slots(parts))
     drawn = np.zeros(len(pool.first_pair), np.int64)
@@ -80,6 +66,28 @@ def run(
     files.write_json(mix_file, mix.summary(parts, counts, uses_validation=knows))
     for part, count in zip(parts, counts, strict=True):
         log.info("%d samples of %d entries of %s", count, len(part.entries), part.table)
+
+
+def components(
+    config: Params, partition: Path, sources: Path, audited: Mapping[str, Any]
+) -> list[mix.Part]:
+    """Return the components of the dataset, without what the report of the audit drops."""
+    dropped = mix.dropped(audited, [component.tasks for component in config.dataset])
+    parts = []
+    for component, leaks in zip(config.dataset, dropped, strict=True):
+        folder = partition if component.tasks in params.PARTITION_TABLES else sources
+        found = tasks.read(folder / f"{component.tasks}.parquet")
+        found = mix.without(component.tasks, found, leaks)
+        parts.append(
+            mix.part(
+                component.tasks,
+                narrow.narrow(found, component, config.seed),
+                per_test=component.per_test,
+                weight=component.weight,
+                digest=tasks.digest(found),
+            )
+        )
+    return parts
 
 
 if __name__ == "__main__":

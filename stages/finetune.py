@@ -2,18 +2,36 @@
 
 Reads the base model, the training samples and the validation tasks. Writes the adapter
 folder (`best`, `last`, the tokenizer, and the prompt it was trained with), the loss of
-every validation prompt at every measurement, and the history of the run.
+every validation prompt at every measurement, and the history of the run. A run that was
+killed goes on at its last checkpoint when it is started again.
 """
 
+import dataclasses
 import functools
+import hashlib
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pandas as pd
 
-from arcmix import augment, examples, fastpath, files, model, params, program, prompt, tasks, train
+from arcmix import (
+    augment,
+    code,
+    examples,
+    fastpath,
+    files,
+    model,
+    params,
+    program,
+    prompt,
+    schedule,
+    tasks,
+    train,
+    tuned,
+)
 from arcmix.encode import Encoder
 from arcmix.schema import At, Section
 from arcmix.tasks import Pair
@@ -32,6 +50,10 @@ class Params(Section):
 
     seed: Annotated[int, At("seed")]
     """The experiment's seed."""
+    init_seed: Annotated[int | Literal["seed"], At("init_seed")]
+    """The seed of the adapter's start and of its dropout."""
+    report_to: Annotated[str, At("report_to")]
+    """A tracker, or none."""
     prompt: Annotated[params.Prompt, At("scales.${scale}.prompt")]
     """The text of a task."""
     finetune: Annotated[params.Finetune, At("scales.${scale}.finetune")]
@@ -46,24 +68,30 @@ def run(
     base_model: Path,
     samples: Path,
     validation: Path,
+    checkpoints: Path,
     adapter: Path,
     losses: Path,
     history: Path,
 ) -> None:
-    """Train on `samples`, measure on `validation`, write `adapter`, `losses`, `history`."""
+    """Train on `samples`, measure on `validation`, write `adapter`, `losses`, `history`.
+
+    What is needed to go on after a kill is kept in a folder of `checkpoints` until the end.
+    """
     model.quiet()
-    tokenizer = model.load_tokenizer(base_model)
     settings = config.finetune
+    model.require_gpu(settings.method, settings.optimizer)
+    tokenizer = model.load_tokenizer(base_model)
     encoder = Encoder(config.prompt.encoder)
-    base = model.load(base_model, settings.dtype)
+    base = model.load_base(base_model, settings.dtype, settings.method)
     added = model.add_tokens(base, tokenizer, encoder.tokens)
-    style = examples.style(tokenizer, config.prompt.format, encoder, "answer")
+    style = examples.style(tokenizer, config.prompt.format, encoder, settings.loss)
+    asked = dataclasses.replace(style, loss="answer")
 
     training, drawn = _training(tokenizer, style, samples, settings)
     tests = [(task, number) for task in tasks.read(validation) for number in range(len(task.test))]
     measured = examples.tokenize(
         tokenizer,
-        [_text(style, (*task.train, task.test[number])) for task, number in tests],
+        [_text(asked, (*task.train, task.test[number])) for task, number in tests],
     )
     kept = [n for n, one in enumerate(measured) if len(one.input_ids) <= config.max_val_tokens]
     log.info(
@@ -79,44 +107,64 @@ def run(
         config.max_val_tokens,
     )
 
-    tuned = model.attach(base, settings.lora, config.seed, added)
-    found: list[train.Measurement] = []
-    with program.progress(settings.steps, "finetune", "step") as bar:
+    seed = config.seed if config.init_seed == "seed" else config.init_seed
+    asked_for = [measured[number] for number in kept]
+    if settings.cut_vocabulary:
+        vocabulary = examples.vocabulary([*training, *asked_for])
+        model.cut_vocabulary(base, vocabulary)
+        training = examples.renumber(training, vocabulary)
+        asked_for = examples.renumber(asked_for, vocabulary)
+    one = tuned.attach(base, settings, seed, added)
+    plan = train.Plan(training, asked_for, settings, seed, config.report_to)
+    work = checkpoints / _key(config, base_model, samples, validation)
+    if (last := train.checkpoint(work)) is not None:
+        log.info("going on at %s", last)
 
-        def report(measurement: train.Measurement) -> None:
-            if not found or measurement.val_loss < min(one.val_loss for one in found):
-                model.save_adapter(tuned, adapter / "best")
-            found.append(measurement)
-            bar.update(measurement.step - bar.n)
-            log.info("step %d: validation loss %.4f", measurement.step, measurement.val_loss)
+    with program.progress(plan.steps, "finetune", "step") as bar:
 
-        train.finetune(
-            tuned,
-            tokenizer,
-            training,
-            [measured[number] for number in kept],
-            settings,
-            config.seed,
-            report,
-        )
-    model.save_adapter(tuned, adapter / "last")
+        def report(found: Sequence[train.Measurement]) -> None:
+            *before, now = found
+            bar.update(now.step - bar.n)
+            if train.leads():
+                log.info("step %d: validation loss %.4f", now.step, now.val_loss)
+                # Written as it grows, for dvc plots.
+                files.write_csv(history, _history(found))
+                if all(now.val_loss < earlier.val_loss for earlier in before):
+                    tuned.save(one, work / "best")
+
+        found, _ = train.finetune(one, tokenizer, plan, work, report)
+    if not train.leads():
+        return
+    shutil.copytree(work / "best", adapter / "best")
+    tuned.save(one, adapter / "last")
     tokenizer.save_pretrained(adapter / "tokenizer")
     files.write_json(adapter / "prompt.json", config.prompt.model_dump())
-    files.write_csv(history, _history(found))
     files.write_parquet(
         losses,
         pd.DataFrame(
             {
-                "step": one.step,
+                "step": at.step,
                 "task": tests[number][0].id,
                 "test": tests[number][1],
                 "nll": nll,
                 "tokens": measured[number].trained_tokens,
             }
-            for one in found
-            for number, nll in zip(kept, one.losses, strict=True)
+            for at in found
+            for number, nll in zip(kept, at.losses, strict=True)
         ),
     )
+    shutil.rmtree(work)
+
+
+def _key(config: Params, *inputs: Path) -> str:
+    """Return a name for what a run's result depends on: values, code and the files it reads."""
+    found = hashlib.sha256(config.model_dump_json(exclude={"report_to"}).encode())
+    found.update(code.fingerprint([Path(__file__)], Path(code.__file__).parent).encode())
+    for path in inputs:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            with file.open("rb") as opened:
+                found.update(hashlib.file_digest(opened, "sha256").digest())
+    return found.hexdigest()[:16]
 
 
 def _training(
@@ -125,13 +173,19 @@ def _training(
     samples: Path,
     settings: params.Finetune,
 ) -> tuple[list[examples.Example], int]:
-    """Return the samples short enough, as many as the steps take, and how many were read."""
-    wanted = settings.steps * settings.batch
+    """Return samples short enough or made so, as many as the budget takes; how many were read."""
     encode = _encoder(tokenizer, style, samples)
+
+    def lengths(stretch: augment.Stretch) -> list[int]:
+        return [len(example.input_ids) for example in encode(stretch)]
+
     found: list[examples.Example] = []
-    read = 0
-    with program.progress(wanted, "tokenize", "sample") as bar:
-        for stretch in augment.stretches(samples, CHUNK):
+    read = enough = 0
+    with program.progress(0, "tokenize", "sample") as bar:
+        for drawn in augment.stretches(samples, CHUNK):
+            stretch = drawn
+            if settings.too_long == "shorten":
+                stretch = augment.shorten(drawn, lengths, settings.max_tokens)
             # Copies, since the tokens of the long ones need not stay.
             found += [
                 example._replace(input_ids=example.input_ids.copy(), trained=example.trained.copy())
@@ -140,9 +194,10 @@ def _training(
             ]
             read += len(stretch.grids)
             bar.update(len(found) - bar.n)
-            if len(found) >= wanted:
+            enough = schedule.samples(settings, [one.trained_tokens for one in found])
+            if len(found) >= enough:
                 break
-    return found[:wanted], read
+    return found[:enough], read
 
 
 def _encoder(
@@ -161,8 +216,8 @@ def _text(style: prompt.Style, pairs: Sequence[Pair]) -> prompt.Text:
 
 
 def _history(found: Sequence[train.Measurement]) -> pd.DataFrame:
-    columns = ("step", "samples", "answer_tokens", "learning_rate", "train_loss", "val_loss")
-    return pd.DataFrame({name: [getattr(one, name) for one in found] for name in columns})
+    table = pd.DataFrame([dataclasses.asdict(one) for one in found])
+    return table.drop(columns="losses")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from arcmix import (
     program,
     prompt,
     tasks,
+    tuned,
     views,
 )
 from arcmix.encode import Encoder
@@ -36,6 +37,8 @@ class Params(Section):
     """Chance that a recoloring moves color 0 too."""
     dtype: Annotated[str, At("scales.${scale}.finetune.dtype")]
     """Type of the weights."""
+    method: Annotated[str, At("scales.${scale}.finetune.method")]
+    """How the model was fine-tuned."""
     max_tokens: Annotated[int, At("scales.${scale}.validation.max_tokens")]
     """Longest prompt and answer; a longer one is not answered."""
     predict: Annotated[params.Predict, At("scales.${scale}.predict")]
@@ -63,12 +66,13 @@ def run(
     kept = [number for number, ids in enumerate(prompts) if len(ids) <= config.max_tokens]
     log.info("%d of %d prompts of at most %d tokens", len(kept), len(asked), config.max_tokens)
 
-    base = model.load(base_model, config.dtype)
-    model.add_tokens(base, tokenizer, encoder.tokens)
-    tuned = model.with_adapter(base, adapter / settings.checkpoint)
+    checkpoint = adapter / settings.checkpoint
+    answering = tuned.load(
+        base_model, checkpoint, config.dtype, config.method, tokenizer, encoder.tokens
+    )
     with program.progress(len(kept), "predict", "prompt") as bar:
         answers = generate.greedy(
-            tuned,
+            answering,
             [prompts[number] for number in kept],
             end=model.token_id(tokenizer, style.end),
             budget=examples.answer_budget(tokenizer, style, settings.max_side),

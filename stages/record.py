@@ -8,7 +8,7 @@ repository that queued it, too. Other rows are left alone.
 import importlib.metadata
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from arcmix import code, files, ledger, params, program, store
 from arcmix.schema import At, Section
@@ -17,6 +17,10 @@ log = logging.getLogger("arcmix.record")
 
 PACKAGES = ("peft", "torch", "transformers", "trl")
 """Libraries whose version may show in the numbers."""
+
+
+SPEEDS = ("tokens_per_second", "answer_tokens_per_second", "seconds_per_step")
+"""Columns of the history that differ from machine to machine; a row is without them."""
 
 
 class Params(Section):
@@ -30,6 +34,8 @@ class Params(Section):
     """Name of the budgets."""
     seed: Annotated[int, At("seed")]
     """The experiment's seed."""
+    init_seed: Annotated[int | Literal["seed"], At("init_seed")]
+    """The seed of the adapter's start."""
     partition: Annotated[params.Partition, At("partition")]
     """The split into training and validation."""
     audit: Annotated[params.Audit, At("audit")]
@@ -67,6 +73,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
         "augment": values["augment"],
         "model": values["base"],
         "scale": values["budgets"],
+        "init_seed": values["init_seed"],
         "validation_digest": files.read_json(partition)["measured_digest"],
     }
     drawn = files.read_json(mix)
@@ -93,7 +100,10 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
         start=start,
         adapter=store.address(adapter),
         metrics=files.read_json(metrics),
-        history=ledger.records(history),
+        history=[
+            {name: value for name, value in entry.items() if name not in SPEEDS}
+            for entry in ledger.records(history)
+        ],
         tasks={task.pop("task"): task for task in ledger.records(tasks)},
         packages={name: importlib.metadata.version(name) for name in PACKAGES},
     )

@@ -1,9 +1,14 @@
 """Settings and models of the whole test run."""
 
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from selenium import webdriver
 
 from arcmix import model, params
 
@@ -21,3 +26,52 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("base-model")
     model.random(TINY, folder)
     return folder
+
+
+BROWSER_FLAGS = (
+    "--headless=new",
+    "--no-sandbox",  # which root needs
+    "--disable-dev-shm-usage",  # small in a container
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--window-size=1400,1000",
+)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """A headless Chromium; where ARCMIX_BROWSER names one, it has to be there."""
+    named = os.environ.get("ARCMIX_BROWSER")
+    program, driver = shutil.which(named or "chromium"), shutil.which("chromedriver")
+    if program is None or driver is None:
+        reason = "needs chromium and chromedriver: apt-get install chromium chromium-driver"
+        if named:
+            pytest.fail(f"ARCMIX_BROWSER is {named}; {reason}")
+        pytest.skip(reason)
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    for flag in (*BROWSER_FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(flag)
+    # With the driver named, Selenium looks for none to download.
+    service = webdriver.ChromeService(driver, log_output=subprocess.DEVNULL)
+    with webdriver.Chrome(options, service) as found:
+        yield found
+
+
+@pytest.fixture
+def browse(browser: webdriver.Chrome) -> Callable[[Path], webdriver.Chrome]:
+    """A function that opens a page, which may neither complain nor fetch anything."""
+
+    def opened(page: Path) -> webdriver.Chrome:
+        browser.get(page.as_uri())
+        fetched = "return performance.getEntriesByType('resource').map(entry => entry.name)"
+        assert browser.get_log("browser") == []
+        assert browser.execute_script(fetched) == []
+        return browser
+
+    return opened

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
 from arcmix import augment, files, params, tasks
+from arcmix.mix import slots as slots_of
 from arcmix.sources import archive, package
 from stages import augment as stage
 from stages import partition as split
+from tests import workers
 
 VALUES: dict[str, Any] = YAML(typ="safe").load(Path(__file__).parents[1] / "params.yaml")
 MIRROR = os.environ.get("ARCMIX_MIRROR")
@@ -48,16 +52,27 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def mix(folder: Path, dataset: list[dict[str, Any]], samples: int = 1) -> dict[str, Any]:
-    values = {"seed": 0, "augment": VALUES["augment"], "dataset": dataset}
-    whole = [
-        {"table": one["tasks"], "by_design": False, "matches": [], "dropped": []} for one in dataset
-    ]
-    files.write_json(folder / "audit.json", {"components": whole})
+def configure(dataset: list[dict[str, Any]], samples: int, new_tasks: float = 0.0) -> stage.Params:
+    changed = {"new_tasks": VALUES["augment"]["new_tasks"] | {"probability": new_tasks}}
+    values = {"seed": 0, "augment": VALUES["augment"] | changed, "dataset": dataset}
+    return stage.Params.model_validate_json(json.dumps(values | {"amount": {"samples": samples}}))
+
+
+def audited(dataset: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "components": [
+            {"table": one["tasks"], "by_design": False, "matches": [], "dropped": []}
+            for one in dataset
+        ]
+    }
+
+
+def mix(
+    folder: Path, dataset: list[dict[str, Any]], samples: int = 1, new_tasks: float = 0.0
+) -> dict[str, Any]:
+    files.write_json(folder / "audit.json", audited(dataset))
     stage.run(
-        config=stage.Params.model_validate_json(
-            json.dumps(values | {"amount": {"samples": samples}})
-        ),
+        config=configure(dataset, samples, new_tasks),
         partition=folder / "partition",
         sources=folder / "sources",
         audit=folder / "audit.json",
@@ -116,3 +131,38 @@ def test_the_first_samples_of_combo_v2_are_the_ones_they_were(tables: Path) -> N
         for grid in (side for pair in sample for side in (pair.input, pair.output)):
             content.update(np.array(grid.shape, np.uint8).tobytes() + grid.tobytes())
     assert content.hexdigest() == FIRST_SAMPLES
+
+
+def digest(samples: pa.Table) -> str:
+    """Return a hash of all that samples hold, however the table is cut up."""
+    content = hashlib.sha256()
+    for column in samples.combine_chunks().itercolumns():
+        [values] = column.chunks
+        if pa.types.is_list(values.type):
+            content.update(values.value_lengths().to_numpy().tobytes())
+            content.update(values.flatten().to_numpy().tobytes())
+        else:
+            content.update(repr(values.to_pylist()).encode())
+    return content.hexdigest()
+
+
+@pytest.mark.parametrize("new_tasks", [0.0, 0.5])
+def test_samples_are_the_same_written_streamed_and_resumed(tables: Path, new_tasks: float) -> None:
+    dataset, count, stopped = VALUES["datasets"]["combo-v2"], 10_000, 4_321
+    config = configure(dataset, count, new_tasks)
+    parts = stage.components(config, tables / "partition", tables / "sources", audited(dataset))
+    pool = augment.pool([entry for part in parts for entry in part.entries])
+    slots = np.array(slots_of(parts))
+
+    mix(tables, dataset, count, new_tasks)
+    written = pq.read_table(tables / "samples.parquet")
+    streamed = [
+        workers.stream(pool, slots, config.augment, count, 1000, number) for number in (1, 8)
+    ]
+    before = workers.draw(pool, slots, config.augment, stopped, 1000, range(0, stopped, 1000))
+    after = workers.draw(pool, slots, config.augment, count, 777, range(stopped, count, 777))
+    resumed = pa.concat_tables(before + after)
+
+    assert written.num_rows == count
+    assert (written["new_task"].null_count < count) == (new_tasks > 0)
+    assert {digest(one) for one in (*streamed, resumed)} == {digest(written)}

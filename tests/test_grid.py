@@ -1,12 +1,19 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from arcmix import grid
 from tests.arc import grids
 
+SYMMETRIES = range(grid.SYMMETRIES)
 LOPSIDED = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
 views = st.builds(grid.View, st.integers(0, 7), st.permutations(range(10)).map(tuple))
+sizes, factors = st.integers(1, 5), st.integers(1, 4)
+turns = st.builds(grid.Turn, st.integers(0, 7))
+paddings = st.builds(grid.Padding, sizes, sizes, st.integers(0, 9))
+upscales = st.builds(grid.Upscale, factors, factors)
+mirrors = st.builds(grid.Mirror, st.sampled_from([0, 1]), st.booleans())
 
 
 def test_the_first_symmetry_changes_nothing():
@@ -27,17 +34,73 @@ def test_the_eight_symmetries_all_differ_and_the_odd_ones_swap_the_sides():
     assert [s for s, one in enumerate(seen) if one.shape == (3, 2)] == [1, 3, 5, 7]
 
 
-@given(st.integers(0, 7), st.integers(0, 7))
-def test_two_symmetries_make_a_third(first, second):
+def after(first, second):
+    """Return the symmetry that is one symmetry and then another, as a lopsided grid shows it."""
     both = grid.turn(grid.turn(LOPSIDED, first), second)
-    assert any(
-        np.array_equal(both, grid.turn(LOPSIDED, symmetry)) for symmetry in range(grid.SYMMETRIES)
-    )
+    [found] = [s for s in SYMMETRIES if np.array_equal(both, grid.turn(LOPSIDED, s))]
+    return found
 
 
-@given(grids, views)
-def test_invert_undoes_apply(cells, view):
-    np.testing.assert_array_equal(view.invert(view.apply(cells)), cells)
+@given(grids, st.sampled_from(SYMMETRIES), st.sampled_from(SYMMETRIES))
+def test_two_symmetries_make_a_third_whatever_the_grid(cells, first, second):
+    both = grid.turn(grid.turn(cells, first), second)
+    np.testing.assert_array_equal(both, grid.turn(cells, after(first, second)))
+
+
+def test_the_symmetries_are_the_group_of_the_square():
+    table = np.array([[after(first, second) for second in SYMMETRIES] for first in SYMMETRIES])
+    for one in table.tolist() + table.T.tolist():
+        assert sorted(one) == [*SYMMETRIES]
+    assert table[0].tolist() == table[:, 0].tolist() == [*SYMMETRIES]
+    # (a then b) then c is a then (b then c).
+    np.testing.assert_array_equal(table[table], table[:, table])
+    # Of the two groups of eight that do not commute, this is the one of five involutions.
+    assert (table != table.T).any()
+    assert [s for s in SYMMETRIES if table[s, s] == 0] == [0, 2, 4, 5, 6, 7]
+
+
+@given(grids, views | turns | paddings | upscales | mirrors)
+def test_invert_undoes_apply(cells, change):
+    changed = change.apply(cells)
+    assert changed.dtype == np.uint8
+    np.testing.assert_array_equal(change.invert(changed), cells)
+
+
+@given(grids, st.integers(0, 7))
+def test_a_turn_is_a_view_in_the_same_colors(cells, symmetry):
+    view = grid.View(symmetry, grid.IDENTITY.colors)
+    np.testing.assert_array_equal(grid.Turn(symmetry).apply(cells), view.apply(cells))
+
+
+def test_a_padding_frames_the_grid():
+    assert grid.Padding(1, 2, 9).apply(LOPSIDED[:, :2]).tolist() == [
+        [9, 9, 9, 9, 9, 9],
+        [9, 9, 1, 2, 9, 9],
+        [9, 9, 4, 5, 9, 9],
+        [9, 9, 9, 9, 9, 9],
+    ]
+
+
+def test_an_upscale_makes_a_block_of_each_cell():
+    assert grid.Upscale(1, 2).apply(LOPSIDED).tolist() == [[1, 1, 2, 2, 3, 3], [4, 4, 5, 5, 6, 6]]
+    assert grid.Upscale(2, 1).apply(LOPSIDED[:1]).tolist() == [[1, 2, 3], [1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("mirror", "image"),
+    [
+        pytest.param(
+            grid.Mirror(0, image_first=False), [[1, 2], [4, 5], [4, 5], [1, 2]], id="below"
+        ),
+        pytest.param(
+            grid.Mirror(0, image_first=True), [[4, 5], [1, 2], [1, 2], [4, 5]], id="above"
+        ),
+        pytest.param(grid.Mirror(1, image_first=False), [[1, 2, 2, 1], [4, 5, 5, 4]], id="right"),
+        pytest.param(grid.Mirror(1, image_first=True), [[2, 1, 1, 2], [5, 4, 4, 5]], id="left"),
+    ],
+)
+def test_a_mirror_puts_the_image_beside_the_grid(mirror, image):
+    assert mirror.apply(LOPSIDED[:, :2]).tolist() == image
 
 
 @given(st.integers(0, 2**32), st.booleans())

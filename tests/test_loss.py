@@ -19,8 +19,8 @@ def example(seed, length, answer):
 EXAMPLES = [example(n, *size) for n, size in enumerate([(40, 3), (7, 2), (90, 30), (55, 1)])]
 
 
-def losses(tiny, examples, batch):
-    return loss.prompt_losses(tiny, examples, batch, done=lambda _: None)
+def losses(tiny, examples, tokens):
+    return loss.prompt_losses(tiny, examples, tokens, done=lambda _: None)
 
 
 def test_the_loss_is_the_sum_over_the_answer_of_minus_log_p(tiny):
@@ -31,14 +31,26 @@ def test_the_loss_is_the_sum_over_the_answer_of_minus_log_p(tiny):
     assert losses(tiny, EXAMPLES[:1], 1)[0] == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("batch", [2, 3, 4, 100])
-def test_the_loss_does_not_depend_on_the_batch(tiny, batch):
-    np.testing.assert_allclose(losses(tiny, EXAMPLES, batch), losses(tiny, EXAMPLES, 1), rtol=1e-5)
+@pytest.mark.parametrize("tokens", [47, 62, 95, 200])
+def test_the_loss_does_not_depend_on_what_else_is_in_the_row(tiny, tokens):
+    alone = losses(tiny, EXAMPLES, 1)
+    np.testing.assert_allclose(losses(tiny, EXAMPLES, tokens), alone, rtol=1e-5)
+
+
+def test_every_token_that_carries_loss_has_its_own(tiny):
+    numbers = np.random.default_rng(5)
+    rows = [one._replace(trained=numbers.random(len(one.input_ids)) < 0.3) for one in EXAMPLES]
+    for one in rows:
+        one.trained[0] = False
+    found = loss.token_losses(tiny, rows).detach()
+    apart = torch.cat([loss.token_losses(tiny, [one]).detach() for one in rows])
+    torch.testing.assert_close(found, apart, rtol=1e-5, atol=1e-6)
+    assert len(found) == sum(one.trained_tokens for one in rows)
 
 
 def test_the_loss_does_not_depend_on_the_order(tiny):
     np.testing.assert_allclose(
-        losses(tiny, EXAMPLES[::-1], 2)[::-1], losses(tiny, EXAMPLES, 2), rtol=1e-5
+        losses(tiny, EXAMPLES[::-1], 100)[::-1], losses(tiny, EXAMPLES, 100), rtol=1e-5
     )
 
 

@@ -1,25 +1,15 @@
 import json
 import re
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 import torch
 
-from arcmix import model, params
+from arcmix import model
 from tests.conftest import TINY
-
-
-def lora(**changes):
-    plain = {
-        "rank": 4,
-        "alpha": 8,
-        "dropout": 0.0,
-        "targets": ("all-linear",),
-        "rslora": False,
-        "dora": False,
-    }
-    return params.Lora.model_validate(plain | changes)
 
 
 def weights(found):
@@ -63,44 +53,6 @@ def test_every_model_is_stored_with_a_padding_token_that_is_not_its_end(tmp_path
 def test_from_folder_refuses_a_folder_without_a_model(tmp_path):
     with pytest.raises(ValueError, match=re.escape(f"no config.json in {tmp_path}")):
         model.from_folder(tmp_path, tmp_path / "out")
-
-
-def test_a_fresh_adapter_changes_nothing_and_only_it_trains(base_model):
-    ids = torch.tensor([[5, 6, 7]])
-    plain = model.load(base_model, "float32")
-    before = plain(input_ids=ids).logits
-    tuned = model.attach(plain, lora(), seed=0)
-    torch.testing.assert_close(tuned(input_ids=ids).logits, before)
-    assert all("lora" in name for name, one in tuned.named_parameters() if one.requires_grad)
-
-
-def test_the_adapter_is_its_seed_and_its_settings(base_model):
-    def down(seed, **changes):
-        tuned = model.attach(model.load(base_model, "float32"), lora(**changes), seed)
-        return {name: one for name, one in tuned.named_parameters() if "lora_A" in name}
-
-    first, again, other = down(0), down(0), down(1)
-    assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not all(torch.equal(first[name], other[name]) for name in first)
-    assert {one.shape[0] for one in down(0, rank=7).values()} == {7}
-    assert all("q_proj" in name for name in down(0, targets=("q_proj",)))
-
-
-def test_a_saved_adapter_merges_into_the_model_it_was_trained_on(tmp_path, base_model):
-    ids = torch.tensor([[5, 6, 7]])
-    tuned = model.attach(model.load(base_model, "float32"), lora(), seed=0)
-    with torch.no_grad():
-        for name, one in tuned.named_parameters():
-            if "lora_B" in name:
-                one.normal_(generator=torch.manual_seed(0))
-    tuned.save_pretrained(str(tmp_path / "last"))
-
-    merged = model.with_adapter(model.load(base_model, "float32"), tmp_path / "last")
-
-    torch.testing.assert_close(merged(input_ids=ids).logits, tuned(input_ids=ids).logits)
-    assert not torch.equal(
-        merged(input_ids=ids).logits, model.load(base_model, "float32")(input_ids=ids).logits
-    )
 
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -196,3 +148,80 @@ def test_no_token_is_added_to_a_model_that_could_not_learn_it(base_model):
     with pytest.raises(ValueError, match="needs a model whose input and output embeddings are"):
         model.add_tokens(plain, tokenizer, {"<a>": "7"})
     assert model.add_tokens(plain, tokenizer, {}) == []
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_cut_vocabulary_has_the_logits_of_the_whole_at_the_kept_tokens(base_model, tied):
+    kept = np.array([3, 5, 40, 77, 90])
+    whole = model.load(base_model, "float32")
+    cut = model.load(base_model, "float32")
+    if not tied:
+        for one in (whole, cut):
+            one.lm_head.weight = torch.nn.Parameter(one.lm_head.weight.detach().flip(0))
+    model.cut_vocabulary(cut, kept)
+    logits = whole(input_ids=torch.tensor(kept[[[4, 0, 2]]])).logits
+    found = cut(input_ids=torch.tensor([[4, 0, 2]])).logits
+    torch.testing.assert_close(found, logits[..., kept])
+    assert (cut.lm_head.weight is cut.get_input_embeddings().weight) == tied
+    assert cut.config.vocab_size == len(kept)
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A function that gives this machine a GPU, or takes it, and bitsandbytes likewise."""
+
+    def becomes(*, gpu, library):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+        # None in place of a module hides it.
+        monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+        if library:
+            monkeypatch.delitem(sys.modules, "bitsandbytes")
+            (tmp_path / "bitsandbytes").mkdir()
+            monkeypatch.syspath_prepend(tmp_path)
+
+    return becomes
+
+
+@pytest.mark.parametrize(
+    ("values", "gpu", "library", "message"),
+    [
+        pytest.param(
+            ["qlora", "adamw"],
+            False,
+            True,
+            "method qlora needs a CUDA GPU and bitsandbytes, and here is no CUDA GPU;"
+            " run it elsewhere or choose another method: lora, full",
+            id="no-gpu",
+        ),
+        pytest.param(
+            ["lora", "paged_adamw_8bit"],
+            True,
+            False,
+            "optimizer paged_adamw_8bit needs a CUDA GPU and bitsandbytes, and here is no"
+            " bitsandbytes (pip install 'arcmix[qlora]'); run it elsewhere or choose another"
+            " optimizer: adamw",
+            id="no-library",
+        ),
+        pytest.param(["qlora"], False, False, "no CUDA GPU and no bitsandbytes (pip", id="neither"),
+    ],
+)
+def test_what_needs_a_gpu_and_bitsandbytes_is_refused_without(
+    machine, values, gpu, library, message
+):
+    machine(gpu=gpu, library=library)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        model.require_gpu(*values)
+
+
+def test_what_needs_no_gpu_runs_anywhere_and_what_does_with_one(machine):
+    machine(gpu=False, library=False)
+    model.require_gpu("lora", "full", "adamw")
+    machine(gpu=True, library=True)
+    model.require_gpu("qlora", "paged_adamw_8bit")
+
+
+def test_no_weights_of_4_bits_are_loaded_without_a_gpu(machine, base_model):
+    machine(gpu=False, library=False)
+    with pytest.raises(ValueError, match="method qlora needs a CUDA GPU"):
+        model.load_base(base_model, "float32", "qlora")
+    assert model.load_base(base_model, "float16", "full").dtype == torch.float16

@@ -1,4 +1,5 @@
 import inspect
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,26 +21,36 @@ FIELDS = [
     for name, field in section.model_fields.items()
 ]
 FINETUNE = """\
-steps: 6
+budget: 6
+unit: steps
 batch: 4
-micro_batch: 2
+micro_tokens: 512
 max_tokens: 512
+too_long: skip
+loss: answer
 learning_rate: 1e-4
 schedule: linear
+cycles: 1
 warmup: 0
+optimizer: adamw
 weight_decay: 0.0
 max_grad_norm: 1.0
 dtype: float32
+gradient_checkpointing: false
+cut_vocabulary: false
 eval_every: 2
-eval_batch: 4
+eval_tokens: 2048
+method: lora
 lora:
   rank: 4
   alpha: 8
+  scale: alpha
   dropout: 0.0
   targets:
   - all-linear
   rslora: false
   dora: false
+  init: default
 """
 
 
@@ -202,10 +213,10 @@ def test_load_names_the_place_of_a_value_in_one_of_several_kinds(file) -> None:
     ("old", "new", "message"),
     [
         pytest.param(
-            "micro_batch: 2",
-            "micro_batch: 3",
-            "finetune: micro_batch divides batch, got 3 for 4",
-            id="micro",
+            "method: lora",
+            "method: adapter",
+            "finetune.method: Input should be 'lora', 'qlora' or 'full', got 'adapter'",
+            id="method",
         ),
         pytest.param(
             "learning_rate: 1e-4",
@@ -234,8 +245,8 @@ def test_load_names_the_place_of_a_value_in_one_of_several_kinds(file) -> None:
         pytest.param(
             "schedule: linear",
             "schedule: liner",
-            "finetune.schedule: Input should be 'linear', 'constant_with_warmup' or 'cosine',"
-            " got 'liner'",
+            "finetune.schedule: Input should be 'linear', 'constant', 'cosine',"
+            " 'cosine_with_restarts' or 'cyclic', got 'liner'",
             id="literal",
         ),
     ],
@@ -245,6 +256,11 @@ def test_finetune_refuses(file, old: str, new: str, message: str) -> None:
 
     with pytest.raises(ValueError, match=f"params.yaml: {re.escape(message)}"):
         schema.load(file(f"finetune:\n{indented(FINETUNE.replace(old, new))}"), Whole)
+
+
+def test_new_tasks_refuse_weights_of_which_none_can_be_drawn() -> None:
+    with pytest.raises(ValidationError, match="one weight or more is above 0, got 0 for all"):
+        params.NewTaskWeights(geometric=0, padding=0, upscale=0, mirror=0)
 
 
 @pytest.mark.parametrize("heads", [3, 4])
@@ -266,3 +282,22 @@ def test_every_choice_is_a_field_and_so_is_its_map() -> None:
     names = {name for pair in schema.CHOICES.items() for name in pair}
 
     assert names <= {*params.File.model_fields}
+
+
+@pytest.mark.parametrize(
+    ("changes", "init", "message"),
+    [
+        ({"method": "qlora"}, "pissa", "qlora has weights of 4 bits, which init pissa cannot"),
+        ({"method": "qlora"}, "olora", "choose init default or gaussian, or method lora"),
+        (
+            {"method": "full", "cut_vocabulary": True},
+            "default",
+            "set cut_vocabulary to false or choose method lora",
+        ),
+    ],
+)
+def test_finetune_refuses_a_method_without_the_weights(changes, init: str, message: str) -> None:
+    values = schema.read(Path(__file__).parents[1] / "params.yaml")["scales"]["tiny"]["finetune"]
+    lora = values["lora"] | {"init": init}
+    with pytest.raises(ValidationError, match=message):
+        params.Finetune.model_validate_json(json.dumps(values | changes | {"lora": lora}))

@@ -241,6 +241,7 @@ def test_download_takes_every_source(source: str) -> None:
         ("dataset=1d-arc", "dataset: 1d-arc"),
         ("model=qwen2-0.5b-instruct", "model: qwen2-0.5b-instruct"),
         ("scales.quick.finetune.learning_rate=3e-4", "      learning_rate: 0.0003"),
+        ("augment.new_tasks.probability=0.5", "    probability: 0.5"),
         ("mirror=/mnt/mirror", "mirror: /mnt/mirror"),
         ("init.adapter=re-arc/0-85f495127d81", "  adapter: re-arc/0-85f495127d81"),
     ],

@@ -73,7 +73,7 @@ def test_main_ends_in_one_line_on_an_error_of_the_user(stage) -> None:
     done = stage(*FLAGS, "--key", "a", seed=13)
 
     assert done.returncode == 1
-    assert done.stderr == "error in stage demo: the seed is 13, which is refused\n"
+    assert done.stderr == "error in demo: the seed is 13, which is refused\n"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_main_refuses_params(stage, key: str, seed: int, message: str) -> None:
     done = stage(*FLAGS, "--key", key, seed=seed)
 
     assert done.returncode == 1
-    assert done.stderr == f"error in stage demo: params.yaml: {message}\n"
+    assert done.stderr == f"error in demo: params.yaml: {message}\n"
 
 
 def test_main_names_the_file_that_is_missing(stage) -> None:

@@ -1,30 +1,39 @@
-import math
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from arcmix import model, params, train
+from arcmix import model, params, train, tuned
 from arcmix.examples import Example
-from tests.test_model import lora
+from tests.test_tuned import lora
 
 STEPS = 6
 
 
 def settings(**changes):
     plain = {
-        "steps": STEPS,
+        "budget": STEPS,
+        "unit": "steps",
         "batch": 4,
-        "micro_batch": 2,
+        "micro_tokens": 50,
         "max_tokens": 100,
+        "too_long": "skip",
+        "loss": "answer",
         "learning_rate": 0.02,
-        "schedule": "constant_with_warmup",
+        "schedule": "constant",
+        "cycles": 1,
         "warmup": 0.0,
+        "optimizer": "adamw",
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,
         "dtype": "float32",
+        "gradient_checkpointing": False,
+        "cut_vocabulary": False,
         "eval_every": 2,
-        "eval_batch": 3,
+        "eval_tokens": 60,
+        "method": "lora",
         "lora": lora(),
     }
     return params.Finetune.model_validate(plain | changes)
@@ -39,12 +48,21 @@ SAMPLES = [example(seed, 20 + 3 * seed % 17, 2 + seed % 5) for seed in range(9)]
 VALIDATION = [example(100 + seed, 15 + 7 * seed, 3) for seed in range(5)]
 
 
-def finetune(base_model, samples=SAMPLES, validation=VALIDATION, seed=0, **changes):
+def finetune(
+    base_model, samples=SAMPLES, validation=VALIDATION, seed=0, folder=None, stop=None, **changes
+):
+    """Return the measurements of a fine-tune, killed at a step if `stop` is one."""
     how = settings(**changes)
-    tuned = model.attach(model.load(base_model, how.dtype), how.lora, seed)
-    found = []
+    one = tuned.attach(model.load(base_model, how.dtype), how, seed, [])
     tokenizer = model.load_tokenizer(base_model)
-    train.finetune(tuned, tokenizer, samples, validation, how, seed, found.append)
+    plan = train.Plan(samples, validation, how, seed, "none")
+
+    def report(found):
+        if found[-1].step == stop:
+            raise KeyboardInterrupt
+
+    with tempfile.TemporaryDirectory() as place:
+        found, _ = train.finetune(one, tokenizer, plan, Path(folder or place), report)
     return found
 
 
@@ -59,7 +77,7 @@ def test_the_loss_is_measured_at_step_0_at_the_cadence_and_at_the_end(base_model
 
 
 def test_training_lowers_both_losses(plain):
-    assert math.isnan(plain[0].train_loss)
+    assert plain[0].train_loss is None
     assert plain[-1].train_loss < plain[1].train_loss
     assert plain[-1].val_loss < plain[0].val_loss - 0.1
 
@@ -67,21 +85,22 @@ def test_training_lowers_both_losses(plain):
 def test_the_same_seed_gives_the_same_history_to_the_last_bit(base_model, plain):
     again = finetune(base_model)
     assert [one.val_loss for one in again] == [one.val_loss for one in plain]
-    assert all((a.losses == b.losses).all() for a, b in zip(again, plain, strict=True))
+    assert [one.losses for one in again] == [one.losses for one in plain]
 
 
-def test_the_micro_batch_does_not_change_the_training(base_model, plain):
-    whole = finetune(base_model, micro_batch=4)
+@pytest.mark.parametrize("tokens", [1, 70, 500])
+def test_the_packing_does_not_change_the_training(base_model, plain, tokens):
+    whole = finetune(base_model, micro_tokens=tokens)
     np.testing.assert_allclose(
         [one.val_loss for one in whole], [one.val_loss for one in plain], rtol=1e-4
     )
-    np.testing.assert_allclose(whole[-1].train_loss, plain[-1].train_loss, rtol=1e-4)
+    assert whole[-1].train_loss == pytest.approx(plain[-1].train_loss, rel=1e-4)
 
 
 def test_the_first_train_loss_is_that_of_the_first_samples_token_by_token(base_model):
-    found = finetune(base_model, steps=1, eval_every=1)
+    found = finetune(base_model, budget=1, eval_every=1)
     base = model.load(base_model, "float32")
-    losses = train.prompt_losses(base, SAMPLES[:4], 4, done=lambda _: None)
+    losses = train.prompt_losses(base, SAMPLES[:4], 40, done=lambda _: None)
     tokens = sum(one.trained_tokens for one in SAMPLES[:4])
     assert found[-1].train_loss == pytest.approx(losses.sum() / tokens, rel=1e-4)
     assert found[-1].answer_tokens == tokens
@@ -101,20 +120,13 @@ def test_the_learning_rate_rises_in_the_warmup_and_then_falls_to_the_end(base_mo
     assert rates[-1] < max(rates) / 2
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(base_model):
-    tuned = model.attach(model.load(base_model, "float32"), lora(), 0)
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(tmp_path, base_model):
+    one = tuned.attach(model.load(base_model, "float32"), settings(), 0, [])
     with torch.no_grad():
-        next(one for name, one in tuned.named_parameters() if "lora_A" in name).fill_(1e38)
-    with pytest.raises(ValueError, match="at step 1, samples 0-3; lower the learning rate"):
-        train.finetune(
-            tuned,
-            model.load_tokenizer(base_model),
-            SAMPLES,
-            VALIDATION,
-            settings(),
-            0,
-            lambda _: None,
-        )
+        next(weight for name, weight in one.named_parameters() if "lora_A" in name).fill_(1e38)
+    plan = train.Plan(SAMPLES, VALIDATION, settings(), 0, "none")
+    with pytest.raises(ValueError, match=r"at step 1, samples \[.*\]; lower the learning rate"):
+        train.finetune(one, model.load_tokenizer(base_model), plan, tmp_path, lambda _: None)
 
 
 @pytest.mark.parametrize(
@@ -127,3 +139,43 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(base_model):
 def test_finetune_refuses_to_run_on_nothing(base_model, samples, validation, message):
     with pytest.raises(ValueError, match=message):
         finetune(base_model, samples, validation)
+
+
+@pytest.mark.parametrize(("stop", "dropout"), [(4, 0.0), (4, 0.3), (2, 0.0)])
+def test_a_run_that_was_cut_short_goes_on_to_the_same_end(tmp_path, base_model, stop, dropout):
+    how = {"lora": lora(dropout=dropout), "schedule": "linear"}
+    whole = finetune(base_model, **how)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(base_model, folder=tmp_path, stop=stop, **how)
+    # The measurement came before the checkpoint, so that one is of the step before it.
+    kept = train.checkpoint(tmp_path)
+    assert (kept and int(kept.name.split("-")[1])) == (stop - 2 or None)
+
+    again = finetune(base_model, folder=tmp_path, **how)
+
+    assert [one.losses for one in again] == [one.losses for one in whole]
+    assert [one.train_loss for one in again] == [one.train_loss for one in whole]
+    assert [one.learning_rate for one in again] == [one.learning_rate for one in whole]
+
+
+def test_a_checkpoint_that_was_cut_short_is_not_gone_on_from(tmp_path):
+    for step in (2, 4):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    (tmp_path / "checkpoint-2" / train.MEASURED).write_text("[]")
+    assert train.checkpoint(tmp_path) == tmp_path / "checkpoint-2"
+    assert not (tmp_path / "checkpoint-4").exists()
+
+
+def test_a_budget_of_answer_tokens_is_the_fewest_steps_that_see_them(base_model, plain):
+    tokens = plain[1].answer_tokens
+    found = finetune(base_model, unit="answer_tokens", budget=tokens)
+    assert [one.step for one in found] == [0, 2]
+    more = finetune(base_model, unit="answer_tokens", budget=tokens + 1)
+    assert [one.step for one in more] == [0, 2, 3]
+
+
+def test_throughput_is_measured(plain):
+    assert plain[0].tokens_per_second is None
+    for one in plain[1:]:
+        assert one.tokens_per_second > one.answer_tokens_per_second > 0
+        assert one.seconds_per_step > 0

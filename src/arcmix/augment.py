@@ -1,21 +1,40 @@
 """Training samples drawn from entries: symmetry, colors, order of pairs, choice of test.
 
+On top of that a sample may become a new task, by a change of its inputs or outputs alone.
+
 Sample i is a function of (seed, i) and of the entries, so any part of the stream can be
 drawn on its own. All draws and all grids of a stretch are computed at once: each grid's
-eight symmetric copies lie side by side in one pool, and a sample is a gather from it.
+eight symmetric copies lie side by side in one pool, and a sample is a gather from it. Only
+new tasks are then made one by one.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arcmix import draws, files, grid
-from arcmix.params import Augment
+from arcmix.params import Augment, NewTasks
 from arcmix.tasks import COLORS, Pair, Task, ragged
+
+LONGEST_SIDE = 30
+"""Of a grid of ARC: a new task with a longer side is not made."""
+
+
+@dataclass(frozen=True)
+class NewTask:
+    """A change of all inputs or all outputs of a sample, its test's too (arc24 iteration 16)."""
+
+    side: Literal["input", "output"]
+    change: grid.Change
+
+    def __str__(self) -> str:
+        return f"{self.side} {self.change}"
 
 
 @dataclass(frozen=True)
@@ -57,6 +76,8 @@ class Samples:
     """Height and width of each grid, uint8 (grids, 2)."""
     cells: np.ndarray
     """Cells of each grid, uint8."""
+    new_tasks: Mapping[int, NewTask]
+    """The new tasks among the samples, by their places in the stretch."""
 
 
 def pool(entries: Sequence[Task]) -> Pool:
@@ -109,7 +130,7 @@ def draw(
     where += np.repeat((source.starts[grids, symmetry] - (ends - sizes)).astype(np.int32), sizes)
     cells = source.cells.take(where)
     recolored = colors.take(np.repeat((COLORS * sample).astype(np.int32), sizes) + cells)
-    return Samples(
+    plain = Samples(
         first=first,
         entries=entries,
         symmetries=symmetries,
@@ -117,7 +138,10 @@ def draw(
         grids=np.bincount(sample, minlength=count),
         shapes=np.where((symmetry % 2 == 1)[:, None], shapes[:, ::-1], shapes),
         cells=recolored,
+        new_tasks={},
     )
+    drawn = _new_tasks(settings.new_tasks, seed, first, count)
+    return _make_new_tasks(plain, drawn) if drawn else plain
 
 
 def _entries(slots: np.ndarray, seed: int, first: int, count: int) -> np.ndarray:
@@ -186,6 +210,57 @@ def _exchange(
     order[rows, one], order[rows, other] = order[rows, other], order[rows, one]
 
 
+def _new_tasks(settings: NewTasks, seed: int, first: int, count: int) -> dict[int, NewTask]:
+    """Return the new tasks to make, by place in the stretch."""
+    numbers = draws.uniform(draws.words(seed, "augment/new-tasks", first, count, 8))
+    weights = settings.weights.model_dump()
+    bounds = np.cumsum([*weights.values()])
+    kinds = np.searchsorted(bounds, numbers[:, 1] * bounds[-1], side="right")
+    return {
+        int(row): NewTask(
+            "input" if numbers[row, 2] < 0.5 else "output",
+            _change([*weights][kinds[row]], *numbers[row, 3:7].tolist()),
+        )
+        for row in np.flatnonzero(numbers[:, 0] < settings.probability)
+    }
+
+
+def _change(kind: str, one: float, other: float, third: float, alike: float) -> grid.Change:
+    """Return the change of a kind that numbers in [0, 1) choose."""
+    match kind:
+        case "geometric":
+            return grid.Turn(1 + int(one * (grid.SYMMETRIES - 1)))
+        case "padding":
+            rows, columns = 1 + int(one * 5), 1 + int(other * 5)
+            return grid.Padding(rows, rows if alike < 0.5 else columns, int(third * COLORS))
+        case "upscale" if alike < 0.5:
+            factor = 2 + int(one * 3)
+            return grid.Upscale(factor, factor)
+        case "upscale":
+            # Any of 4 x 4 factors but the first, 1 x 1, which would change nothing.
+            rows, columns = divmod(1 + int(one * 15), 4)
+            return grid.Upscale(1 + rows, 1 + columns)
+        case _:
+            return grid.Mirror(0 if one < 0.5 else 1, image_first=other < 0.5)
+
+
+def _make_new_tasks(samples: Samples, drawn: Mapping[int, NewTask]) -> Samples:
+    """Return the samples with new tasks in place of those that stay within `LONGEST_SIDE`."""
+    shapes, made = samples.shapes.copy(), {}
+    ends = np.cumsum(shapes.prod(axis=1, dtype=np.int64)).tolist()
+    # np.split does the same in as much time as all changes take.
+    flat = [samples.cells[start:end] for start, end in pairwise([0, *ends])]
+    bounds = np.cumsum([0, *samples.grids]).tolist()
+    for row, new in drawn.items():
+        numbers = range(bounds[row] + (new.side == "output"), bounds[row + 1], 2)
+        changed = [new.change.apply(flat[number].reshape(shapes[number])) for number in numbers]
+        if max(max(one.shape) for one in changed) <= LONGEST_SIDE:
+            made[row] = new
+            for number, one in zip(numbers, changed, strict=True):
+                flat[number], shapes[number] = one.reshape(-1), one.shape
+    return replace(samples, shapes=shapes, cells=np.concatenate(flat), new_tasks=made)
+
+
 SCHEMA = pa.schema(
     [
         ("sample", pa.int64()),
@@ -195,9 +270,13 @@ SCHEMA = pa.schema(
         ("heights", pa.list_(pa.uint8())),
         ("widths", pa.list_(pa.uint8())),
         ("cells", pa.list_(pa.uint8())),
+        ("new_task", pa.string()),
     ]
 )
-"""One row a sample: its grids one after the other, input and output of each pair."""
+"""One row a sample: its grids one after the other, input and output of each pair.
+
+`new_task` is what made it a new task, such as "output Upscale(rows=2, columns=3)", or null.
+"""
 
 
 def table(samples: Samples) -> pa.Table:
@@ -206,6 +285,7 @@ def table(samples: Samples) -> pa.Table:
     sizes = samples.shapes.prod(axis=1, dtype=np.int64)
     grid_ends = np.cumsum(samples.grids)
     cell_ends = np.concatenate([[0], np.cumsum(sizes)])[grid_ends]
+    texts = {row: str(new) for row, new in samples.new_tasks.items()}
 
     def lists(values: np.ndarray, ends: np.ndarray) -> pa.ListArray:
         return pa.ListArray.from_arrays(np.concatenate([[0], ends]).astype(np.int32), values)
@@ -219,6 +299,7 @@ def table(samples: Samples) -> pa.Table:
             "heights": lists(np.ascontiguousarray(samples.shapes[:, 0]), grid_ends),
             "widths": lists(np.ascontiguousarray(samples.shapes[:, 1]), grid_ends),
             "cells": lists(samples.cells, cell_ends),
+            "new_task": [texts.get(row) for row in range(count)],
         },
         schema=SCHEMA,
     )
@@ -253,6 +334,36 @@ def stretches(path: Path, length: int) -> Iterator[Stretch]:
             np.stack([heights.flatten().to_numpy(), widths.flatten().to_numpy()], axis=1),
             cells.flatten().to_numpy(),
         )
+
+
+def shorten(stretch: Stretch, measure: Callable[[Stretch], Sequence[int]], limit: int) -> Stretch:
+    """Return the samples with as many of their first demonstrations as fit (arc24 iteration 12).
+
+    A sample that is too long with a single demonstration is left with that one.
+
+    Args:
+        stretch: Samples.
+        measure: Returns the length of each sample.
+        limit: Longest length.
+    """
+    counts = stretch.grids.copy()
+    rows = np.arange(len(counts))
+    while rows.size:
+        long = np.array(measure(_shortened(stretch, rows, counts))) > limit
+        rows = rows[long & (counts[rows] > 4)]
+        counts[rows] -= 2
+    return _shortened(stretch, np.arange(len(counts)), counts)
+
+
+def _shortened(stretch: Stretch, rows: np.ndarray, counts: np.ndarray) -> Stretch:
+    """Return the samples of some rows, of so many grids: the first ones and the test."""
+    whole, wanted = (np.repeat(one, stretch.grids) for one in (stretch.grids, counts))
+    starts = np.cumsum(stretch.grids) - stretch.grids
+    place = np.arange(len(whole)) - np.repeat(starts, stretch.grids)
+    kept = (place < wanted - 2) | (place >= whole - 2)
+    kept &= np.repeat(np.isin(np.arange(len(counts)), rows), stretch.grids)
+    cells = np.repeat(kept, stretch.shapes.prod(axis=1, dtype=np.int64))
+    return Stretch(counts[rows], stretch.shapes[kept], stretch.cells[cells])
 
 
 def split(stretch: Stretch) -> Iterator[tuple[Pair, ...]]:

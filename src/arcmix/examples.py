@@ -15,7 +15,7 @@ from arcmix import prompt
 from arcmix.tasks import COLORS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from transformers import PreTrainedTokenizerBase
 
@@ -115,6 +115,35 @@ def _mark(
         starts, stops = np.array(offsets, np.int64).reshape(-1, 2).T
         for start, stop in text.trained:
             example.trained[: len(starts)] |= (start <= starts) & (stops <= stop)
+
+
+def vocabulary(examples: Iterable[Example]) -> np.ndarray:
+    """Return the tokens that occur, rising, int64 (n,)."""
+    found = [np.unique(example.input_ids) for example in examples]
+    return np.unique(np.concatenate([np.zeros(0, np.int64), *found]))
+
+
+def renumber(examples: Sequence[Example], kept: np.ndarray) -> list[Example]:
+    """Return the examples with each token as its place among those kept.
+
+    Args:
+        examples: The examples.
+        kept: Tokens, rising, int64 (n,).
+
+    Raises:
+        ValueError: If a token is not kept.
+    """
+    found = []
+    for example in examples:
+        places = np.searchsorted(kept, example.input_ids)
+        lost = kept.take(places, mode="clip") != example.input_ids
+        if lost.any():
+            raise ValueError(
+                f"token {example.input_ids[lost][0]} is not among the {len(kept)} kept tokens;"
+                " keep the vocabulary of all examples"
+            )
+        found.append(example._replace(input_ids=places.astype(np.int32)))
+    return found
 
 
 def answer_budget(tokenizer: PreTrainedTokenizerBase, style: prompt.Style, side: int) -> int:

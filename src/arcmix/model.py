@@ -1,19 +1,20 @@
-"""Base models and adapters: fetch, convert, build, load, save; the first module with torch."""
+"""Base models: fetch, convert, build, load, change their vocabulary; the first with torch."""
 
 import functools
+import importlib.util
 import logging
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
-import peft
+import numpy as np
 import tokenizers
 import torch
 import tqdm
 import transformers
-from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers import modeling_gguf_pytorch_utils as gguf
 
@@ -28,6 +29,12 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 """ChatML, the format of the SmolLM2 and Qwen2 families."""
+
+NEED_GPU = {
+    "qlora": ("method", "lora, full"),
+    "paged_adamw_8bit": ("optimizer", "adamw"),
+}
+"""Values that bitsandbytes implements -> the parameter, and its values that run anywhere."""
 
 
 def quiet() -> None:
@@ -168,13 +175,72 @@ def load(folder: Path, dtype: str) -> PreTrainedModel:
 
     Args:
         folder: The folder.
-        dtype: `bfloat16` or `float32`.
+        dtype: `bfloat16`, `float32` or `float16`.
     """
+    return _load(folder, dtype, None)
+
+
+def load_base(folder: Path, dtype: str, method: str) -> PreTrainedModel:
+    """Load a model to fine-tune, its weights in 4 bits for the method `qlora`.
+
+    Args:
+        folder: The folder in Hugging Face format.
+        dtype: Type of the weights, or of what is computed with those of 4 bits.
+        method: How it is fine-tuned.
+
+    Raises:
+        ValueError: If this machine cannot run the method.
+    """
+    require_gpu(method)
+    if method != "qlora":
+        return load(folder, dtype)
+    # NF4 with doubly quantized constants, as in the paper (Dettmers et al. 2023).
+    weights = transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, dtype),
+    )
+    return _load(folder, dtype, weights)
+
+
+def _load(
+    folder: Path, dtype: str, quantization: transformers.BitsAndBytesConfig | None
+) -> PreTrainedModel:
     return transformers.AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=getattr(torch, dtype),
         device_map="cuda" if torch.cuda.is_available() else "cpu",
+        quantization_config=quantization,
     )
+
+
+def extend(tokenizer: PreTrainedTokenizerBase, tokens: Iterable[str]) -> None:
+    """Add tokens to a tokenizer that lacks them."""
+    tokenizer.add_tokens([transformers.AddedToken(token, normalized=False) for token in tokens])
+
+
+def require_gpu(*values: str) -> None:
+    """Refuse what this machine cannot run.
+
+    Args:
+        values: A method, an optimizer.
+
+    Raises:
+        ValueError: If one of them needs a CUDA GPU and bitsandbytes and either is missing.
+    """
+    lacks = []
+    if not torch.cuda.is_available():
+        lacks.append("no CUDA GPU")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        lacks.append("no bitsandbytes (pip install 'arcmix[qlora]')")
+    for value in values:
+        if lacks and value in NEED_GPU:
+            name, allowed = NEED_GPU[value]
+            raise ValueError(
+                f"{name} {value} needs a CUDA GPU and bitsandbytes, and here is"
+                f" {' and '.join(lacks)}; run it elsewhere or choose another {name}: {allowed}"
+            )
 
 
 def add_tokens(
@@ -197,7 +263,7 @@ def add_tokens(
             "the encoder 'tokens' needs a model whose input and output embeddings are tied;"
             " choose another model or the encoder 'minimal'"
         )
-    tokenizer.add_tokens([transformers.AddedToken(token, normalized=False) for token in tokens])
+    extend(tokenizer, tokens)
     # A model may have more rows than its tokenizer has tokens.
     rows = max(len(tokenizer), model.config.vocab_size)
     weights = model.resize_token_embeddings(rows, mean_resizing=False).weight
@@ -207,45 +273,30 @@ def add_tokens(
     return numbers
 
 
-def attach(
-    model: PreTrainedModel, lora: params.Lora, seed: int, tokens: Sequence[int] = ()
-) -> PeftModel:
-    """Return the model with a fresh LoRA adapter; only the adapter trains.
+def cut_vocabulary(model: PreTrainedModel, kept: np.ndarray) -> None:
+    """Leave a model the embeddings and logits of some tokens, which are renumbered by place.
+
+    An adapter of its other layers fits the whole model as well.
 
     Args:
-        model: The base model.
-        lora: The shape of the adapter.
-        seed: Seed of its weights.
-        tokens: Tokens whose embeddings are part of the adapter.
-
-    Raises:
-        ValueError: If the model has no layer of a target's name.
+        model: The model, changed in place.
+        kept: Numbers of the tokens in rising order, int64 (n,).
     """
-    transformers.set_seed(seed)
-    config = peft.LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=_targets(lora.targets),
-        use_rslora=lora.rslora,
-        use_dora=lora.dora,
-        bias="none",
-        task_type="CAUSAL_LM",
-        trainable_token_indices=list(tokens) or None,
-    )
-    return peft.PeftModelForCausalLM(model, config)
-
-
-def _targets(names: Sequence[str]) -> list[str] | str:
-    return "all-linear" if list(names) == ["all-linear"] else list(names)
-
-
-def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Write the adapter of a model, the embeddings of added tokens included."""
-    # Of the others none has changed.
-    model.save_pretrained(str(folder), save_embedding_layers=False)
-
-
-def with_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """Return the model with the adapter of a folder merged into its weights."""
-    return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    ends: tuple[Any, Any] = model.get_input_embeddings(), model.get_output_embeddings()
+    # Tied ends have one weight, and still do with one cut for both.
+    cut = {
+        whole: torch.nn.Parameter(
+            whole.detach()[torch.as_tensor(kept, device=whole.device)], whole.requires_grad
+        )
+        for end in ends
+        for whole in (end.weight, getattr(end, "bias", None))
+        if whole is not None
+    }
+    for end in ends:
+        end.weight = cut[end.weight]
+        if getattr(end, "bias", None) is not None:
+            end.bias = cut[end.bias]
+    embedding, head = ends
+    embedding.num_embeddings, embedding.padding_idx = len(kept), None
+    head.out_features = len(kept)
+    model.config.vocab_size = len(kept)

@@ -16,6 +16,7 @@ PARTITION_TABLES = ("train", "evaluation", "new-train", "val-n-1")
 PositiveInt = Annotated[int, Field(ge=1)]
 NaturalInt = Annotated[int, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 All = Literal["all"]
 Percent = Annotated[str, Field(pattern=r"^(100|[1-9]?\d)(\.\d+)?%$")]
@@ -192,6 +193,34 @@ class Audit(Section):
     """leaks: training does without the tasks that leak into validation; none: they stay."""
 
 
+class NewTaskWeights(Section):
+    """How often each way of making a new task is drawn, against the others."""
+
+    geometric: Weight
+    """A symmetry of the square, but the one that changes nothing."""
+    padding: Weight
+    """A frame of one color, 1 to 5 wide."""
+    upscale: Weight
+    """Each cell becomes several, up to 4 on an axis."""
+    mirror: Weight
+    """The mirror image beside the grid."""
+
+    @model_validator(mode="after")
+    def _one_can_be_drawn(self) -> Self:
+        if not any(value for _, value in self):
+            raise ValueError("one weight or more is above 0, got 0 for all")
+        return self
+
+
+class NewTasks(Section):
+    """New tasks from old: only the inputs or only the outputs of a sample are changed."""
+
+    probability: Probability
+    """Share of the samples that become new tasks; those with a side above 30 stay as they were."""
+    weights: NewTaskWeights
+    """The ways of it."""
+
+
 class Augment(Section):
     """How a training sample differs from the entry it is drawn from."""
 
@@ -208,6 +237,8 @@ class Augment(Section):
     """Whether samples in the original colors stay in the mix."""
     background: Probability
     """Chance that a recoloring moves color 0, the background, too."""
+    new_tasks: NewTasks
+    """What is done on top to one side of the pairs."""
 
 
 class Init(Section):
@@ -292,7 +323,10 @@ class Finetune(Section):
     """Tokens of one forward and backward pass: samples of a step are packed up to it, one of
     more tokens goes alone. Changes speed and memory, not the gradient."""
     max_tokens: PositiveInt
-    """Longest training sample, prompt and answer; longer ones are dropped and counted."""
+    """Longest training sample, prompt and answer."""
+    too_long: Literal["skip", "shorten"]
+    """A longer sample. skip: is dropped and counted; shorten: loses its last demonstrations until
+    it fits or has one left, and is dropped if that is too long."""
     loss: Literal["answer", "outputs"]
     """What carries loss: the answer, or every output of a sample but the first."""
     learning_rate: Annotated[float, Field(gt=0)]
@@ -327,6 +361,20 @@ class Finetune(Section):
     lora: Lora
     """The adapter; a full fine-tune has none."""
 
+    @model_validator(mode="after")
+    def _method_has_its_weights(self) -> Self:
+        if self.method == "qlora" and self.lora.init in ("pissa", "olora"):
+            raise ValueError(
+                f"qlora has weights of 4 bits, which init {self.lora.init} cannot take a part of;"
+                " choose init default or gaussian, or method lora"
+            )
+        if self.method == "full" and self.cut_vocabulary:
+            raise ValueError(
+                "a full fine-tune of a cut vocabulary would save a model without the others'"
+                " embeddings; set cut_vocabulary to false or choose method lora"
+            )
+        return self
+
 
 class Predict(Section):
     """How answers are generated."""
@@ -359,6 +407,8 @@ class Scale(Section):
 class File(Section):
     """All of `params.yaml`."""
 
+    report_to: Literal["none", "tensorboard", "wandb", "mlflow"]
+    """A tracker that follows the fine-tune beside the record of it, by its own settings."""
     dataset: str
     """The training dataset: a name in `datasets`."""
     model: str

@@ -1,4 +1,4 @@
-"""The figures: the table as bars, and the losses as curves. The only module that draws."""
+"""The figures: the table as bars, and the losses as curves. Only here is matplotlib used."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence

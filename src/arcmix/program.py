@@ -27,7 +27,7 @@ def main(run: Callable[..., None]) -> None:
     try:
         run(**_arguments(run))
     except (ValueError, OSError) as error:
-        sys.exit(f"error in stage {name}: {' '.join(str(error).split())}")
+        sys.exit(f"error in {name}: {' '.join(str(error).split())}")
     logging.getLogger(f"arcmix.{name}").info("took %.1f s", time.monotonic() - started)
 
 

@@ -1,26 +1,44 @@
-"""The fine-tune: TRL's trainer over token ids of our own, and a validation loss of our own."""
+"""The fine-tune: TRL's trainer over token ids of our own, and a validation loss of our own.
 
+A step's samples are packed into rows without padding, and its loss is the mean over their
+tokens that carry loss, however they were packed and however many processes share them.
+"""
+
+import contextlib
 import math
-import tempfile
+import shutil
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast
 
+import accelerate
 import numpy as np
 import pyarrow as pa
 import torch
 from datasets import Dataset
-from peft import PeftModel
 from transformers import (
     PreTrainedTokenizerBase,
     PrinterCallback,
     TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
 )
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from arcmix import params
-from arcmix.examples import IGNORED, Example
-from arcmix.loss import left_padded, prompt_losses
+from arcmix import files, params, schedule, tuned
+from arcmix.examples import Example
+from arcmix.loss import prompt_losses, token_losses
+from arcmix.packing import packs
+
+OPTIMIZERS = {"adamw": "adamw_torch", "paged_adamw_8bit": "paged_adamw_8bit"}
+"""Our names of the optimizers -> the Trainer's."""
+
+MEASURED = "measured.json"
+"""The file of a checkpoint that is written last: where it is, the checkpoint is whole."""
 
 
 @dataclass(frozen=True)
@@ -31,76 +49,140 @@ class Measurement:
     """Optimizer steps done."""
     samples: int
     """Training samples seen."""
+    epochs: float
+    """Passes over the training samples that fit."""
     answer_tokens: int
-    """Answer tokens trained on."""
+    """Tokens that carried loss."""
     learning_rate: float
     """Learning rate of the last step; 0 before the first."""
-    train_loss: float
-    """Mean loss of an answer token since the previous measurement; nan before step 1."""
+    train_loss: float | None
+    """Mean loss of such a token since the previous measurement; none at step 0."""
     val_loss: float
     """Mean loss of an answer token over all validation prompts."""
-    losses: np.ndarray
-    """Summed loss of each validation prompt, float64 (prompts,)."""
+    tokens_per_second: float | None
+    """Tokens trained on since then, prompts included, a second of training; none at step 0."""
+    answer_tokens_per_second: float | None
+    """The same of the tokens that carried loss."""
+    seconds_per_step: float | None
+    """The same of optimizer steps, the inverse."""
+    losses: tuple[float, ...]
+    """Summed loss of each validation prompt."""
+
+
+@dataclass
+class Plan:
+    """What is trained on, in which order, for how long.
+
+    Raises:
+        ValueError: If there are no samples or no validation prompts.
+    """
+
+    samples: Sequence[Example]
+    """Training samples in tokens; step k takes samples k * batch and on, and when they are used
+    up they come again from the first."""
+    validation: Sequence[Example]
+    """Validation prompts in tokens."""
+    settings: params.Finetune
+    """Budget and hyperparameters."""
+    seed: int
+    """Seed of dropout."""
+    report_to: str
+    """A tracker that the Trainer knows, or none."""
+    steps: int = field(init=False)
+    """Optimizer steps of the budget."""
+    order: np.ndarray = field(init=False)
+    """Number of the sample at each place of the stream, int64 (steps * batch,)."""
+
+    def __post_init__(self) -> None:
+        for what, examples in (
+            ("training sample", self.samples),
+            ("validation prompt", self.validation),
+        ):
+            if not examples:
+                raise ValueError(f"no {what} is short enough; raise the scale's max_tokens")
+        counts = [one.trained_tokens for one in self.samples]
+        self.steps = schedule.samples(self.settings, counts) // self.settings.batch
+        self.order = np.arange(self.steps * self.settings.batch) % len(self.samples)
+
+    def per_step(self, numbers: Sequence[int]) -> np.ndarray:
+        """Return the sum over the samples of each step of a number of each sample."""
+        chosen = np.asarray(numbers)[self.order]
+        return chosen.reshape(self.steps, self.settings.batch).sum(axis=1)
+
+
+def leads() -> bool:
+    """Return whether this process is the one that writes: the first of those that train."""
+    return accelerate.PartialState().is_main_process
 
 
 def finetune(
-    model: PeftModel,
+    model: tuned.Tuned,
     tokenizer: PreTrainedTokenizerBase,
-    samples: Sequence[Example],
-    validation: Sequence[Example],
-    settings: params.Finetune,
-    seed: int,
-    report: Callable[[Measurement], None],
-) -> None:
-    """Train the adapter of a model; step k takes samples k * batch and on, in order.
-
-    When the samples are used up, they come again from the first.
+    plan: Plan,
+    folder: Path,
+    report: Callable[[Sequence[Measurement]], None],
+) -> tuple[list[Measurement], torch.optim.Optimizer]:
+    """Train a model; return all measurements, and the optimizer as the last step left it.
 
     Args:
-        model: The model; only its adapter trains.
+        model: The model; what is to train requires gradients.
         tokenizer: Its tokenizer.
-        samples: Training samples in tokens.
-        validation: Validation prompts in tokens.
-        settings: Budget and hyperparameters.
-        seed: Seed of dropout.
-        report: Called with the measurement at step 0, every `eval_every` steps and at the
-            last step, while the model is as it was measured.
+        plan: What to train on and how.
+        folder: Where checkpoints are kept, one at each measurement; the newest whole one there is
+            where training goes on. To begin anew, give an empty one.
+        report: Called at step 0, every `eval_every` steps and at the last, while the model is as
+            it was measured, with all measurements up to then, those of a checkpoint included.
 
     Raises:
-        ValueError: If there are no samples or no validation prompts, or if the loss is not
-            finite; the message names the step and its samples.
+        ValueError: If the loss or the gradient is not finite; the message names the step and
+            the samples.
     """
-    for what, examples in (("training sample", samples), ("validation prompt", validation)):
-        if not examples:
-            raise ValueError(f"no {what} is short enough; raise the scale's max_tokens")
-    order = np.arange(settings.steps * settings.batch) % len(samples)
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = _Trainer(
-            model=model,
-            args=_arguments(settings, seed, folder),
-            train_dataset=_dataset(samples, order),
-            data_collator=_collate,
-            processing_class=tokenizer,
-            callbacks=[_Measure(model, samples, order, validation, settings, report)],
+    measure = _Measure(model, plan, report)
+    trainer = _Trainer(
+        model=model,
+        args=_arguments(plan, folder),
+        train_dataset=_dataset(plan),
+        data_collator=_collate,
+        processing_class=tokenizer,
+        callbacks=[measure],
+    )
+    trainer.plan = plan
+    # It prints the numbers of every step.
+    trainer.remove_callback(PrinterCallback)
+    last = checkpoint(folder)
+    if last is not None:
+        measure.restore(files.read_json(last / MEASURED))
+    trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    return measure.found, cast("torch.optim.Optimizer", trainer.optimizer)
+
+
+def checkpoint(folder: Path) -> Path | None:
+    """Return the newest whole checkpoint of a folder, and remove those cut short."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda one: int(one.name.split("-")[1]))
+    whole = [one for one in found if (one / MEASURED).is_file()]
+    if leads():
+        for one in set(found) - set(whole):
+            shutil.rmtree(one)
+    return whole[-1] if whole else None
+
+
+def _arguments(plan: Plan, folder: Path) -> SFTConfig:
+    settings = plan.settings
+    processes = accelerate.PartialState().num_processes
+    if settings.batch % processes:
+        raise ValueError(
+            f"{processes} processes cannot share a batch of {settings.batch} samples alike;"
+            " choose a number of processes that divides finetune.batch"
         )
-        # It prints the numbers of every step.
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-
-
-def _arguments(settings: params.Finetune, seed: int, folder: str) -> SFTConfig:
     return SFTConfig(
-        output_dir=folder,
-        max_steps=settings.steps,
-        per_device_train_batch_size=settings.micro_batch,
-        gradient_accumulation_steps=settings.batch // settings.micro_batch,
+        output_dir=str(folder),
+        max_steps=plan.steps,
+        per_device_train_batch_size=settings.batch // processes,
         learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.schedule,
-        warmup_steps=math.ceil(settings.warmup * settings.steps),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
-        optim="adamw_torch",
-        seed=seed,
+        optim=OPTIMIZERS[settings.optimizer],
+        seed=plan.seed,
         train_sampling_strategy="sequential",
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
@@ -108,72 +190,104 @@ def _arguments(settings: params.Finetune, seed: int, folder: str) -> SFTConfig:
         # which is 14 times slower on a CPU.
         bf16=False,
         fp16=False,
-        gradient_checkpointing=False,
+        gradient_checkpointing=settings.gradient_checkpointing,
         max_length=None,
         logging_steps=1,
-        save_strategy="no",
-        report_to="none",
+        save_strategy="steps",
+        save_steps=settings.eval_every,
+        # The one before the last stays until the last is whole.
+        save_total_limit=2,
+        report_to=plan.report_to,
         disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_pin_memory=False,
     )
 
 
-def _dataset(samples: Sequence[Example], order: np.ndarray) -> Dataset:
+def _dataset(plan: Plan) -> Dataset:
     # By way of Arrow: as lists of Python's numbers, ids would take ten times the memory.
-    ends = np.cumsum([0, *(len(one.input_ids) for one in samples)])
-    ids = np.concatenate([one.input_ids for one in samples])
+    ends = np.cumsum([0, *(len(one.input_ids) for one in plan.samples)])
     columns = {
-        "input_ids": pa.LargeListArray.from_arrays(ends, ids),
-        "answer_tokens": [one.trained_tokens for one in samples],
+        "number": np.arange(len(plan.samples)),
+        "input_ids": pa.LargeListArray.from_arrays(
+            ends, np.concatenate([one.input_ids for one in plan.samples])
+        ),
+        "trained": pa.LargeListArray.from_arrays(
+            ends, pa.array(np.concatenate([one.trained for one in plan.samples]))
+        ),
     }
-    return Dataset(pa.table(columns)).with_format("numpy").select(order)
+    return Dataset(pa.table(columns)).with_format("numpy").select(plan.order)
+
+
+def _collate(rows: Sequence[dict[str, np.ndarray]]) -> dict[str, list[np.ndarray]]:
+    # Not "input_ids", which the Trainer takes for a tensor.
+    names = {"number": "number", "ids": "input_ids", "trained": "trained"}
+    return {short: [row[name] for row in rows] for short, name in names.items()}
 
 
 class _Trainer(SFTTrainer):
-    """TRL's trainer with logits for answer tokens only.
+    """TRL's trainer with steps that waste nothing on padding.
 
     Its own fused head gives the same loss, in float32 tiles that take a CPU longer.
     """
 
-    def compute_loss(  # pyright: ignore[reportIncompatibleMethodOverride] - not typed there
+    plan: Plan
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """Return the schedule of the plan."""
+        settings = self.plan.settings
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer or cast("torch.optim.Optimizer", self.optimizer),
+            lambda step: schedule.factor(settings, step, num_training_steps),
+        )
+        return self.lr_scheduler
+
+    def training_step(  # pyright: ignore[reportIncompatibleMethodOverride] - not typed there
         self,
         model: torch.nn.Module,
-        inputs: dict[str, torch.Tensor],
-        *,
-        num_items_in_batch: torch.Tensor,
+        inputs: dict[str, list[np.ndarray]],
+        num_items_in_batch: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Return the batch's share of the mean loss of an answer token of the step."""
-        labels = inputs["labels"]
-        longest = int((labels != IGNORED).sum(dim=1).max())
-        # The collator pads on the left, so that all answers are at the end.
-        logits = model(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            position_ids=inputs["position_ids"],
-            logits_to_keep=longest + 1,
-            use_cache=False,
-        ).logits[:, :-1]
-        total = torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1).float(),
-            labels[:, -longest:].flatten(),
-            ignore_index=IGNORED,
-            reduction="sum",
-        )
-        return total / num_items_in_batch
+        """Add the gradient of this process's samples and return its share of the mean loss."""
+        del num_items_in_batch  # counts labels, which are not there
+        model.train()
+        samples = [
+            Example(ids, trained)
+            for ids, trained in zip(inputs["ids"], inputs["trained"], strict=True)
+        ]
+        # Processes average their gradients, and the loss is a mean over the tokens of all.
+        share = self.accelerator.num_processes / self._tokens(samples)
+        rows = packs([len(one.input_ids) for one in samples], self.plan.settings.micro_tokens)
+        losses = []
+        for row in rows:
+            last = row is rows[-1]
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
+                found = token_losses(model, [samples[number] for number in row]).sum() * share
+                self.accelerator.backward(found)
+            losses.append(found.detach())
+        whole = torch.stack(losses)
+        # Once a step: a look at each row would stop a GPU each time.
+        finite = torch.isfinite(whole).tolist()
+        if not all(finite):
+            row = rows[finite.index(False)]
+            numbers = sorted(int(inputs["number"][number]) for number in row)
+            raise ValueError(
+                f"the loss is {whole[finite.index(False)].item()} at step"
+                f" {self.state.global_step + 1}, samples {numbers};"
+                " lower the learning rate or train in float32"
+            )
+        return whole.sum()
 
+    def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
+        # The Trainer's own would write the embeddings of a cut vocabulary too.
+        del state_dict
+        unwrapped = self.accelerator.unwrap_model(self.model)
+        tuned.save(cast("tuned.Tuned", unwrapped), Path(str(output_dir)))
 
-def _collate(rows: Sequence[dict[str, np.ndarray]]) -> dict[str, torch.Tensor]:
-    ids, mask, positions = left_padded([row["input_ids"] for row in rows], torch.device("cpu"))
-    labels = torch.full_like(ids, IGNORED)
-    for number, row in enumerate(rows):
-        answer = int(row["answer_tokens"])
-        labels[number, -answer:] = ids[number, -answer:]
-    return {
-        "input_ids": ids,
-        "attention_mask": mask,
-        "position_ids": positions,
-        "labels": labels,
-    }
+    def _tokens(self, samples: Sequence[Example]) -> int:
+        counted = torch.tensor(sum(one.trained_tokens for one in samples))
+        return int(_sum_over_processes(counted).item())
 
 
 class _Measure(TrainerCallback):
@@ -181,59 +295,107 @@ class _Measure(TrainerCallback):
 
     def __init__(
         self,
-        model: PeftModel,
-        samples: Sequence[Example],
-        order: np.ndarray,
-        validation: Sequence[Example],
-        settings: params.Finetune,
-        report: Callable[[Measurement], None],
+        model: tuned.Tuned,
+        plan: Plan,
+        report: Callable[[Sequence[Measurement]], None],
     ) -> None:
         self.model = model
-        answers = np.array([example.trained_tokens for example in samples])[order]
-        self.tokens = answers.reshape(settings.steps, settings.batch).sum(axis=1)
-        self.validation = validation
-        self.settings = settings
+        self.plan = plan
         self.report = report
-        self.rates = [0.0]
+        self.trained = plan.per_step([one.trained_tokens for one in plan.samples])
+        self.tokens = plan.per_step([len(one.input_ids) for one in plan.samples])
+        self.found: list[Measurement] = []
         self.losses: list[float] = []
-        self.measured = 0
+        self.rate = 0.0
+        self.seconds = 0.0
+        self.started = 0.0
+
+    def restore(self, found: Sequence[dict[str, Any]]) -> None:
+        """Take up the account where a checkpoint left it."""
+        for one in found:
+            values: dict[str, Any] = one | {"losses": tuple(one["losses"])}
+            self.found.append(Measurement(**values))
 
     def on_train_begin(self, *_: object, **__: object) -> None:
-        self._measure(0)
+        if not self.found:
+            self._measure(0)
 
-    def on_log(self, *_: object, logs: dict[str, float] | None = None, **__: object) -> None:
+    def on_step_begin(self, *_: object, **__: object) -> None:
+        self.started = time.perf_counter()
+
+    def on_step_end(self, *_: object, **__: object) -> None:
+        self.seconds += time.perf_counter() - self.started
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: object,
+    ) -> None:
+        del args, control
         # One entry a step, and one without a loss when the training is over.
         if logs is None or "loss" not in logs:
             return
-        step, batch = len(self.losses) + 1, self.settings.batch
-        if not math.isfinite(logs["loss"]) or not math.isfinite(logs["grad_norm"]):
+        step, batch = state.global_step, self.plan.settings.batch
+        if not math.isfinite(logs["grad_norm"]):
+            numbers = self.plan.order[(step - 1) * batch : step * batch].tolist()
             raise ValueError(
-                f"the loss is {logs['loss']} and the gradient's norm {logs['grad_norm']} at step"
-                f" {step}, samples {(step - 1) * batch}-{step * batch - 1};"
+                f"the gradient's norm is {logs['grad_norm']} at step {step}, samples {numbers};"
                 " lower the learning rate or train in float32"
             )
         self.losses.append(logs["loss"])
-        self.rates.append(logs["learning_rate"])
-        if step % self.settings.eval_every == 0 or step == self.settings.steps:
+        self.rate = logs["learning_rate"]
+        if step % self.plan.settings.eval_every == 0 or step == self.plan.steps:
             self._measure(step)
 
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        del control
+        if leads():
+            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            files.write_json(folder / MEASURED, [asdict(one) for one in self.found])
+
     def _measure(self, step: int) -> None:
-        since = slice(self.measured, step)
-        weights = self.tokens[since]
-        losses = prompt_losses(
-            self.model, self.validation, self.settings.eval_batch, done=lambda _: None
+        since = slice(self.found[-1].step if self.found else 0, step)
+        losses = self._prompt_losses()
+        answers = sum(one.trained_tokens for one in self.plan.validation)
+        samples = step * self.plan.settings.batch
+        trained, tokens = self.trained[since], self.tokens[since]
+        measurement = Measurement(
+            step=step,
+            samples=samples,
+            epochs=samples / len(self.plan.samples),
+            answer_tokens=int(self.trained[:step].sum()),
+            learning_rate=self.rate,
+            train_loss=float(np.average(self.losses, weights=trained)) if step else None,
+            val_loss=float(losses.sum() / answers),
+            tokens_per_second=float(tokens.sum() / self.seconds) if step else None,
+            answer_tokens_per_second=float(trained.sum() / self.seconds) if step else None,
+            seconds_per_step=self.seconds / len(trained) if step else None,
+            losses=tuple(losses.tolist()),
         )
-        self.measured = step
-        self.report(
-            Measurement(
-                step=step,
-                samples=step * self.settings.batch,
-                answer_tokens=int(self.tokens[:step].sum()),
-                learning_rate=self.rates[-1],
-                train_loss=float(np.average(self.losses[since], weights=weights))
-                if step
-                else math.nan,
-                val_loss=losses.sum() / sum(one.trained_tokens for one in self.validation),
-                losses=losses,
-            )
+        self.losses, self.seconds = [], 0.0
+        self.found.append(measurement)
+        self.report(self.found)
+
+    def _prompt_losses(self) -> np.ndarray:
+        """Return the loss of each validation prompt, the work shared among the processes."""
+        shared = accelerate.PartialState()
+        mine = range(shared.process_index, len(self.plan.validation), shared.num_processes)
+        losses = np.zeros(len(self.plan.validation))
+        losses[mine] = prompt_losses(
+            self.model,
+            [self.plan.validation[number] for number in mine],
+            self.plan.settings.eval_tokens,
+            done=lambda _: None,
         )
+        return _sum_over_processes(torch.from_numpy(losses)).numpy()
+
+
+def _sum_over_processes(values: torch.Tensor) -> torch.Tensor:
+    shared = accelerate.PartialState()
+    summed = accelerate.utils.reduce(values.to(shared.device), reduction="sum")
+    return cast("torch.Tensor", summed).cpu()

@@ -132,7 +132,7 @@ def test_the_program_writes_the_same_bytes_again_and_says_one_line_per_error(
 
     refused = program()
     assert refused.returncode == 1
-    assert refused.stderr.startswith("error in stage download: no archive of mini-arc: ")
+    assert refused.stderr.startswith("error in download: no archive of mini-arc: ")
     assert COMMIT in refused.stderr
     assert refused.stderr.count("\n") == 1
 

@@ -1,4 +1,5 @@
 import json
+import logging
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,8 @@ from stages import finetune as stage
 from stages import predict
 from tests.arc import task
 from tests.test_augment import make
-from tests.test_model import lora
 from tests.test_train import settings
+from tests.test_tuned import lora
 
 PROMPT = {"format": "bare", "encoder": ("minimal",)}
 KNOWN, LONG = task("known", train=2), task("long", train=9)
@@ -25,6 +26,8 @@ def run(tmp_path, base_model, *, max_tokens=150, prompt=PROMPT, **changes):
         config=stage.Params.model_validate(
             {
                 "seed": 0,
+                "init_seed": "seed",
+                "report_to": "none",
                 "prompt": prompt,
                 "finetune": settings(max_tokens=max_tokens, **changes),
                 "max_val_tokens": 150,
@@ -33,6 +36,7 @@ def run(tmp_path, base_model, *, max_tokens=150, prompt=PROMPT, **changes):
         base_model=base_model,
         samples=tmp_path / "samples.parquet",
         validation=tmp_path / "validation.parquet",
+        checkpoints=tmp_path / "checkpoints",
         adapter=tmp_path / "adapter",
         losses=tmp_path / "losses.parquet",
         history=tmp_path / "history.csv",
@@ -45,7 +49,7 @@ def memorized(tmp_path_factory, base_model):
     run(
         folder,
         base_model,
-        steps=60,
+        budget=60,
         eval_every=30,
         learning_rate=0.01,
         lora=lora(rank=16, alpha=32),
@@ -56,6 +60,7 @@ def memorized(tmp_path_factory, base_model):
 def test_run_writes_the_adapters_the_tokenizer_and_the_prompt(memorized):
     assert {path.name for path in memorized.iterdir()} == {
         "adapter",
+        "checkpoints",
         "history.csv",
         "losses.parquet",
         "samples.parquet",
@@ -94,6 +99,7 @@ def test_a_memorized_task_is_solved_and_a_long_one_is_not_answered(tmp_path, mem
                 "seed": 0,
                 "background": 0.1,
                 "dtype": "float32",
+                "method": "lora",
                 "max_tokens": 150,
                 "predict": {"checkpoint": "last", "views": 3, "batch": 2, "max_side": 4},
             }
@@ -121,7 +127,7 @@ def test_added_tokens_are_trained_saved_and_answered_with(tmp_path, base_model):
         tmp_path,
         base_model,
         prompt=prompt,
-        steps=60,
+        budget=60,
         eval_every=60,
         learning_rate=0.01,
         lora=lora(rank=16, alpha=32),
@@ -132,6 +138,7 @@ def test_added_tokens_are_trained_saved_and_answered_with(tmp_path, base_model):
                 "seed": 0,
                 "background": 0.1,
                 "dtype": "float32",
+                "method": "lora",
                 "max_tokens": 150,
                 "predict": {"checkpoint": "last", "views": 1, "batch": 2, "max_side": 4},
             }
@@ -150,7 +157,7 @@ def test_added_tokens_are_trained_saved_and_answered_with(tmp_path, base_model):
 
 def test_the_best_adapter_is_that_of_the_lowest_validation_loss(tmp_path, base_model):
     # So high a rate ruins the model, and the best one is the untrained one.
-    run(tmp_path, base_model, steps=2, learning_rate=50.0, max_grad_norm=1e9)
+    run(tmp_path, base_model, budget=2, learning_rate=50.0, max_grad_norm=1e9)
     history = pd.read_csv(tmp_path / "history.csv")
     assert history.val_loss.idxmin() == 0
     best, last = (
@@ -160,6 +167,16 @@ def test_the_best_adapter_is_that_of_the_lowest_validation_loss(tmp_path, base_m
     assert best != last
 
 
+@pytest.mark.parametrize(("too_long", "kept"), [("skip", 5), ("shorten", 10)])
+def test_long_samples_are_skipped_or_shortened_and_validation_is_not(
+    tmp_path, base_model, caplog, too_long, kept
+):
+    caplog.set_level(logging.INFO)
+    run(tmp_path, base_model, too_long=too_long, steps=1, batch=10)
+    assert f"{kept} training samples of at most 150 tokens among the first 10" in caplog.messages
+    assert set(pd.read_parquet(tmp_path / "losses.parquet").task) == {"known"}
+
+
 def test_run_refuses_a_limit_that_no_sample_meets(tmp_path, base_model):
     with pytest.raises(ValueError, match="no training sample is short enough"):
-        run(tmp_path, base_model, max_tokens=20)
+        run(tmp_path, base_model, max_tokens=20, too_long="shorten")

@@ -30,6 +30,9 @@ MIX = {
 }
 
 
+CURVE = "step,train_loss,val_loss,seconds_per_step\n0,,0.99,\n40,0.9,0.68,7.1\n"
+
+
 class Run:
     """A repository of one program after a run, and the command to enter it."""
 
@@ -45,7 +48,7 @@ class Run:
         self.write("metrics.json", json.dumps(METRICS))
         self.write("mix.json", json.dumps(MIX))
         self.write("partition.json", json.dumps({"measured_digest": "cc"}))
-        self.write("history.csv", "step,train_loss,val_loss\n0,,0.99\n40,0.9,0.68\n")
+        self.write("history.csv", CURVE)
         self.write("initial/start.json", json.dumps({"adapter": "none"}))
         self.write("adapter/last/weights", "0.5")
         self.write("tasks.csv", "task,tests,accuracy,val_loss\n00576224,1,0.5,\n12e45678,2,0,0.7\n")
@@ -103,6 +106,7 @@ def test_run_enters_the_numbers_and_what_made_them(
         "augment": values["augment"],
         "model": values["models"]["tiny"],
         "scale": values["scales"]["tiny"],
+        "init_seed": "seed",
         "validation_digest": "cc",
     }
     assert row.components == values["datasets"]["combo-v2"]
@@ -147,7 +151,7 @@ def test_run_keeps_the_rows_of_other_seeds_and_datasets(run: Run) -> None:
 
 @pytest.mark.parametrize(
     ("place", "value"),
-    [("seed", 5), ("mirror", "/mnt"), ("scales.paper.finetune.steps", 7)],
+    [("seed", 5), ("mirror", "/mnt"), ("scales.paper.finetune.budget", 7)],
 )
 def test_repeats_share_a_fingerprint(run: Run, place: str, value: object) -> None:
     (before,) = run.enter()
@@ -158,7 +162,7 @@ def test_repeats_share_a_fingerprint(run: Run, place: str, value: object) -> Non
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        ("scales.tiny.finetune.steps", 7),
+        ("scales.tiny.finetune.budget", 7),
         ("models.tiny.seed", 1),
         ("augment.color_swaps", 9),
         ("partition.seed", 8),

@@ -1,0 +1,156 @@
+import inspect
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arcmix import augment, gallery, model, tasks
+from arcmix.encode import Encoder
+from arcmix.tasks import Pair, Task
+from tests.arc import task
+from tests.test_augment import FULL, POOL, SLOTS
+from tests.test_train import settings
+from tools import gallery as program
+
+ROOT = Path(__file__).parents[2]
+
+EVERY_COLOR = np.array([[5, 3, 8, 1, 9], [0, 7, 2, 6, 4]], np.uint8)
+KNOWN = Task("a<b", "arc", "training", 0, (Pair(EVERY_COLOR, EVERY_COLOR.T),), task().test)
+
+FILLS = """
+const [grid, height, width] = arguments;
+grid.scrollIntoView({block: "center"});
+const box = grid.getBoundingClientRect();
+const fill = (y, x) => getComputedStyle(document.elementFromPoint(
+  box.left + (x + 0.5) * box.width / width, box.top + (y + 0.5) * box.height / height)).fill;
+return [...Array(height).keys()].map(y => [...Array(width).keys()].map(x => fill(y, x)));
+"""
+"""The color that a reader sees in the middle of each cell of a grid."""
+
+TEXTS = "return [...arguments[0].querySelectorAll(arguments[1])].map(found => found.textContent)"
+
+
+def run(tmp_path, *, shown=6, encoder=("minimal",)):
+    """Draw what is in the folder, and return the folder of the pages."""
+    program.run(
+        config=program.Params.model_validate(
+            {"seed": 0, "prompt": {"format": "bare", "encoder": encoder}, "finetune": settings()}
+        ),
+        tables=tmp_path / "tables",
+        samples=tmp_path / "samples.parquet",
+        base_model=tmp_path / "base-model",
+        shown=shown,
+        out=tmp_path / "out",
+    )
+    return tmp_path / "out"
+
+
+@pytest.fixture(autouse=True)
+def made(tmp_path, base_model):
+    """What a run makes: task tables, one of them empty, samples, a model."""
+    tasks.write(tmp_path / "tables/mini-arc.parquet", [KNOWN, task("b")])
+    tasks.write(tmp_path / "tables/arc.parquet", [task(f"t{number}") for number in range(30)])
+    tasks.write(tmp_path / "tables/re-arc.parquet", [])
+    augment.write(tmp_path / "samples.parquet", iter([augment.draw(POOL, SLOTS, FULL, 0, 0, 20)]))
+    (tmp_path / "base-model").symlink_to(base_model)
+
+
+def titles(page):
+    return re.findall("<h2>(.*)</h2>", page.read_text())
+
+
+def rgb(color):
+    """Return a color of the palette as a browser writes it."""
+    red, green, blue = bytes.fromhex(gallery.PALETTE[color][1:])
+    return f"rgb({red}, {green}, {blue})"
+
+
+def test_run_writes_a_page_for_each_source_with_tasks_one_for_the_samples_and_an_index(tmp_path):
+    out = run(tmp_path)
+    names = ["arc.html", "index.html", "mini-arc.html", "samples.html"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    assert titles(out / "mini-arc.html") == ["a&lt;b", "b"]
+    assert titles(out / "samples.html") == [f"sample {number}" for number in range(6)]
+    index = (out / "index.html").read_text()
+    assert re.findall('href="(.*?).html".*?<td>(.*?)</td><td>(.*?)</td>', index)[-3:] == [
+        ("arc", "6", "30"),
+        ("mini-arc", "2", "2"),
+        ("samples", "6", "20"),
+    ]
+    assert "The dataset has no use for re-arc." in index
+
+
+def test_more_tasks_hold_those_of_fewer(tmp_path):
+    few = titles(run(tmp_path, shown=5) / "arc.html")
+    more = titles(run(tmp_path, shown=12) / "arc.html")
+    assert (len(few), len(more)) == (5, 12)
+    assert {*few} < {*more} < {f"t{number}" for number in range(30)}
+
+
+@pytest.mark.parametrize("name", ["tables", "samples.parquet", "base-model"])
+def test_run_names_what_is_missing_and_what_makes_it(tmp_path, name):
+    (tmp_path / name).rename(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError, match=rf"no \S*/{name}; .* so run: make repro"):
+        run(tmp_path)
+
+
+def test_make_names_every_keyword_of_run():
+    done = subprocess.run(
+        ["make", "-C", ROOT, "-n", "gallery"], capture_output=True, text=True, check=True
+    )
+    command = done.stdout.partition("-m tools.gallery ")[2].partition("\nmake")[0]
+    named = {flag.replace("-", "_") for flag in re.findall(r"--([a-z-]+) ", command)}
+    assert named == {*inspect.signature(program.run).parameters} - {"config"} | {"params"}
+
+
+def test_run_refuses_to_show_nothing(tmp_path):
+    with pytest.raises(ValueError, match="a page shows at least 1 task, got 0"):
+        run(tmp_path, shown=0)
+
+
+def test_a_browser_shows_each_cell_in_its_color(tmp_path, browse):
+    browser = browse(run(tmp_path) / "mini-arc.html")
+    drawn = browser.find_elements("css selector", "section:first-of-type svg")
+    assert [one.get_attribute("aria-label") for one in drawn[:2]] == [
+        "grid of 2 by 5 cells",
+        "grid of 5 by 2 cells",
+    ]
+    for one, grid in zip(drawn, (EVERY_COLOR, EVERY_COLOR.T), strict=False):
+        fills = browser.execute_script(FILLS, one, *grid.shape)
+        assert fills == [[rgb(color) for color in row] for row in grid.tolist()]
+
+
+@pytest.mark.parametrize("encoder", [("minimal",), ("tokens", "row_number")])
+def test_a_browser_shows_the_text_of_a_sample_with_its_answer_marked(
+    tmp_path, base_model, browse, encoder
+):
+    browser = browse(run(tmp_path, encoder=encoder) / "samples.html")
+    end = str(model.load_tokenizer(base_model).eos_token)
+    write = Encoder(encoder).encode
+    sections = browser.find_elements("css selector", "section")
+    assert len(sections) == 6
+    for section, pairs in zip(sections, augment.read(tmp_path / "samples.parquet"), strict=False):
+        answer = write(pairs[-1].output) + end
+        [whole] = browser.execute_script(TEXTS, section, "pre")
+        assert browser.execute_script(TEXTS, section, "mark") == [answer]
+        assert whole.endswith(f"Input\n{write(pairs[-1].input)}\nOutput\n{answer}")
+        assert browser.execute_script(TEXTS, section, ".special") == [end]
+
+
+def test_a_browser_finds_a_token_of_the_encoder_in_one_piece(tmp_path, browse):
+    browser = browse(run(tmp_path, encoder=("tokens",)) / "samples.html")
+    [section, *_] = browser.find_elements("css selector", "section")
+    [pairs, *_] = augment.read(tmp_path / "samples.parquet")
+    tokens = browser.execute_script(TEXTS, section, "mark i")
+    cells = [f"<{color}>" for color in pairs[-1].output.reshape(-1)]
+    assert [token for token in tokens if re.fullmatch(r"<\d>", token)] == cells
+
+
+def test_a_browser_comes_from_the_index_to_a_page_and_back(tmp_path, browse):
+    browser = browse(run(tmp_path) / "index.html")
+    browser.find_element("link text", "samples").click()
+    assert browser.title == "samples: 6 of 20"
+    browser.find_element("link text", "Gallery").click()
+    assert browser.title == "Gallery"

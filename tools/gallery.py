@@ -1,0 +1,107 @@
+"""Draw what a run made as pages to look at: the tasks of each source, and the samples.
+
+Reads the task tables, the training samples and the base model's tokenizer. Writes a page for
+each source that has tasks, one for the samples, with their texts token by token as a model
+is trained on them, and an index of the pages.
+"""
+
+import functools
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow.parquet as pq
+
+from arcmix import augment, draws, examples, fastpath, files, gallery, model, params, program, tasks
+from arcmix.encode import Encoder
+from arcmix.schema import At, Section
+
+log = logging.getLogger("arcmix.gallery")
+
+ABOUT = "The tasks of the sources, and the samples that were drawn from them."
+
+ABOUT_TASKS = "Drawn by the seed; make gallery SHOWN=100 adds to these."
+
+ABOUT_SAMPLES = """\
+The strip shows which color took the place of each. Symmetry s mirrors left and right if s is 4 \
+or more, then turns s % 4 quarters against the clock. Under the grids is the text that \
+params.yaml makes of them: tokens in two shades by turns, in yellow where they carry loss."""
+
+
+class Params(Section):
+    """The values that the pages depend on."""
+
+    seed: Annotated[int, At("seed")]
+    """The experiment's seed; it draws the tasks that are shown."""
+    prompt: Annotated[params.Prompt, At("scales.${scale}.prompt")]
+    """The text of a task."""
+    finetune: Annotated[params.Finetune, At("scales.${scale}.finetune")]
+    """The fine-tune: the longest text that it takes, and what carries loss in it."""
+
+
+def run(
+    *, config: Params, tables: Path, samples: Path, base_model: Path, shown: int, out: Path
+) -> None:
+    """Draw `shown` tasks of each table, and as many samples, into the folder `out`."""
+    if shown < 1:
+        raise ValueError(f"a page shows at least 1 task, got {shown}")
+    missing = [str(path) for path in (tables, samples, base_model) if not path.exists()]
+    if missing:
+        raise FileNotFoundError(
+            f"no {', '.join(missing)}; the gallery shows what a run made, so run: make repro"
+        )
+    rows, empty = [], []
+    for table in sorted(tables.glob("*.parquet")):
+        found = tasks.read(table)
+        if not found:
+            empty.append(table.stem)
+            continue
+        order = draws.permutation(config.seed, f"gallery/{table.stem}", 0, len(found))
+        kept = [found[place] for place in sorted(order[:shown].tolist())]
+        rows.append((table.stem, len(kept), len(found)))
+        _write(out, rows[-1], ABOUT_TASKS, [gallery.task(task) for task in kept])
+    drawn = _samples(config, samples, base_model, shown)
+    rows.append((samples.stem, len(drawn), pq.read_metadata(samples).num_rows))
+    _write(out, rows[-1], ABOUT_SAMPLES, drawn)
+    unused = f" The dataset has no use for {', '.join(empty)}." if empty else ""
+    page = gallery.page("Gallery", f"{ABOUT}{unused}", [gallery.index(rows)])
+    files.write_text(out / "index.html", page)
+    log.info("%d pages; open %s", len(rows) + 1, out / "index.html")
+
+
+def _samples(config: Params, samples: Path, base_model: Path, shown: int) -> list[str]:
+    """Return the first samples as sections; they are in random order as they are."""
+    model.quiet()
+    tokenizer = model.load_tokenizer(base_model)
+    encoder = Encoder(config.prompt.encoder)
+    model.extend(tokenizer, encoder.tokens)
+    style = examples.style(tokenizer, config.prompt.format, encoder, config.finetune.loss)
+    decode = functools.cache(
+        lambda ids: str(tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+    )
+    special = {*tokenizer.all_special_ids}
+    rows = next(pq.ParquetFile(samples).iter_batches(batch_size=shown)).to_pylist()
+    # The fast path makes the same tokens, or it is not taken.
+    made = fastpath.as_texts(tokenizer, style, next(augment.stretches(samples, shown)))
+    sections = []
+    for row, example in zip(rows, made, strict=True):
+        ids = example.input_ids.tolist()
+        trained = (example.labels != examples.IGNORED).tolist()
+        tokens = [
+            gallery.Token(text, number in special, loss)
+            for text, number, loss in zip(gallery.pieces(decode, ids), ids, trained, strict=True)
+        ]
+        sections.append(gallery.sample(row, tokens, config.finetune.max_tokens))
+    return sections
+
+
+def _write(out: Path, row: tuple[str, int, int], lead: str, sections: Sequence[str]) -> None:
+    name, shown, total = row
+    page = gallery.page(f"{name}: {shown} of {total}", lead, sections)
+    files.write_text(out / f"{name}.html", page)
+    log.info("%s: %d of %d, %.1f MB", name, shown, total, len(page.encode()) / 1e6)
+
+
+if __name__ == "__main__":
+    program.main(run)
