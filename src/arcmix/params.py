@@ -263,6 +263,28 @@ class Augment(Section):
     """What is done on top to one side of the pairs."""
 
 
+class Init(Section):
+    """What the fine-tune starts from: the second of two stages starts from the first."""
+
+    adapter: Annotated[str, Field(min_length=1)]
+    """none: a fresh adapter; a row of the ledger, DATASET/SEED-FINGERPRINT; or a revision of git
+    or an experiment of DVC, whose adapter is taken."""
+    checkpoint: Literal["best", "last"]
+    """The adapter of the lowest validation loss, or of the last step."""
+    optimizer: Literal["fresh", "state"]
+    """state: the moments that the optimizer had in the end are taken over, too; the learning
+    rate and all else are this run's in either case."""
+
+    @model_validator(mode="after")
+    def _state_is_that_of_the_last_step(self) -> Self:
+        if self.optimizer == "state" and self.checkpoint != "last":
+            raise ValueError(
+                "the optimizer's state is kept for the last step: set checkpoint to last,"
+                f" or optimizer to fresh, got {self.checkpoint} and {self.optimizer}"
+            )
+        return self
+
+
 class ScaleValidation(Section):
     """Which validation tasks a run is measured on."""
 
@@ -419,6 +441,8 @@ class File(Section):
     """Seed of the training samples and their order, and of the views of a test."""
     init_seed: NaturalInt | Literal["seed"]
     """Seed of the adapter's start and of its dropout; seed: the same as `seed`."""
+    init: Init
+    """What the fine-tune starts from."""
     mirror: str
     """Where archives come from: github, or a folder or base URL of REPO-COMMIT.tar.gz."""
     partition: Partition
