@@ -135,7 +135,9 @@ def run(
         found, _ = train.finetune(one, tokenizer, plan, work, report)
     if not train.leads():
         return
-    shutil.copytree(work / "best", adapter / "best")
+    # Again, since a run that was killed after its last step has no more to report.
+    files.write_csv(history, _history(found))
+    shutil.copytree(work / "best", adapter / "best", dirs_exist_ok=True)
     tuned.save(one, adapter / "last")
     tokenizer.save_pretrained(adapter / "tokenizer")
     files.write_json(adapter / "prompt.json", config.prompt.model_dump())
@@ -153,7 +155,8 @@ def run(
             for number, nll in zip(kept, at.losses, strict=True)
         ),
     )
-    shutil.rmtree(work)
+    # Renamed first: half a folder is nothing to go on from.
+    shutil.rmtree(work.rename(work.with_suffix(".done")))
 
 
 def _key(config: Params, *inputs: Path) -> str:
