@@ -65,10 +65,18 @@ def part(table: str, found: Sequence[Task], *, per_test: bool, weight: int, dige
         digest: What the whole table is; which of its tasks were found may differ by seed.
 
     Raises:
-        ValueError: If the table holds no tasks.
+        ValueError: If the table holds no tasks, or tasks without a test.
     """
     if not found:
-        raise ValueError(f"no tasks in table {table!r}: it was not downloaded; run: dvc repro")
+        raise ValueError(
+            f"no tasks in table {table!r}: it was not downloaded, or its component keeps none;"
+            " run: dvc repro, or look at the component's settings"
+        )
+    if not all(task.test for task in found):
+        raise ValueError(
+            f"table {table!r} has demonstrations and no tests; make some of them tests by setting"
+            " n_minus of its component to 1 or 2"
+        )
     entries = (
         [replace(task, test=(test,)) for task in found for test in task.test] if per_test else found
     )

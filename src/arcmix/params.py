@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from arcmix.schema import Section
 
-PARTITION_TABLES = ("train", "evaluation", "new-train", "val-n-1")
+PARTITION_TABLES = ("train", "evaluation", "new-train", "val-n-1", "val-demonstrations")
 """The task tables that the partition stage draws from ARC-AGI-1."""
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -83,7 +83,29 @@ class GeneratorSource(Section):
     """Number of generators."""
 
 
-Source = Annotated[PackageSource | ArchiveSource | GeneratorSource, Field(discriminator="kind")]
+class CountingSource(Section):
+    """Learn-to-count: grids of random objects, drawn here; each is a task of its own."""
+
+    kind: Literal["counting"]
+    """How the tasks are had."""
+    seed: NaturalInt
+    """Seed of the draws; grid i depends on it and on i."""
+    max_side: Annotated[int, Field(ge=3, le=30)]
+    """Longest side of a grid; the shortest is 3."""
+    curriculum: PositiveInt
+    """Draws of which each side is the smallest: 1 makes all sides as frequent, more of them
+    make small grids more frequent."""
+    objects: PositiveInt
+    """Most objects of a grid; small grids have no place for many."""
+    background: Probability
+    """Chance that the background may be of any color; else it is 0."""
+    tasks: PositiveInt
+    """Number of grids."""
+
+
+Source = Annotated[
+    PackageSource | ArchiveSource | GeneratorSource | CountingSource, Field(discriminator="kind")
+]
 
 
 class Component(Section):

@@ -5,10 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from arcmix import augment, tasks
+from arcmix import augment, examples, fastpath, model, tasks
+from arcmix.encode import Encoder
+from arcmix.sources import counting
 from stages import finetune as stage
 from stages import predict
 from tests.arc import task
+from tests.sources.test_counting import source
 from tests.test_augment import make
 from tests.test_train import settings
 from tests.test_tuned import lora
@@ -17,10 +20,20 @@ PROMPT = {"format": "bare", "encoder": ("minimal",)}
 KNOWN, LONG = task("known", train=2), task("long", train=9)
 
 
-def run(tmp_path, base_model, *, max_tokens=150, prompt=PROMPT, **changes):
-    """Fine-tune on a known task and a long one, and validate on both."""
+def run(
+    tmp_path,
+    base_model,
+    *,
+    max_tokens=150,
+    max_val_tokens=150,
+    prompt=PROMPT,
+    entries=(KNOWN, LONG),
+    **changes,
+):
+    """Fine-tune on a known task and a long one, or other entries, and validate on both."""
     tasks.write(tmp_path / "validation.parquet", [KNOWN, LONG])
-    drawn = augment.draw(augment.pool([KNOWN, LONG]), np.arange(2), make(), 0, 0, 10)
+    slots = np.arange(len(entries))
+    drawn = augment.draw(augment.pool(entries), slots, make(), 0, 0, 10)
     augment.write(tmp_path / "samples.parquet", iter([drawn]))
     stage.run(
         config=stage.Params.model_validate(
@@ -30,7 +43,7 @@ def run(tmp_path, base_model, *, max_tokens=150, prompt=PROMPT, **changes):
                 "report_to": "none",
                 "prompt": prompt,
                 "finetune": settings(max_tokens=max_tokens, **changes),
-                "max_val_tokens": 150,
+                "max_val_tokens": max_val_tokens,
             }
         ),
         base_model=base_model,
@@ -167,12 +180,31 @@ def test_the_best_adapter_is_that_of_the_lowest_validation_loss(tmp_path, base_m
     assert best != last
 
 
+@pytest.mark.parametrize("format_", ["bare", "v1"])
+def test_grids_to_count_in_are_conversations_among_the_tasks(tmp_path, base_model, format_):
+    prompt = {"format": format_, "encoder": ("minimal",)}
+    grids = counting.load("count", source(tasks=2, max_side=4)).tasks
+    entries = (KNOWN, *grids)
+    limits = {"max_tokens": 2000, "max_val_tokens": 2000}
+    run(tmp_path, base_model, prompt=prompt, entries=entries, budget=2, **limits)
+
+    tokenizer = model.load_tokenizer(base_model)
+    style = examples.style(tokenizer, format_, Encoder(("minimal",)), "answer")
+    [drawn] = augment.stretches(tmp_path / "samples.parquet", 10)
+    eight = augment.select(drawn, np.arange(10) < 8)
+    trained = [one.trained_tokens for one in fastpath.as_texts(tokenizer, style, eight)]
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert history["samples"].tolist() == [0, 8]
+    assert history["answer_tokens"].iloc[-1] == sum(trained)
+    assert (eight.asked > 0).sum() >= 4
+
+
 @pytest.mark.parametrize(("too_long", "kept"), [("skip", 5), ("shorten", 10)])
 def test_long_samples_are_skipped_or_shortened_and_validation_is_not(
     tmp_path, base_model, caplog, too_long, kept
 ):
     caplog.set_level(logging.INFO)
-    run(tmp_path, base_model, too_long=too_long, steps=1, batch=10)
+    run(tmp_path, base_model, too_long=too_long, budget=1, batch=10)
     assert f"{kept} training samples of at most 150 tokens among the first 10" in caplog.messages
     assert set(pd.read_parquet(tmp_path / "losses.parquet").task) == {"known"}
 
