@@ -7,7 +7,7 @@ from arcmix import noise
 from tests.rows import row
 
 
-def made(loss, *, seed=0, init=0, partition=7, dataset="combo-v2"):
+def made(loss, *, seed=0, init: int | str = 0, partition=7, dataset="combo-v2"):
     plain = row(dataset, seed, loss=loss)
     settings = plain.settings | {
         "init_seed": init,
