@@ -183,7 +183,8 @@ def _key(config: Params, *inputs: Path) -> str:
     found = hashlib.sha256(config.model_dump_json(exclude={"report_to"}).encode())
     found.update(code.fingerprint([Path(__file__)], Path(code.__file__).parent).encode())
     for path in inputs:
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        inside = sorted(file for file in path.rglob("*") if file.is_file())
+        for file in inside if path.is_dir() else [path]:
             with file.open("rb") as opened:
                 found.update(hashlib.file_digest(opened, "sha256").digest())
     return found.hexdigest()[:16]

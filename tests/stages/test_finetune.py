@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from arcmix import augment, examples, fastpath, model, tasks
+from arcmix import augment, examples, fastpath, files, model, tasks
 from arcmix.encode import Encoder
 from arcmix.sources import counting
 from stages import finetune as stage
@@ -34,6 +34,9 @@ def run(
 ):
     """Fine-tune on a known task and a long one, or other entries, and validate on both."""
     tasks.write(tmp_path / "validation.parquet", [KNOWN, LONG])
+    if initial is None:
+        initial = tmp_path / "initial"
+        files.write_json(initial / "start.json", {"adapter": "none"})
     slots = np.arange(len(entries))
     drawn = augment.draw(augment.pool(entries), slots, make(), 0, 0, 10)
     augment.write(tmp_path / "samples.parquet", iter([drawn]))
@@ -49,7 +52,7 @@ def run(
             }
         ),
         base_model=base_model,
-        initial=initial or tmp_path / "initial",
+        initial=initial,
         samples=tmp_path / "samples.parquet",
         validation=tmp_path / "validation.parquet",
         checkpoints=tmp_path / "checkpoints",
@@ -78,6 +81,7 @@ def test_run_writes_the_adapters_the_tokenizer_and_the_prompt(memorized):
         "adapter",
         "checkpoints",
         "history.csv",
+        "initial",
         "losses.parquet",
         "samples.parquet",
         "validation.parquet",
