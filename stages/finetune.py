@@ -1,9 +1,10 @@
 """Stage `finetune`: train a LoRA adapter on the samples.
 
-Reads the base model, the training samples and the validation tasks. Writes the adapter
-folder (`best`, `last`, the tokenizer, and the prompt it was trained with), the loss of
-every validation prompt at every measurement, and the history of the run. A run that was
-killed goes on at its last checkpoint when it is started again.
+Reads the base model, what to start from, the training samples and the validation tasks.
+Writes the adapter folder (`best`, `last` with the optimizer's state, the tokenizer, and the
+prompt it was trained with), the loss of every validation prompt at every measurement, and the
+history of the run. A run that was killed goes on at its last checkpoint when it is started
+again.
 """
 
 import dataclasses
@@ -24,6 +25,7 @@ from arcmix import (
     fastpath,
     files,
     model,
+    optimizer,
     params,
     program,
     prompt,
@@ -62,10 +64,11 @@ class Params(Section):
     """Longest validation prompt and answer."""
 
 
-def run(
+def run(  # noqa: PLR0913 - a stage's arguments are its files
     *,
     config: Params,
     base_model: Path,
+    initial: Path,
     samples: Path,
     validation: Path,
     checkpoints: Path,
@@ -114,9 +117,22 @@ def run(
         model.cut_vocabulary(base, vocabulary)
         training = examples.renumber(training, vocabulary)
         asked_for = examples.renumber(asked_for, vocabulary)
-    one = tuned.attach(base, settings, seed, added)
-    plan = train.Plan(training, asked_for, settings, seed, config.report_to)
-    work = checkpoints / _key(config, base_model, samples, validation)
+    start = initial / "adapter"
+    state = start / "optimizer.safetensors"
+    one = (
+        tuned.resume(base, start, settings, seed, added)
+        if start.is_dir()
+        else tuned.attach(base, settings, seed, added)
+    )
+    plan = train.Plan(
+        training,
+        asked_for,
+        settings,
+        seed,
+        config.report_to,
+        state if state.exists() else None,
+    )
+    work = checkpoints / _key(config, base_model, initial, samples, validation)
     if (last := train.checkpoint(work)) is not None:
         log.info("going on at %s", last)
 
@@ -132,13 +148,19 @@ def run(
                 if all(now.val_loss < earlier.val_loss for earlier in before):
                     tuned.save(one, work / "best")
 
-        found, _ = train.finetune(one, tokenizer, plan, work, report)
+        found, made = train.finetune(one, tokenizer, plan, work, report)
     if not train.leads():
         return
     # Again, since a run that was killed after its last step has no more to report.
     files.write_csv(history, _history(found))
     shutil.copytree(work / "best", adapter / "best", dirs_exist_ok=True)
     tuned.save(one, adapter / "last")
+    optimizer.save_state(
+        adapter / "last" / "optimizer.safetensors",
+        made,
+        one.named_parameters(),
+        settings.optimizer,
+    )
     tokenizer.save_pretrained(adapter / "tokenizer")
     files.write_json(adapter / "prompt.json", config.prompt.model_dump())
     files.write_parquet(
@@ -164,7 +186,8 @@ def _key(config: Params, *inputs: Path) -> str:
     found = hashlib.sha256(config.model_dump_json(exclude={"report_to"}).encode())
     found.update(code.fingerprint([Path(__file__)], Path(code.__file__).parent).encode())
     for path in inputs:
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        inside = sorted(file for file in path.rglob("*") if file.is_file())
+        for file in inside if path.is_dir() else [path]:
             with file.open("rb") as opened:
                 found.update(hashlib.file_digest(opened, "sha256").digest())
     return found.hexdigest()[:16]

@@ -1,11 +1,12 @@
 import json
 import logging
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from arcmix import augment, examples, fastpath, model, tasks
+from arcmix import augment, examples, fastpath, files, model, tasks
 from arcmix.encode import Encoder
 from arcmix.sources import counting
 from stages import finetune as stage
@@ -28,10 +29,14 @@ def run(
     max_val_tokens=150,
     prompt=PROMPT,
     entries=(KNOWN, LONG),
+    initial=None,
     **changes,
 ):
     """Fine-tune on a known task and a long one, or other entries, and validate on both."""
     tasks.write(tmp_path / "validation.parquet", [KNOWN, LONG])
+    if initial is None:
+        initial = tmp_path / "initial"
+        files.write_json(initial / "start.json", {"adapter": "none"})
     slots = np.arange(len(entries))
     drawn = augment.draw(augment.pool(entries), slots, make(), 0, 0, 10)
     augment.write(tmp_path / "samples.parquet", iter([drawn]))
@@ -47,6 +52,7 @@ def run(
             }
         ),
         base_model=base_model,
+        initial=initial,
         samples=tmp_path / "samples.parquet",
         validation=tmp_path / "validation.parquet",
         checkpoints=tmp_path / "checkpoints",
@@ -75,6 +81,7 @@ def test_run_writes_the_adapters_the_tokenizer_and_the_prompt(memorized):
         "adapter",
         "checkpoints",
         "history.csv",
+        "initial",
         "losses.parquet",
         "samples.parquet",
         "validation.parquet",
@@ -212,3 +219,25 @@ def test_long_samples_are_skipped_or_shortened_and_validation_is_not(
 def test_run_refuses_a_limit_that_no_sample_meets(tmp_path, base_model):
     with pytest.raises(ValueError, match="no training sample is short enough"):
         run(tmp_path, base_model, max_tokens=20, too_long="shorten")
+
+
+def test_a_second_stage_goes_on_from_the_first_with_its_own_learning_rate(tmp_path, base_model):
+    first, second, fresh = (tmp_path / name for name in ("first", "second", "fresh"))
+    for folder in (first, second, fresh):
+        folder.mkdir()
+    run(first, base_model, budget=6)
+    last = first / "adapter" / "last"
+    losses = {}
+    for folder in (second, fresh):
+        start = folder / "initial" / "adapter"
+        shutil.copytree(last, start)
+        if folder == fresh:
+            (start / "optimizer.safetensors").unlink()
+        run(folder, base_model, initial=folder / "initial", budget=2, learning_rate=0.003)
+        losses[folder] = pd.read_csv(folder / "history.csv")
+        assert losses[folder].learning_rate.tolist() == [0, 0.003]
+
+    ended = pd.read_csv(first / "history.csv").val_loss.iloc[-1]
+    assert losses[second].val_loss[0] == losses[fresh].val_loss[0] == ended
+    # The moments of the first stage's optimizer make other steps.
+    assert losses[second].val_loss[1] != losses[fresh].val_loss[1]
