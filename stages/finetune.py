@@ -72,17 +72,22 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     samples: Path,
     validation: Path,
     checkpoints: Path,
+    tracking: Path,
     adapter: Path,
     losses: Path,
     history: Path,
 ) -> None:
     """Train on `samples`, measure on `validation`, write `adapter`, `losses`, `history`.
 
-    What is needed to go on after a kill is kept in a folder of `checkpoints` until the end.
+    What is needed to go on after a kill is kept in a folder of `checkpoints` until the end. A
+    tracker writes to a folder of `tracking`. Of the processes that share the training, the first
+    writes.
     """
     model.quiet()
     settings = config.finetune
     model.require_gpu(settings.method, settings.optimizer)
+    work = checkpoints / _key(config, base_model, initial, samples, validation)
+    train.prepare_tracker(config.report_to, tracking / work.name)
     tokenizer = model.load_tokenizer(base_model)
     encoder = Encoder(config.prompt.encoder)
     base = model.load_base(base_model, settings.dtype, settings.method)
@@ -132,7 +137,6 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
         config.report_to,
         state if state.exists() else None,
     )
-    work = checkpoints / _key(config, base_model, initial, samples, validation)
     if (last := train.checkpoint(work)) is not None:
         log.info("going on at %s", last)
 

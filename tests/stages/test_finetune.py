@@ -56,6 +56,7 @@ def run(
         samples=tmp_path / "samples.parquet",
         validation=tmp_path / "validation.parquet",
         checkpoints=tmp_path / "checkpoints",
+        tracking=tmp_path / "tracking",
         adapter=tmp_path / "adapter",
         losses=tmp_path / "losses.parquet",
         history=tmp_path / "history.csv",
@@ -241,3 +242,18 @@ def test_a_second_stage_goes_on_from_the_first_with_its_own_learning_rate(tmp_pa
     assert losses[second].val_loss[0] == losses[fresh].val_loss[0] == ended
     # The moments of the first stage's optimizer make other steps.
     assert losses[second].val_loss[1] != losses[fresh].val_loss[1]
+
+
+def test_a_run_that_failed_after_its_last_step_trains_no_more(tmp_path, base_model):
+    (tmp_path / "adapter").write_text("in the way")
+    with pytest.raises(OSError, match="adapter"):
+        run(tmp_path, base_model, budget=2)
+    before = (tmp_path / "history.csv").read_text()
+    for name in ("adapter", "history.csv"):
+        (tmp_path / name).unlink()
+
+    run(tmp_path, base_model, budget=2)
+
+    # To the speeds, which another training would not repeat.
+    assert (tmp_path / "history.csv").read_text() == before
+    assert [*(tmp_path / "checkpoints").iterdir()] == []
