@@ -40,6 +40,9 @@ def run(
     slots = np.arange(len(entries))
     drawn = augment.draw(augment.pool(entries), slots, make(), 0, 0, 10)
     augment.write(tmp_path / "samples.parquet", iter([drawn]))
+    files.write_json(
+        tmp_path / "mix.json", {"components": [{"table": "all", "entries": len(entries)}]}
+    )
     stage.run(
         config=stage.Params.model_validate(
             {
@@ -54,12 +57,14 @@ def run(
         base_model=base_model,
         initial=initial,
         samples=tmp_path / "samples.parquet",
+        mix_file=tmp_path / "mix.json",
         validation=tmp_path / "validation.parquet",
         checkpoints=tmp_path / "checkpoints",
         tracking=tmp_path / "tracking",
         adapter=tmp_path / "adapter",
         losses=tmp_path / "losses.parquet",
         history=tmp_path / "history.csv",
+        summary=tmp_path / "training.json",
     )
 
 
@@ -84,7 +89,9 @@ def test_run_writes_the_adapters_the_tokenizer_and_the_prompt(memorized):
         "history.csv",
         "initial",
         "losses.parquet",
+        "mix.json",
         "samples.parquet",
+        "training.json",
         "validation.parquet",
     }
     adapter = memorized / "adapter"
@@ -257,3 +264,14 @@ def test_a_run_that_failed_after_its_last_step_trains_no_more(tmp_path, base_mod
     # To the speeds, which another training would not repeat.
     assert (tmp_path / "history.csv").read_text() == before
     assert [*(tmp_path / "checkpoints").iterdir()] == []
+
+
+def test_the_summary_tells_what_trained_and_what_was_seen(memorized):
+    found = json.loads((memorized / "training.json").read_text())
+    assert found["trained"]["rank"] == [16]
+    assert found["trained"]["trainable_dtypes"] == ["torch.float32"]
+    assert (found["steps"], found["samples"]) == (60, 240)
+    assert found["components"] == [{"table": "all", "samples": 240, "epochs": 120.0}]
+    history = pd.read_csv(memorized / "history.csv")
+    assert found["epochs"] == pytest.approx(history.epochs.iloc[-1], rel=1e-4)
+    assert found["answer_tokens"] == history.answer_tokens.iloc[-1]

@@ -32,6 +32,7 @@ def start(folder, base_model, launch="python", report_to="none", **changes):
     tasks.write(folder / "validation.parquet", TASKS)
     drawn = augment.draw(augment.pool(TASKS), np.arange(3), make(), 0, 0, 19)
     augment.write(folder / "samples.parquet", iter([drawn]))
+    files.write_json(folder / "mix.json", {"components": [{"table": "all", "entries": len(TASKS)}]})
     files.write_json(folder / "initial" / "start.json", {"adapter": "none"})
     scale = {
         "prompt": {"format": "bare", "encoder": ["minimal"]},
@@ -51,12 +52,14 @@ def start(folder, base_model, launch="python", report_to="none", **changes):
         "base-model": base_model,
         "initial": folder / "initial",
         "samples": folder / "samples.parquet",
+        "mix-file": folder / "mix.json",
         "validation": folder / "validation.parquet",
         "checkpoints": folder / "checkpoints",
         "tracking": folder / "tracking",
         "adapter": folder / "adapter",
         "losses": folder / "losses.parquet",
         "history": folder / "history.csv",
+        "summary": folder / "training.json",
     }
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
