@@ -8,7 +8,6 @@ killed goes on at its last checkpoint when it is started again.
 
 import dataclasses
 import functools
-import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Sequence
@@ -116,7 +115,8 @@ def run(
         asked_for = examples.renumber(asked_for, vocabulary)
     one = tuned.attach(base, settings, seed, added)
     plan = train.Plan(training, asked_for, settings, seed, config.report_to)
-    work = checkpoints / _key(config, base_model, samples, validation)
+    values = config.model_dump_json(exclude={"report_to"})
+    work = checkpoints / code.key(Path(__file__), values, [base_model, samples, validation])
     if (last := train.checkpoint(work)) is not None:
         log.info("going on at %s", last)
 
@@ -156,17 +156,6 @@ def run(
     shutil.rmtree(work)
 
 
-def _key(config: Params, *inputs: Path) -> str:
-    """Return a name for what a run's result depends on: values, code and the files it reads."""
-    found = hashlib.sha256(config.model_dump_json(exclude={"report_to"}).encode())
-    found.update(code.fingerprint([Path(__file__)], Path(code.__file__).parent).encode())
-    for path in inputs:
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            with file.open("rb") as opened:
-                found.update(hashlib.file_digest(opened, "sha256").digest())
-    return found.hexdigest()[:16]
-
-
 def _training(
     tokenizer: model.PreTrainedTokenizerBase,
     style: prompt.Style,
@@ -175,23 +164,11 @@ def _training(
 ) -> tuple[list[examples.Example], int]:
     """Return samples short enough or made so, as many as the budget takes; how many were read."""
     encode = _encoder(tokenizer, style, samples)
-
-    def lengths(stretch: augment.Stretch) -> list[int]:
-        return [len(example.input_ids) for example in encode(stretch)]
-
     found: list[examples.Example] = []
     read = enough = 0
     with program.progress(0, "tokenize", "sample") as bar:
-        for drawn in augment.stretches(samples, CHUNK):
-            stretch = drawn
-            if settings.too_long == "shorten":
-                stretch = augment.shorten(drawn, lengths, settings.max_tokens)
-            # Copies, since the tokens of the long ones need not stay.
-            found += [
-                example._replace(input_ids=example.input_ids.copy(), trained=example.trained.copy())
-                for example in encode(stretch)
-                if len(example.input_ids) <= settings.max_tokens
-            ]
+        for stretch in augment.stretches(samples, CHUNK):
+            found += fastpath.fitting(encode, stretch, settings)
             read += len(stretch.grids)
             bar.update(len(found) - bar.n)
             enough = schedule.samples(settings, [one.trained_tokens for one in found])
