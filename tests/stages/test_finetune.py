@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from arcmix import augment, examples, fastpath, model, tasks
+from arcmix import augment, examples, fastpath, files, model, tasks
 from arcmix.encode import Encoder
 from arcmix.sources import counting
 from stages import finetune as stage
