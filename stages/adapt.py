@@ -22,6 +22,7 @@ from arcmix import (
     adapt,
     augment,
     code,
+    corpus,
     examples,
     fastpath,
     files,
@@ -143,10 +144,7 @@ def _encoders(
     answer = dataclasses.replace(style, loss="answer")
     ask = functools.partial(fastpath.as_texts, tokenizer, answer)
     tried = augment.plain([task.train for task in asked])
-    try:
-        return fastpath.encoder(tokenizer, style, tried), ask, encoder.tokens
-    except fastpath.MergedError:
-        return functools.partial(fastpath.as_texts, tokenizer, style), ask, encoder.tokens
+    return corpus.encoder(tokenizer, style, tried), ask, encoder.tokens
 
 
 if __name__ == "__main__":

@@ -17,11 +17,8 @@ PLAIN = {"steps": 8, "batch": 2, "learning_rate": 0.02, "eval_every": 2, "patien
 COLORS = make(**COLORED)
 
 
-def test_time(**changes):
+def own_settings(**changes):
     return params.TestTime.model_validate(PLAIN | changes)
-
-
-test_time.__test__ = False  # a maker of settings, not a test
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +39,18 @@ class Bench:
         self.model = tuned.attach(model.load(base_model, self.how.dtype), self.how, 0, [])
         self.start = adapt.weights(self.model)
 
-    def data(self, of, changes=COLORS, **own):
-        return adapt.data(of, *self.tokens, changes, 0, self.how, test_time(**own))
+    def data(self, of, **own):
+        found = self.look(of, **own)
+        assert isinstance(found, adapt.Data)
+        return found
+
+    def look(self, of, changes=COLORS, **own):
+        encode, ask = self.tokens
+        return adapt.data(of, encode, ask, changes, 0, self.how, own_settings(**own))
 
     def run(self, of, seed=0, found=None, **own):
         found = found or self.data(of, **own)
-        return adapt.adapt(self.model, self.start, of, found, seed, self.how, test_time(**own))
+        return adapt.adapt(self.model, self.start, of, found, seed, self.how, own_settings(**own))
 
     def loss(self, of):
         held_out = self.data(of).held_out
@@ -97,18 +100,20 @@ def test_each_task_has_draws_of_its_own(bench):
 
 
 def test_a_task_with_one_demonstration_is_skipped(bench):
-    assert bench.data(task("few", train=1)) == adapt.Outcome(
+    assert bench.look(task("few", train=1)) == adapt.Outcome(
         "skipped", "fewer than 2 demonstrations", 0, None, None, None
     )
 
 
 @pytest.mark.parametrize(("too_long", "kept"), [("skip", False), ("shorten", True)])
 def test_a_task_too_long_is_skipped_or_shortened(base_model, tokens, too_long, kept):
-    found = Bench(base_model, tokens, too_long=too_long, max_tokens=90).data(task("long", train=9))
+    found = Bench(base_model, tokens, too_long=too_long, max_tokens=90).look(task("long", train=9))
     if kept:
+        assert isinstance(found, adapt.Data)
         assert len(found.held_out) == 9
         assert max(len(one.input_ids) for one in [*found.samples, *found.held_out]) <= 90
     else:
+        assert isinstance(found, adapt.Outcome)
         assert (found.status, found.reason) == ("skipped", "no sample of at most 90 tokens")
 
 
@@ -165,6 +170,7 @@ def test_a_task_stops_after_losses_that_are_no_better_and_keeps_the_best(base_mo
     own = {"steps": 200, "eval_every": 1, "patience": 4, "learning_rate": 0.3}
     outcome = bench.run(ONE, **own)
     assert outcome.reason == "stopped early"
+    assert outcome.best_step is not None
     assert outcome.steps == outcome.best_step + 4 < 200
     assert outcome.loss_after == pytest.approx(bench.loss(ONE))
 

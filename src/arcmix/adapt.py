@@ -15,15 +15,14 @@ from typing import Literal
 import numpy as np
 import torch
 
-from arcmix import augment, draws, fastpath, narrow, schedule, tuned
-from arcmix.augment import Stretch
+from arcmix import augment, corpus, draws, narrow, schedule, tuned
 from arcmix.examples import Example
 from arcmix.loss import prompt_losses, token_losses
 from arcmix.packing import packs
 from arcmix.params import Augment, Finetune, TestTime
 from arcmix.tasks import Task
 
-Encode = Callable[[Stretch], list[Example]]
+Encode = Callable[[augment.Stretch], list[Example]]
 """What makes the tokens of samples."""
 
 Weights = Mapping[str, torch.Tensor]
@@ -96,7 +95,8 @@ def data(
     )
     whole = augment.plain([(*entry.train, *entry.test) for entry in entries])
     found = Data(
-        fastpath.fitting(encode, drawn.stretch, settings), fastpath.fitting(ask, whole, settings)
+        [one for _, one in corpus.fitting(encode, drawn.stretch, settings)],
+        [one for _, one in corpus.fitting(ask, whole, settings)],
     )
     if not found.samples or not found.held_out:
         return _skipped(f"no sample of at most {settings.max_tokens} tokens")

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedTokenizerBase
 
-    from arcmix.params import Finetune
     from arcmix.prompt import Style
 
 SLOT = -1
@@ -94,24 +93,6 @@ def encoder(
         return [next(talks if one else rest) for one in asked.tolist()]
 
     return encode
-
-
-def fitting(
-    encode: Callable[[Stretch], list[Example]], stretch: Stretch, settings: Finetune
-) -> list[Example]:
-    """Return the tokens of the samples short enough or made so, as `too_long` says."""
-
-    def lengths(some: Stretch) -> list[int]:
-        return [len(example.input_ids) for example in encode(some)]
-
-    if settings.too_long == "shorten":
-        stretch = augment.shorten(stretch, lengths, settings.max_tokens)
-    # Copies, since the tokens of the long ones need not stay.
-    return [
-        example._replace(input_ids=example.input_ids.copy(), trained=example.trained.copy())
-        for example in encode(stretch)
-        if len(example.input_ids) <= settings.max_tokens
-    ]
 
 
 @dataclass(frozen=True)

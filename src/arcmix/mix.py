@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from arcmix.tasks import Task
 
 
@@ -119,3 +121,19 @@ def summary(
             for item, count in zip(parts, samples, strict=True)
         ],
     }
+
+
+def seen(drawn: Mapping[str, Any], entries: np.ndarray) -> list[dict[str, Any]]:
+    """Return how many samples were drawn from each component, and how often each of its entries.
+
+    Args:
+        drawn: The summary of the dataset.
+        entries: Entry of each sample, int64 (n,).
+    """
+    sizes = [one["entries"] for one in drawn["components"]]
+    numbers = np.searchsorted(np.cumsum(sizes), entries, side="right")
+    counts = np.bincount(numbers, minlength=len(sizes)).tolist()
+    return [
+        {"table": one["table"], "samples": count, "epochs": count / one["entries"]}
+        for one, count in zip(drawn["components"], counts, strict=True)
+    ]

@@ -1,3 +1,4 @@
+import os
 import shutil
 import signal
 import subprocess
@@ -192,7 +193,8 @@ def test_no_process_outlives_a_killed_run(tmp_path: Path) -> None:
     packed.rename(tmp_path / f"toy-gym-1.0-{sha256[:16]}.whl")
     started = tmp_path / "started"
     command = [sys.executable, "-c", LOAD, sha256]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as run:
+    environment = os.environ | {"PYTHONPATH": str(Path(rearc.__file__).parents[2])}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE) as run:
         while not started.exists():
             assert run.poll() is None
             time.sleep(0.05)

@@ -2,22 +2,18 @@ import json
 import logging
 import shutil
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from arcmix import augment, tasks
+from arcmix import files, model, tasks, tuned
 from stages import adapt as stage
-from stages import finetune, predict
+from stages import predict
 from tests.arc import pair, task
 from tests.test_augment import make
 from tests.test_train import settings
 from tests.test_tuned import lora
 
-PROMPT = {"format": "bare", "encoder": ("minimal",)}
-HOW = settings(
-    budget=1, eval_every=1, max_tokens=150, learning_rate=0.01, lora=lora(rank=16, alpha=32)
-)
+HOW = settings(max_tokens=150, lora=lora(rank=16, alpha=32))
 OFF = {"steps": 0, "batch": 2, "learning_rate": 0.01, "eval_every": 10, "patience": 3}
 ON = OFF | {"steps": 60}
 
@@ -31,30 +27,13 @@ ASKED = [KNOWN, OTHER, LONG, FEW]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, base_model):
-    """A folder with an adapter that has hardly learned anything."""
+    """A folder with the validation tasks and with an adapter that has not learned anything."""
     folder = tmp_path_factory.mktemp("trained")
     tasks.write(folder / "validation.parquet", ASKED)
-    drawn = augment.draw(augment.pool([FEW]), np.arange(1), make(), 0, 0, 10)
-    augment.write(folder / "samples.parquet", iter([drawn]))
-    finetune.run(
-        config=finetune.Params.model_validate(
-            {
-                "seed": 0,
-                "init_seed": "seed",
-                "report_to": "none",
-                "prompt": PROMPT,
-                "finetune": HOW,
-                "max_val_tokens": 150,
-            }
-        ),
-        base_model=base_model,
-        samples=folder / "samples.parquet",
-        validation=folder / "validation.parquet",
-        checkpoints=folder / "checkpoints",
-        adapter=folder / "adapter",
-        losses=folder / "losses.parquet",
-        history=folder / "history.csv",
-    )
+    fresh = tuned.attach(model.load(base_model, HOW.dtype), HOW, 0, [])
+    tuned.save(fresh, folder / "adapter/last")
+    model.load_tokenizer(base_model).save_pretrained(folder / "adapter/tokenizer")
+    files.write_json(folder / "adapter/prompt.json", {"format": "bare", "encoder": ["minimal"]})
     return folder
 
 

@@ -84,7 +84,7 @@ def write(
     columns = ["step", "samples", "answer_tokens", "learning_rate", "train_loss", "val_loss"]
     files.write_csv(paths["history"], pd.DataFrame(history or HISTORY, columns=columns))
     statuses = pd.DataFrame({"task": ["b", "00000001"], "status": ["adapted", "failed"]})
-    files.write_csv(paths["adapt"], statuses if adapted else statuses[:0])
+    files.write_csv(paths["adapt"], statuses if adapted else statuses.head(0))
     files.write_json(paths["audit"], {"seen": seen})
     return paths
 

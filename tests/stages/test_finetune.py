@@ -1,5 +1,6 @@
 import json
 import logging
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -28,13 +29,20 @@ def run(
     max_val_tokens=150,
     prompt=PROMPT,
     entries=(KNOWN, LONG),
+    initial=None,
     **changes,
 ):
     """Fine-tune on a known task and a long one, or other entries, and validate on both."""
     tasks.write(tmp_path / "validation.parquet", [KNOWN, LONG])
+    if initial is None:
+        initial = tmp_path / "initial"
+        files.write_json(initial / "start.json", {"adapter": "none"})
     slots = np.arange(len(entries))
     drawn = augment.draw(augment.pool(entries), slots, make(), 0, 0, 10)
     augment.write(tmp_path / "samples.parquet", iter([drawn]))
+    files.write_json(
+        tmp_path / "mix.json", {"components": [{"table": "all", "entries": len(entries)}]}
+    )
     stage.run(
         config=stage.Params.model_validate(
             {
@@ -47,12 +55,15 @@ def run(
             }
         ),
         base_model=base_model,
+        initial=initial,
         samples=tmp_path / "samples.parquet",
+        mix_file=tmp_path / "mix.json",
         validation=tmp_path / "validation.parquet",
         checkpoints=tmp_path / "checkpoints",
         adapter=tmp_path / "adapter",
         losses=tmp_path / "losses.parquet",
         history=tmp_path / "history.csv",
+        summary=tmp_path / "training.json",
     )
 
 
@@ -81,8 +92,11 @@ def test_run_writes_the_adapters_the_tokenizer_and_the_prompt(memorized):
         "adapter",
         "checkpoints",
         "history.csv",
+        "initial",
         "losses.parquet",
+        "mix.json",
         "samples.parquet",
+        "training.json",
         "validation.parquet",
     }
     adapter = memorized / "adapter"
@@ -220,3 +234,36 @@ def test_long_samples_are_skipped_or_shortened_and_validation_is_not(
 def test_run_refuses_a_limit_that_no_sample_meets(tmp_path, base_model):
     with pytest.raises(ValueError, match="no training sample is short enough"):
         run(tmp_path, base_model, max_tokens=20, too_long="shorten")
+
+
+def test_a_second_stage_goes_on_from_the_first_with_its_own_learning_rate(tmp_path, base_model):
+    first, second, fresh = (tmp_path / name for name in ("first", "second", "fresh"))
+    for folder in (first, second, fresh):
+        folder.mkdir()
+    run(first, base_model, budget=6)
+    last = first / "adapter" / "last"
+    losses = {}
+    for folder in (second, fresh):
+        start = folder / "initial" / "adapter"
+        shutil.copytree(last, start)
+        if folder == fresh:
+            (start / "optimizer.safetensors").unlink()
+        run(folder, base_model, initial=folder / "initial", budget=2, learning_rate=0.003)
+        losses[folder] = pd.read_csv(folder / "history.csv")
+        assert losses[folder].learning_rate.tolist() == [0, 0.003]
+
+    ended = pd.read_csv(first / "history.csv").val_loss.iloc[-1]
+    assert losses[second].val_loss[0] == losses[fresh].val_loss[0] == ended
+    # The moments of the first stage's optimizer make other steps.
+    assert losses[second].val_loss[1] != losses[fresh].val_loss[1]
+
+
+def test_the_summary_tells_what_trained_and_what_was_seen(memorized):
+    found = json.loads((memorized / "training.json").read_text())
+    assert found["trained"]["rank"] == [16]
+    assert found["trained"]["trainable_dtypes"] == ["torch.float32"]
+    assert (found["steps"], found["samples"]) == (60, 240)
+    assert found["components"] == [{"table": "all", "samples": 240, "epochs": 120.0}]
+    history = pd.read_csv(memorized / "history.csv")
+    assert found["epochs"] == pytest.approx(history.epochs.iloc[-1], rel=1e-4)
+    assert found["answer_tokens"] == history.answer_tokens.iloc[-1]
