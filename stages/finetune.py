@@ -8,7 +8,6 @@ that was killed goes on at its last checkpoint when it is started again.
 """
 
 import dataclasses
-import hashlib
 import logging
 import shutil
 from collections.abc import Sequence
@@ -80,7 +79,11 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     model.quiet()
     settings = config.finetune
     model.require_gpu(settings.method, settings.optimizer)
-    work = checkpoints / _key(config, base_model, initial, samples, validation)
+    work = checkpoints / code.key(
+        Path(__file__),
+        config.model_dump_json(exclude={"report_to"}),
+        [base_model, initial, samples, validation],
+    )
     train.prepare_tracker(config.report_to, tracking / work.name)
     tokenizer = model.load_tokenizer(base_model)
     encoder = Encoder(config.prompt.encoder)
@@ -113,10 +116,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     seed = config.seed if config.init_seed == "seed" else config.init_seed
     asked_for = [measured[number] for number in kept]
     if settings.cut_vocabulary:
-        vocabulary = examples.vocabulary([*training, *asked_for])
-        model.cut_vocabulary(base, vocabulary)
-        training = examples.renumber(training, vocabulary)
-        asked_for = examples.renumber(asked_for, vocabulary)
+        training, asked_for = _cut(base, training, asked_for)
     start = initial / "adapter"
     state = start / "optimizer.safetensors"
     one = (
@@ -191,16 +191,13 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     shutil.rmtree(work.rename(work.with_suffix(".done")))
 
 
-def _key(config: Params, *inputs: Path) -> str:
-    """Return a name for what a run's result depends on: values, code and the files it reads."""
-    found = hashlib.sha256(config.model_dump_json(exclude={"report_to"}).encode())
-    found.update(code.fingerprint([Path(__file__)], Path(code.__file__).parent).encode())
-    for path in inputs:
-        inside = sorted(file for file in path.rglob("*") if file.is_file())
-        for file in inside if path.is_dir() else [path]:
-            with file.open("rb") as opened:
-                found.update(hashlib.file_digest(opened, "sha256").digest())
-    return found.hexdigest()[:16]
+def _cut(
+    base: model.PreTrainedModel, *parts: list[examples.Example]
+) -> list[list[examples.Example]]:
+    """Cut a model's vocabulary to the tokens of some examples; return these renumbered."""
+    vocabulary = examples.vocabulary([one for part in parts for one in part])
+    model.cut_vocabulary(base, vocabulary)
+    return [examples.renumber(part, vocabulary) for part in parts]
 
 
 def _text(style: prompt.Style, pairs: Sequence[Pair]) -> prompt.Text:

@@ -68,6 +68,12 @@ def run(
     )
 
 
+def adapted(folder):
+    """Return a folder that holds no adapters of tasks."""
+    files.write_json(folder / "adapted/tasks.json", [])
+    return folder / "adapted"
+
+
 @pytest.fixture(scope="module")
 def memorized(tmp_path_factory, base_model):
     folder = tmp_path_factory.mktemp("memorized")
@@ -134,6 +140,7 @@ def test_a_memorized_task_is_solved_and_a_long_one_is_not_answered(tmp_path, mem
         ),
         base_model=base_model,
         adapter=memorized / "adapter",
+        adapted=adapted(tmp_path),
         validation=memorized / "validation.parquet",
         candidates=tmp_path / "candidates.parquet",
     )
@@ -173,6 +180,7 @@ def test_added_tokens_are_trained_saved_and_answered_with(tmp_path, base_model):
         ),
         base_model=base_model,
         adapter=tmp_path / "adapter",
+        adapted=adapted(tmp_path),
         validation=tmp_path / "validation.parquet",
         candidates=tmp_path / "candidates.parquet",
     )
