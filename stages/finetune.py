@@ -33,7 +33,7 @@ from arcmix import (
 )
 from arcmix.encode import Encoder
 from arcmix.schema import At, Section
-from arcmix.tasks import Pair
+from arcmix.tasks import Task
 
 log = logging.getLogger("arcmix.finetune")
 
@@ -90,15 +90,10 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     base = model.load_base(base_model, settings.dtype, settings.method)
     added = model.add_tokens(base, tokenizer, encoder.tokens)
     style = examples.style(tokenizer, config.prompt.format, encoder, settings.loss)
-    asked = dataclasses.replace(style, loss="answer")
-
     drawn = corpus.load(samples, tokenizer, style, settings)
     training = drawn.examples
     tests = [(task, number) for task in tasks.read(validation) for number in range(len(task.test))]
-    measured = examples.tokenize(
-        tokenizer,
-        [_text(asked, (*task.train, task.test[number])) for task, number in tests],
-    )
+    measured = examples.tokenize(tokenizer, _texts(style, tests))
     kept = [n for n, one in enumerate(measured) if len(one.input_ids) <= config.max_val_tokens]
     log.info(
         "%d training samples of at most %d tokens among the first %d",
@@ -117,13 +112,8 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     asked_for = [measured[number] for number in kept]
     if settings.cut_vocabulary:
         training, asked_for = _cut(base, training, asked_for)
-    start = initial / "adapter"
-    state = start / "optimizer.safetensors"
-    one = (
-        tuned.resume(base, start, settings, seed, added)
-        if start.is_dir()
-        else tuned.attach(base, settings, seed, added)
-    )
+    one = _start(base, initial / "adapter", settings, seed, added)
+    state = initial / "adapter" / "optimizer.safetensors"
     plan = train.Plan(
         training,
         asked_for,
@@ -200,8 +190,26 @@ def _cut(
     return [examples.renumber(part, vocabulary) for part in parts]
 
 
-def _text(style: prompt.Style, pairs: Sequence[Pair]) -> prompt.Text:
-    return prompt.render(style, pairs[:-1], pairs[-1].input, pairs[-1].output)
+def _start(
+    base: model.PreTrainedModel,
+    adapter: Path,
+    settings: params.Finetune,
+    seed: int,
+    added: Sequence[int],
+) -> tuned.Tuned:
+    """Return the model with the adapter of an earlier run, or a fresh one if there is none."""
+    if adapter.is_dir():
+        return tuned.resume(base, adapter, settings, seed, added)
+    return tuned.attach(base, settings, seed, added)
+
+
+def _texts(style: prompt.Style, tests: Sequence[tuple[Task, int]]) -> list[prompt.Text]:
+    """Return the tests of tasks, of which the answer carries loss, whatever does in training."""
+    asked = dataclasses.replace(style, loss="answer")
+    return [
+        prompt.render(asked, task.train, task.test[number].input, task.test[number].output)
+        for task, number in tests
+    ]
 
 
 def _history(found: Sequence[train.Measurement]) -> pd.DataFrame:
