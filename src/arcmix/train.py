@@ -138,22 +138,34 @@ def finetune(
             the samples.
     """
     measure = _Measure(model, plan, report)
-    trainer = _Trainer(
+    made = trainer(model, tokenizer, plan, folder, measure)
+    last = checkpoint(folder)
+    if last is not None:
+        measure.restore(files.read_json(last / MEASURED))
+    made.train(resume_from_checkpoint=None if last is None else str(last))
+    return measure.found, cast("torch.optim.Optimizer", made.optimizer)
+
+
+def trainer(
+    model: tuned.Tuned,
+    tokenizer: PreTrainedTokenizerBase,
+    plan: Plan,
+    folder: Path,
+    callback: TrainerCallback,
+) -> SFTTrainer:
+    """Return what takes the steps of a plan, with one callback beside its own; none is taken."""
+    made = _Trainer(
         model=model,
         args=_arguments(plan, folder),
         train_dataset=_dataset(plan),
         data_collator=_collate,
         processing_class=tokenizer,
-        callbacks=[measure],
+        callbacks=[callback],
     )
-    trainer.plan = plan
+    made.plan = plan
     # It prints the numbers of every step.
-    trainer.remove_callback(PrinterCallback)
-    last = checkpoint(folder)
-    if last is not None:
-        measure.restore(files.read_json(last / MEASURED))
-    trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    return measure.found, cast("torch.optim.Optimizer", trainer.optimizer)
+    made.remove_callback(PrinterCallback)
+    return made
 
 
 def checkpoint(folder: Path) -> Path | None:
