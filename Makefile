@@ -7,7 +7,7 @@ SHOWN := 40
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro gallery test check bench readme
+.PHONY: help setup repro noise gallery test check bench readme
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
@@ -17,6 +17,17 @@ setup: $(STAMP) ## Make the environment .venv; the other targets do it where nee
 repro: $(STAMP) ## Run the pipeline and print its table.
 	@$(RUN) dvc repro
 	@cat results/ablation.md
+
+noise: $(STAMP) ## Run SCALE with MODEL over each seed alone; print the spread by each.
+	@for seed in 0 1 2; do \
+	  $(RUN) dvc exp run -q --queue $(NOISE) -S seed=$$seed -S init_seed=0 || exit; \
+	done
+	@for seed in 1 2; do \
+	  $(RUN) dvc exp run -q --queue $(NOISE) -S seed=0 -S init_seed=$$seed || exit; \
+	  $(RUN) dvc exp run -q --queue $(NOISE) -S seed=0 -S init_seed=0 -S partition.seed=1$$seed || exit; \
+	done
+	@$(RUN) dvc exp run -q --run-all
+	@$(RUN) python -m tools.noise --library src/arcmix --programs stages --rows results/ledger
 
 gallery: $(STAMP) ## Draw the tasks and the samples of the last run as pages.
 	@$(RUN) python -m tools.gallery --params params.yaml --tables data/tasks \

@@ -90,7 +90,7 @@ def stretches(pool: augment.Pool, slots: np.ndarray, count: int) -> Iterator[aug
     """Yield the samples that the stage `augment` would draw."""
     for first in range(0, count, STRETCH):
         drawn = augment.draw(pool, slots, AUGMENT, SEED, first, min(STRETCH, count - first))
-        yield augment.Stretch(drawn.grids, drawn.shapes, drawn.cells)
+        yield augment.Stretch(drawn.grids, drawn.shapes, drawn.cells, drawn.asked, drawn.questions)
 
 
 def timed(make: Callable[[], Iterator[list[examples.Example]]]) -> tuple[float, int, int]:

@@ -53,7 +53,7 @@ def _collections(sources: Path) -> dict[str, list[Task]]:
     found = {}
     for path in sorted(sources.glob("*.parquet")):
         every = tasks.read(path)
-        if any(task.variation for task in every):
+        if any(task.variation or not task.train for task in every):
             continue
         for split, group in groupby(every, key=lambda task: task.split):
             found.setdefault(f"{path.stem} {split}", []).extend(group)

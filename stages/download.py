@@ -1,7 +1,7 @@
 """Stage `download`: parse and verify the tasks of one source.
 
-Reads the data file of a package, the archive of a repository, or generators in a wheel;
-writes a task table, which is empty if the run has no use for the source.
+Reads the data file of a package, the archive of a repository, or generators in a wheel, or
+draws grids to count in; writes a task table, which is empty if the run has no use for the source.
 """
 
 import logging
@@ -11,7 +11,7 @@ from typing import Annotated
 
 from arcmix import params, program, tasks
 from arcmix.schema import At, Section
-from arcmix.sources import archive, package, pins, rearc
+from arcmix.sources import archive, counting, package, pins, rearc
 
 log = logging.getLogger("arcmix.download")
 
@@ -61,6 +61,8 @@ def _load(key: str, config: Params, cache: Path) -> pins.Loaded:
             return archive.load(key, config.source, cache=cache, mirror=mirror)
         case params.GeneratorSource():
             return rearc.load(key, config.source, cache=cache)
+        case params.CountingSource():
+            return counting.load(key, config.source)
 
 
 if __name__ == "__main__":

@@ -1,33 +1,33 @@
 """Stage `finetune`: train a LoRA adapter on the samples.
 
-Reads the base model, the training samples and the validation tasks. Writes the adapter
-folder (`best`, `last`, the tokenizer, and the prompt it was trained with), the loss of
-every validation prompt at every measurement, and the history of the run. A run that was
-killed goes on at its last checkpoint when it is started again.
+Reads the base model, what to start from, the training samples and the validation tasks.
+Writes the adapter folder (`best`, `last` with the optimizer's state, the tokenizer, and the
+prompt it was trained with), the loss of every validation prompt at every measurement, the
+history of the run, and a summary: what trained, and what was seen of each component. A run
+that was killed goes on at its last checkpoint when it is started again.
 """
 
 import dataclasses
-import functools
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pandas as pd
 
 from arcmix import (
-    augment,
     code,
+    corpus,
     examples,
-    fastpath,
     files,
+    mix,
     model,
+    optimizer,
     params,
     program,
     prompt,
-    schedule,
     tasks,
     train,
     tuned,
@@ -37,12 +37,6 @@ from arcmix.schema import At, Section
 from arcmix.tasks import Pair
 
 log = logging.getLogger("arcmix.finetune")
-
-CHUNK = 512
-"""Samples brought into tokens at once: what the processor's cache holds."""
-
-TRIED = 64
-"""Samples on which the fast path is proven at the start."""
 
 
 class Params(Section):
@@ -62,18 +56,21 @@ class Params(Section):
     """Longest validation prompt and answer."""
 
 
-def run(
+def run(  # noqa: PLR0913 - a stage's arguments are its files
     *,
     config: Params,
     base_model: Path,
+    initial: Path,
     samples: Path,
+    mix_file: Path,
     validation: Path,
     checkpoints: Path,
     adapter: Path,
     losses: Path,
     history: Path,
+    summary: Path,
 ) -> None:
-    """Train on `samples`, measure on `validation`, write `adapter`, `losses`, `history`.
+    """Train on `samples`, measure on `validation`, and write the other paths.
 
     What is needed to go on after a kill is kept in a folder of `checkpoints` until the end.
     """
@@ -87,7 +84,8 @@ def run(
     style = examples.style(tokenizer, config.prompt.format, encoder, settings.loss)
     asked = dataclasses.replace(style, loss="answer")
 
-    training, drawn = _training(tokenizer, style, samples, settings)
+    drawn = corpus.load(samples, tokenizer, style, settings)
+    training = drawn.examples
     tests = [(task, number) for task in tasks.read(validation) for number in range(len(task.test))]
     measured = examples.tokenize(
         tokenizer,
@@ -98,7 +96,7 @@ def run(
         "%d training samples of at most %d tokens among the first %d",
         len(training),
         settings.max_tokens,
-        drawn,
+        drawn.read,
     )
     log.info(
         "%d of %d validation prompts of at most %d tokens",
@@ -114,9 +112,22 @@ def run(
         model.cut_vocabulary(base, vocabulary)
         training = examples.renumber(training, vocabulary)
         asked_for = examples.renumber(asked_for, vocabulary)
-    one = tuned.attach(base, settings, seed, added)
-    plan = train.Plan(training, asked_for, settings, seed, config.report_to)
-    work = checkpoints / _key(config, base_model, samples, validation)
+    start = initial / "adapter"
+    state = start / "optimizer.safetensors"
+    one = (
+        tuned.resume(base, start, settings, seed, added)
+        if start.is_dir()
+        else tuned.attach(base, settings, seed, added)
+    )
+    plan = train.Plan(
+        training,
+        asked_for,
+        settings,
+        seed,
+        config.report_to,
+        state if state.exists() else None,
+    )
+    work = checkpoints / _key(config, base_model, initial, samples, validation)
     if (last := train.checkpoint(work)) is not None:
         log.info("going on at %s", last)
 
@@ -132,11 +143,17 @@ def run(
                 if all(now.val_loss < earlier.val_loss for earlier in before):
                     tuned.save(one, work / "best")
 
-        found, _ = train.finetune(one, tokenizer, plan, work, report)
+        found, made = train.finetune(one, tokenizer, plan, work, report)
     if not train.leads():
         return
     shutil.copytree(work / "best", adapter / "best")
     tuned.save(one, adapter / "last")
+    optimizer.save_state(
+        adapter / "last" / "optimizer.safetensors",
+        made,
+        one.named_parameters(),
+        settings.optimizer,
+    )
     tokenizer.save_pretrained(adapter / "tokenizer")
     files.write_json(adapter / "prompt.json", config.prompt.model_dump())
     files.write_parquet(
@@ -153,6 +170,17 @@ def run(
             for number, nll in zip(kept, at.losses, strict=True)
         ),
     )
+    files.write_json(
+        summary,
+        {
+            "trained": tuned.effective(one),
+            "steps": plan.steps,
+            "samples": len(plan.order),
+            "epochs": found[-1].epochs,
+            "answer_tokens": found[-1].answer_tokens,
+            "components": mix.seen(files.read_json(mix_file), drawn.entries[plan.order]),
+        },
+    )
     shutil.rmtree(work)
 
 
@@ -161,54 +189,11 @@ def _key(config: Params, *inputs: Path) -> str:
     found = hashlib.sha256(config.model_dump_json(exclude={"report_to"}).encode())
     found.update(code.fingerprint([Path(__file__)], Path(code.__file__).parent).encode())
     for path in inputs:
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        inside = sorted(file for file in path.rglob("*") if file.is_file())
+        for file in inside if path.is_dir() else [path]:
             with file.open("rb") as opened:
                 found.update(hashlib.file_digest(opened, "sha256").digest())
     return found.hexdigest()[:16]
-
-
-def _training(
-    tokenizer: model.PreTrainedTokenizerBase,
-    style: prompt.Style,
-    samples: Path,
-    settings: params.Finetune,
-) -> tuple[list[examples.Example], int]:
-    """Return samples short enough or made so, as many as the budget takes; how many were read."""
-    encode = _encoder(tokenizer, style, samples)
-
-    def lengths(stretch: augment.Stretch) -> list[int]:
-        return [len(example.input_ids) for example in encode(stretch)]
-
-    found: list[examples.Example] = []
-    read = enough = 0
-    with program.progress(0, "tokenize", "sample") as bar:
-        for drawn in augment.stretches(samples, CHUNK):
-            stretch = drawn
-            if settings.too_long == "shorten":
-                stretch = augment.shorten(drawn, lengths, settings.max_tokens)
-            # Copies, since the tokens of the long ones need not stay.
-            found += [
-                example._replace(input_ids=example.input_ids.copy(), trained=example.trained.copy())
-                for example in encode(stretch)
-                if len(example.input_ids) <= settings.max_tokens
-            ]
-            read += len(stretch.grids)
-            bar.update(len(found) - bar.n)
-            enough = schedule.samples(settings, [one.trained_tokens for one in found])
-            if len(found) >= enough:
-                break
-    return found[:enough], read
-
-
-def _encoder(
-    tokenizer: model.PreTrainedTokenizerBase, style: prompt.Style, samples: Path
-) -> Callable[[augment.Stretch], list[examples.Example]]:
-    tried = next(augment.stretches(samples, TRIED))
-    try:
-        return fastpath.encoder(tokenizer, style, tried)
-    except fastpath.MergedError as error:
-        log.info("samples are tokenized as texts, since %s", error)
-        return functools.partial(fastpath.as_texts, tokenizer, style)
 
 
 def _text(style: prompt.Style, pairs: Sequence[Pair]) -> prompt.Text:

@@ -10,7 +10,7 @@ import logging
 from pathlib import Path
 from typing import Annotated, Literal
 
-from arcmix import code, files, ledger, params, program
+from arcmix import code, files, ledger, params, program, store
 from arcmix.schema import At, Section
 
 log = logging.getLogger("arcmix.record")
@@ -60,6 +60,8 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     history: Path,
     mix: Path,
     partition: Path,
+    initial: Path,
+    adapter: Path,
     rows: Path,
     deposit: Path,
 ) -> None:
@@ -75,6 +77,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
         "validation_digest": files.read_json(partition)["measured_digest"],
     }
     drawn = files.read_json(mix)
+    start = files.read_json(initial / "start.json")
     named = [(part["tasks"], part["weight"]) for part in values["components"]]
     if named != [(part["table"], part["weight"]) for part in drawn["components"]]:
         # As after an edit of params.yaml and `dvc repro -s record`: the row would lie.
@@ -87,13 +90,15 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
         scale=config.scale,
         seed=config.seed,
         fingerprint=ledger.fingerprint(
-            present, config.model, config.scale, settings, values["components"], digests
+            present, config.model, config.scale, settings, values["components"], digests, start
         ),
         code=present,
         settings_fingerprint=ledger.fingerprint(settings),
         settings=settings,
         components=values["components"],
         mix=drawn,
+        start=start,
+        adapter=store.address(adapter),
         metrics=files.read_json(metrics),
         history=[
             {name: value for name, value in entry.items() if name not in SPEEDS}

@@ -19,6 +19,7 @@ def row(
     uses_validation: bool = False,
     steps: int = 40,
     tasks: int = 800,
+    start: str = "none",
 ) -> Row:
     """Return a row; rows of another `variant` or `settings` come of other values.
 
@@ -34,7 +35,7 @@ def row(
         model=model,
         scale=scale,
         seed=seed,
-        fingerprint=fingerprint(dataset, model, scale, code, variant, settings),
+        fingerprint=fingerprint(dataset, model, scale, code, variant, settings, start),
         code=code,
         settings_fingerprint=fingerprint(values),
         settings=values,
@@ -46,6 +47,8 @@ def row(
             "uses_validation_demonstrations": uses_validation,
             "components": [],
         },
+        start={"adapter": start},
+        adapter=f"{fingerprint(dataset, seed)}.dir",
         metrics={
             "accuracy": accuracy,
             "best_val_loss": loss,

@@ -139,9 +139,10 @@ def test_a_task_with_the_id_of_a_validation_task_is_dropped_though_its_pairs_dif
     assert (finding.named, finding.dropped) == (("val",), ("val",))
 
 
-def test_an_n_minus_1_table_stays_and_its_demonstrations_are_not_seen():
+@pytest.mark.parametrize("table", ["val-n-1", "val-demonstrations"])
+def test_an_n_minus_1_table_stays_and_its_demonstrations_are_not_seen(table):
     val = unlike("val", 1)
-    finding = findings("val-n-1", partition.n_minus_1([val]))
+    finding = findings(table, partition.tables([], [], [val])[table])
     assert (finding.dropped, finding.named, finding.seen) == ((), (), frozenset())
     [match] = finding.matches
     assert (match.demonstrations, match.tests) == (2, 0)

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from arcmix import augment, files, params, tasks
 from arcmix.mix import slots as slots_of
-from arcmix.sources import archive, package
+from arcmix.sources import archive, counting, package
 from stages import augment as stage
 from stages import partition as split
 from tests import workers
@@ -35,6 +35,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text = json.dumps(values)
         if values["kind"] == "package":
             found = package.load(key, params.PackageSource.model_validate_json(text))
+        elif values["kind"] == "counting":
+            found = counting.load(key, params.CountingSource.model_validate_json(text))
         elif values["kind"] == "archive" and MIRROR is not None:
             source = params.ArchiveSource.model_validate_json(text)
             found = archive.load(key, source, cache=folder / "cache", mirror=MIRROR)
@@ -90,6 +92,8 @@ def mix(
         ("train+eval", 800, 800),
         ("new-train", 700, 700),
         ("val-n-1", 100, 100),
+        ("val-n-1-all", 100, 333),
+        ("count", 10_000, 10_000),
         ("combo-v2", 800, 800),
         ("combo-v3", 800, 800),
         pytest.param("combo-v1", 1025, 1377, marks=needs_archives),
@@ -121,6 +125,12 @@ def test_the_evaluation_tasks_leave_out_as_published(
     [whole] = VALUES["datasets"]["eval"]
 
     assert mix(tables, [whole | {"n_minus": n_minus}])["entries"] == entries
+
+
+def test_count_goes_along_with_any_other_dataset(tables: Path) -> None:
+    found = mix(tables, VALUES["datasets"]["count"] + VALUES["datasets"]["new-train"])
+
+    assert (found["tasks"], found["entries"]) == (10_700, 10_700)
 
 
 def test_the_first_samples_of_combo_v2_are_the_ones_they_were(tables: Path) -> None:

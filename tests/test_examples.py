@@ -92,6 +92,29 @@ def test_the_merging_tokenizer_would_merge_across_the_seam() -> None:
     assert joint != examples.tokenize(tokenizer, [text])[0].input_ids.tolist()
 
 
+@pytest.mark.parametrize("tokenizer", [characters(), merging()], ids=["characters", "merging"])
+@pytest.mark.parametrize("format_", prompt.FORMATS)
+def test_a_conversation_is_trained_on_at_its_answers_and_nowhere_else(
+    tokenizer: PreTrainedTokenizerFast, format_: str
+) -> None:
+    style = examples.style(tokenizer, format_, Encoder(("minimal", "row_number")), "answer")
+    texts = prompt.converse(style, GRID, [1, 4, 0])
+    whole = examples.join(examples.tokenize(tokenizer, texts))
+
+    end = tokenizer.convert_tokens_to_ids(style.end)
+    edges = np.flatnonzero(np.diff(whole.trained)) + 1
+    assert not whole.trained[0]
+    assert whole.trained[-1]
+    spans = np.split(whole.input_ids, edges)[1::2]
+    answers = ["1, 1", "0: 1, 2: 1", "2"]
+    assert [str(tokenizer.decode(span)) for span in spans] == [one + style.end for one in answers]
+    assert [span[-1] for span in spans] == [end] * 3
+    # A prompt of the model at the third question is how the training text begins.
+    seam = edges[-1]
+    asked = examples.tokenize(tokenizer, [*texts[:2], prompt.Text(texts[2].prompt, "", ())])
+    assert examples.join(asked).input_ids.tolist() == whole.input_ids[:seam].tolist()
+
+
 def test_encoders_holds_every_composition() -> None:
     assert len(encoders()) == 63
 

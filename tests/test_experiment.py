@@ -111,6 +111,13 @@ def test_check_answers_a_typo_with_the_names(edited, choice: str, typo: str, mea
             id="source",
         ),
         pytest.param(
+            "init",
+            {"adapter": "re-arc/0-123", "checkpoint": "best", "optimizer": "state"},
+            "init: the optimizer's state is kept for the last step: set checkpoint to last, or"
+            " optimizer to fresh, got best and state",
+            id="init",
+        ),
+        pytest.param(
             "scales/quick/validation/tasks",
             101,
             "scales.quick.validation.tasks is 101, more than the 100 of partition.tasks",

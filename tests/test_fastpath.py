@@ -6,6 +6,10 @@ from hypothesis import strategies as st
 from arcmix import augment, draws, examples, fastpath, model, prompt
 from arcmix.augment import Stretch
 from arcmix.encode import Encoder
+from arcmix.sources import counting
+from tests.arc import task
+from tests.sources.test_counting import source
+from tests.test_augment import FULL
 from tests.test_examples import encoders, merging
 
 TOKENIZER = model.character_tokenizer()
@@ -17,7 +21,13 @@ def stretch(seed, samples, sides=5):
     grids = 2 * numbers.integers(1, 5, samples)
     shapes = numbers.integers(1, sides + 1, (grids.sum(), 2))
     cells = numbers.integers(0, 10, shapes.prod(axis=1).sum())
-    return Stretch(grids, shapes.astype(np.uint8), cells.astype(np.uint8))
+    return of_tasks(grids, shapes, cells)
+
+
+def of_tasks(grids, shapes, cells):
+    """Return samples without questions."""
+    arrays = (np.asarray(grids), np.array(shapes, np.uint8), np.array(cells, np.uint8))
+    return Stretch(*arrays, np.zeros(len(grids), np.int64), np.zeros(0, np.uint8))
 
 
 def assert_equal(found, wanted):
@@ -50,7 +60,7 @@ def test_a_sample_has_its_tokens_whatever_else_is_in_the_stretch(encode, seed, s
     ends, cells = np.cumsum(whole.grids), np.cumsum([0, *whole.shapes.astype(int).prod(axis=1)])
     for number, one in enumerate(encode(whole)):
         mine = slice(2 * sum(map(len, pairs[:number])), ends[number])
-        alone = Stretch(
+        alone = of_tasks(
             whole.grids[number : number + 1],
             whole.shapes[mine],
             whole.cells[cells[mine.start] : cells[mine.stop]],
@@ -61,7 +71,7 @@ def test_a_sample_has_its_tokens_whatever_else_is_in_the_stretch(encode, seed, s
 def test_grids_of_full_size_and_beyond_are_as_their_texts(encode):
     sides = np.array([(30, 30), (1, 93), (30, 1), (1, 1)])
     cells = draws.below(draws.words(0, "cells", 0, sides.prod(axis=1).sum(), 1)[:, 0], 10)
-    large = Stretch(np.array([4]), sides.astype(np.uint8), cells.astype(np.uint8))
+    large = of_tasks([4], sides, cells)
     style = examples.style(TOKENIZER, "v1", Encoder(("minimal", "row_number", "shape")), "answer")
     assert_equal(encode(large), fastpath.as_texts(TOKENIZER, style, large))
 
@@ -71,6 +81,44 @@ def test_nothing_is_tokenized_once_the_shapes_are_known(encode, monkeypatch):
     encode(known)
     monkeypatch.setattr(examples, "tokenize", None)
     assert len(encode(known)) == 5
+
+
+ENTRIES = [task("a"), *counting.load("count", source(tasks=3)).tasks, task("b", train=2)]
+POOL = augment.pool(ENTRIES)
+
+
+def mixed(slots, count):
+    """Return samples of the entries by their numbers, and the same as they were drawn."""
+    drawn = augment.draw(POOL, np.array(slots), FULL, 0, 0, count)
+    arrays = (drawn.grids, drawn.shapes, drawn.cells, drawn.asked, drawn.questions)
+    return Stretch(*arrays), drawn
+
+
+@pytest.mark.parametrize(
+    "slots", [[0, 1, 2, 3, 4], [1, 2, 3], [0, 4]], ids=["both", "grids", "tasks"]
+)
+@pytest.mark.parametrize("format_", prompt.FORMATS)
+def test_conversations_stand_among_the_tasks_where_they_were_drawn(format_, slots):
+    style = examples.style(TOKENIZER, format_, Encoder(("minimal",)), "answer")
+    whole, drawn = mixed(slots, 30)
+    found = fastpath.encoder(TOKENIZER, style, whole)(whole)
+    assert_equal(found, fastpath.as_texts(TOKENIZER, style, whole))
+    texts = [TOKENIZER.decode(one.input_ids) for one in found]
+    assert ["How many objects are there?" in one for one in texts] == [
+        ENTRIES[entry].train == () for entry in drawn.entries
+    ]
+
+
+def test_a_conversation_is_about_the_grid_of_its_sample_in_the_order_of_its_questions():
+    style = examples.style(TOKENIZER, "bare", Encoder(("minimal",)), "answer")
+    whole, _ = mixed([1, 2, 3], 20)
+    texts = [
+        "".join(turn.prompt + turn.answer for turn in prompt.converse(style, pairs[0].input, kinds))
+        for pairs, kinds in zip(augment.split(whole), augment.questions(whole), strict=True)
+    ]
+    assert len({*texts}) == 20
+    found = fastpath.as_texts(TOKENIZER, style, whole)
+    assert [TOKENIZER.decode(one.input_ids) for one in found] == texts
 
 
 @pytest.mark.parametrize("names", ["minimal", "repeat row_number"])
@@ -94,9 +142,9 @@ def test_a_shape_that_no_template_fits_is_tokenized_as_text():
     """Only grids of more than one column have cells side by side, which are merged."""
     tokenizer = merging()
     style = examples.style(tokenizer, "bare", Encoder(("minimal", "row_number")), "answer")
-    columns = Stretch(np.array([2]), np.array([(3, 1), (2, 1)], np.uint8), np.ones(5, np.uint8))
+    columns = of_tasks([2], [(3, 1), (2, 1)], np.ones(5))
     encode = fastpath.encoder(tokenizer, style, columns)
-    wide = Stretch(np.array([2]), np.array([(3, 4), (2, 1)], np.uint8), np.ones(14, np.uint8))
+    wide = of_tasks([2], [(3, 4), (2, 1)], np.ones(14))
     for _ in range(2):
         assert_equal(encode(wide), fastpath.as_texts(tokenizer, style, wide))
 

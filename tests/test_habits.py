@@ -24,7 +24,17 @@ def test_make_lists_its_targets() -> None:
     done = subprocess.run(["make", "-C", ROOT], capture_output=True, text=True, check=True)
 
     listed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("make ")]
-    assert listed == ["help", "setup", "repro", "gallery", "test", "check", "bench", "readme"]
+    assert listed == [
+        "help",
+        "setup",
+        "repro",
+        "noise",
+        "gallery",
+        "test",
+        "check",
+        "bench",
+        "readme",
+    ]
 
 
 @pytest.mark.parametrize("requirement", REQUIREMENTS)

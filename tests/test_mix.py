@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from arcmix import mix
@@ -65,3 +66,16 @@ def test_dropped_refuses_the_audit_of_another_dataset():
     assert mix.dropped(audit, ["train"]) == [{"a"}]
     with pytest.raises(ValueError, match=r"the audit is of \['train'\], not of \['new-train'\]"):
         mix.dropped(audit, ["new-train"])
+
+
+def test_what_was_seen_is_counted_by_component():
+    parts = [
+        mix.part("new-train", [task("a"), task("b")], per_test=False, weight=1, digest=""),
+        mix.part("concept-arc", [task("c", test=3)], per_test=True, weight=2, digest=""),
+    ]
+    drawn = mix.summary(parts, [5, 7], uses_validation=False)
+    assert mix.seen(drawn, np.array([0, 4, 1, 0, 2])) == [
+        {"table": "new-train", "samples": 3, "epochs": 1.5},
+        {"table": "concept-arc", "samples": 2, "epochs": 2 / 3},
+    ]
+    assert [one["samples"] for one in mix.seen(drawn, np.zeros(0, np.int64))] == [0, 0]

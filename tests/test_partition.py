@@ -40,6 +40,7 @@ def test_the_published_split_has_the_published_counts(arc):
         "evaluation": 400,
         "new-train": 700,
         "val-n-1": 100,
+        "val-demonstrations": 100,
     }
     assert sum(len(one.test) for one in drawn) == 106
     assert sum(len(one.train) for one in tables["val-n-1"]) == 233

@@ -1,5 +1,6 @@
 import math
 import statistics
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -22,6 +23,7 @@ rows = st.lists(
         code=st.sampled_from([CODE, "other0000000"]),
         variant=st.integers(0, 1),
         settings=st.integers(0, 1),
+        start=st.sampled_from(["none", "re-arc/0-0123456789ab", "re-arc/0-0123456abcde"]),
     ),
     min_size=1,
     max_size=12,
@@ -109,6 +111,28 @@ def test_two_definitions_of_a_dataset_are_told_apart() -> None:
         f"combo-v2 {entries[1].fingerprint[:7]}",
         "train",
     ]
+
+
+def test_a_second_stage_is_a_line_of_its_own_that_says_where_it_came_from() -> None:
+    starts = ["none", "re-arc/0-0123456789ab", "re-arc/0-89ab01234567"]
+    entries = [row(seed=seed, loss=0.6, start=start) for start in starts for seed in range(2)]
+    (section,) = table.sections(entries, CODE)
+    assert labels(section) == [
+        "combo-v2",
+        "combo-v2 ← re-arc/0-0123456",
+        "combo-v2 ← re-arc/0-89ab012",
+    ]
+    frame = table.as_frame([section])
+    assert frame[["start", "seeds"]].to_numpy().tolist() == [[start, 2] for start in starts]
+    assert "| combo-v2 ← re-arc/0-0123456 | " in table.as_markdown([section])
+
+
+def test_a_second_stage_uses_the_validation_demonstrations_of_the_first() -> None:
+    entry = row(start="combo-v2/0-0123456789ab")
+    for used in (True, False):
+        start = entry.start | {"uses_validation_demonstrations": used}
+        ((line,),) = (part.lines for part in table.sections([replace(entry, start=start)], CODE))
+        assert line.uses_validation is used
 
 
 def test_lines_of_a_section_go_from_the_lowest_loss() -> None:

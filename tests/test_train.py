@@ -55,7 +55,7 @@ def finetune(
     how = settings(**changes)
     one = tuned.attach(model.load(base_model, how.dtype), how, seed, [])
     tokenizer = model.load_tokenizer(base_model)
-    plan = train.Plan(samples, validation, how, seed, "none")
+    plan = train.Plan(samples, validation, how, seed, "none", None)
 
     def report(found):
         if found[-1].step == stop:
@@ -124,7 +124,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(tmp_path,
     one = tuned.attach(model.load(base_model, "float32"), settings(), 0, [])
     with torch.no_grad():
         next(weight for name, weight in one.named_parameters() if "lora_A" in name).fill_(1e38)
-    plan = train.Plan(SAMPLES, VALIDATION, settings(), 0, "none")
+    plan = train.Plan(SAMPLES, VALIDATION, settings(), 0, "none", None)
     with pytest.raises(ValueError, match=r"at step 1, samples \[.*\]; lower the learning rate"):
         train.finetune(one, model.load_tokenizer(base_model), plan, tmp_path, lambda _: None)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from arcmix.tasks import COLORS, Pair, Task
 
-BY_DESIGN = ("val-n-1",)
+BY_DESIGN = ("val-n-1", "val-demonstrations")
 """Tables of the validation tasks' demonstrations: trained on knowingly, never dropped."""
 
 

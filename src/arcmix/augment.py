@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arcmix import draws, files, grid
+from arcmix.count import QUESTIONS
 from arcmix.params import Augment, NewTasks
 from arcmix.tasks import COLORS, Pair, Task, ragged
 
@@ -76,6 +77,10 @@ class Samples:
     """Height and width of each grid, uint8 (grids, 2)."""
     cells: np.ndarray
     """Cells of each grid, uint8."""
+    asked: np.ndarray
+    """Number of questions about each sample's grid, int64 (n,); 0 with demonstrations."""
+    questions: np.ndarray
+    """Kinds of the questions in the order in which they are asked, uint8."""
     new_tasks: Mapping[int, NewTask]
     """The new tasks among the samples, by their places in the stretch."""
 
@@ -115,6 +120,7 @@ def draw(
     symmetries = _symmetries(len(source.first_pair), entries, settings, seed, first)
     colors = _colors(settings, seed, first, count)
     pairs = _pairs(source, entries, settings, seed, first)
+    asked, questions = _questions(source, entries, seed, first)
 
     row, column = np.nonzero(pairs >= 0)
     numbers = pairs[row, column]
@@ -138,9 +144,11 @@ def draw(
         grids=np.bincount(sample, minlength=count),
         shapes=np.where((symmetry % 2 == 1)[:, None], shapes[:, ::-1], shapes),
         cells=recolored,
+        asked=asked,
+        questions=questions,
         new_tasks={},
     )
-    drawn = _new_tasks(settings.new_tasks, seed, first, count)
+    drawn = _new_tasks(settings.new_tasks, seed, first, asked)
     return _make_new_tasks(plain, drawn) if drawn else plain
 
 
@@ -210,9 +218,21 @@ def _exchange(
     order[rows, one], order[rows, other] = order[rows, other], order[rows, one]
 
 
-def _new_tasks(settings: NewTasks, seed: int, first: int, count: int) -> dict[int, NewTask]:
-    """Return the new tasks to make, by place in the stretch."""
-    numbers = draws.uniform(draws.words(seed, "augment/new-tasks", first, count, 8))
+def _questions(
+    source: Pool, entries: np.ndarray, seed: int, first: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many questions each sample asks, int64 (n,), and their kinds, uint8.
+
+    All kinds, in an order of each sample's own: in a fixed one, an answer gives away the next.
+    """
+    grids = source.train_pairs[entries] == 0
+    keys = draws.words(seed, "augment/questions", first, len(entries), len(QUESTIONS))
+    return grids * len(QUESTIONS), np.argsort(keys[grids], axis=1).astype(np.uint8).reshape(-1)
+
+
+def _new_tasks(settings: NewTasks, seed: int, first: int, asked: np.ndarray) -> dict[int, NewTask]:
+    """Return the new tasks to make, by place in the stretch; a grid to count in stays itself."""
+    numbers = draws.uniform(draws.words(seed, "augment/new-tasks", first, len(asked), 8))
     weights = settings.weights.model_dump()
     bounds = np.cumsum([*weights.values()])
     kinds = np.searchsorted(bounds, numbers[:, 1] * bounds[-1], side="right")
@@ -221,7 +241,7 @@ def _new_tasks(settings: NewTasks, seed: int, first: int, count: int) -> dict[in
             "input" if numbers[row, 2] < 0.5 else "output",
             _change([*weights][kinds[row]], *numbers[row, 3:7].tolist()),
         )
-        for row in np.flatnonzero(numbers[:, 0] < settings.probability)
+        for row in np.flatnonzero((numbers[:, 0] < settings.probability) & (asked == 0))
     }
 
 
@@ -270,12 +290,14 @@ SCHEMA = pa.schema(
         ("heights", pa.list_(pa.uint8())),
         ("widths", pa.list_(pa.uint8())),
         ("cells", pa.list_(pa.uint8())),
+        ("questions", pa.list_(pa.uint8())),
         ("new_task", pa.string()),
     ]
 )
 """One row a sample: its grids one after the other, input and output of each pair.
 
-`new_task` is what made it a new task, such as "output Upscale(rows=2, columns=3)", or null.
+`questions` are the kinds of questions asked about a grid to count in, else none. `new_task` is what
+made it a new task, such as "output Upscale(rows=2, columns=3)", or null.
 """
 
 
@@ -299,6 +321,7 @@ def table(samples: Samples) -> pa.Table:
             "heights": lists(np.ascontiguousarray(samples.shapes[:, 0]), grid_ends),
             "widths": lists(np.ascontiguousarray(samples.shapes[:, 1]), grid_ends),
             "cells": lists(samples.cells, cell_ends),
+            "questions": lists(samples.questions, np.cumsum(samples.asked)),
             "new_task": [texts.get(row) for row in range(count)],
         },
         schema=SCHEMA,
@@ -322,18 +345,37 @@ class Stretch:
     """Height and width of each grid, uint8 (grids, 2)."""
     cells: np.ndarray
     """Cells of each grid, uint8."""
+    asked: np.ndarray
+    """Number of questions about each sample's grid, int64 (n,); 0 with demonstrations."""
+    questions: np.ndarray
+    """Kinds of the questions in the order in which they are asked, uint8."""
 
 
 def stretches(path: Path, length: int) -> Iterator[Stretch]:
     """Yield the samples of a file in order, at most `length` at a time."""
-    columns = ["heights", "widths", "cells"]
+    columns = ["heights", "widths", "cells", "questions"]
     for batch in pq.ParquetFile(path).iter_batches(batch_size=length, columns=columns):
-        heights, widths, cells = (batch.column(name) for name in columns)
+        heights, widths, cells, questions = (batch.column(name) for name in columns)
         yield Stretch(
             np.diff(heights.offsets.to_numpy()).astype(np.int64),
             np.stack([heights.flatten().to_numpy(), widths.flatten().to_numpy()], axis=1),
             cells.flatten().to_numpy(),
+            np.diff(questions.offsets.to_numpy()).astype(np.int64),
+            questions.flatten().to_numpy(),
         )
+
+
+def select(stretch: Stretch, rows: np.ndarray) -> Stretch:
+    """Return some samples of a stretch, by a bool for each of them."""
+    grids = np.repeat(rows, stretch.grids)
+    sizes = stretch.shapes.prod(axis=1, dtype=np.int64)
+    return Stretch(
+        stretch.grids[rows],
+        stretch.shapes[grids],
+        stretch.cells[np.repeat(grids, sizes)],
+        stretch.asked[rows],
+        stretch.questions[np.repeat(rows, stretch.asked)],
+    )
 
 
 def shorten(stretch: Stretch, measure: Callable[[Stretch], Sequence[int]], limit: int) -> Stretch:
@@ -361,9 +403,9 @@ def _shortened(stretch: Stretch, rows: np.ndarray, counts: np.ndarray) -> Stretc
     starts = np.cumsum(stretch.grids) - stretch.grids
     place = np.arange(len(whole)) - np.repeat(starts, stretch.grids)
     kept = (place < wanted - 2) | (place >= whole - 2)
-    kept &= np.repeat(np.isin(np.arange(len(counts)), rows), stretch.grids)
     cells = np.repeat(kept, stretch.shapes.prod(axis=1, dtype=np.int64))
-    return Stretch(counts[rows], stretch.shapes[kept], stretch.cells[cells])
+    short = replace(stretch, grids=counts, shapes=stretch.shapes[kept], cells=stretch.cells[cells])
+    return select(short, np.isin(np.arange(len(counts)), rows))
 
 
 def split(stretch: Stretch) -> Iterator[tuple[Pair, ...]]:
@@ -375,6 +417,11 @@ def split(stretch: Stretch) -> Iterator[tuple[Pair, ...]]:
     stops = np.cumsum(stretch.grids // 2).tolist()
     for start, stop in zip([0, *stops[:-1]], stops, strict=True):
         yield tuple(pairs[start:stop])
+
+
+def questions(stretch: Stretch) -> list[list[int]]:
+    """Return the kinds of questions of each sample, in the order in which they are asked."""
+    return [kinds.tolist() for kinds in np.split(stretch.questions, np.cumsum(stretch.asked)[:-1])]
 
 
 def read(path: Path) -> Iterator[tuple[Pair, ...]]:

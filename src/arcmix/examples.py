@@ -146,6 +146,11 @@ def renumber(examples: Sequence[Example], kept: np.ndarray) -> list[Example]:
     return found
 
 
+def join(turns: Sequence[Example]) -> Example:
+    """Return the turns of a conversation as one example."""
+    return Example(*map(np.concatenate, zip(*turns, strict=True)))
+
+
 def answer_budget(tokenizer: PreTrainedTokenizerBase, style: prompt.Style, side: int) -> int:
     """Return the tokens of the longest answer, its end token included.
 

@@ -49,11 +49,15 @@ class MergedError(ValueError):
 
 def as_texts(tokenizer: PreTrainedTokenizerBase, style: Style, stretch: Stretch) -> list[Example]:
     """Return the tokens of a stretch of samples by way of their texts."""
+    samples = zip(augment.split(stretch), augment.questions(stretch), strict=True)
     texts = [
-        prompt.render(style, pairs[:-1], pairs[-1].input, pairs[-1].output)
-        for pairs in augment.split(stretch)
+        prompt.converse(style, pairs[-1].input, kinds)
+        if kinds
+        else [prompt.render(style, pairs[:-1], pairs[-1].input, pairs[-1].output)]
+        for pairs, kinds in samples
     ]
-    return examples.tokenize(tokenizer, texts)
+    made = iter(examples.tokenize(tokenizer, [turn for turns in texts for turn in turns]))
+    return [examples.join([next(made) for _ in turns]) for turns in texts]
 
 
 def encoder(
@@ -70,13 +74,23 @@ def encoder(
         MergedError: If the templates do not give the tokens of the texts.
     """
     templates = Templates(tokenizer, style)
-    templates.prove(tried)
+    if (tasks := tried.asked == 0).any():
+        templates.prove(augment.select(tried, tasks))
 
-    def encode(stretch: Stretch) -> list[Example]:
+    def fast(stretch: Stretch) -> list[Example]:
         try:
             return templates.encode(stretch)
         except MergedError:  # by a shape that was not among those tried
             return as_texts(tokenizer, style, stretch)
+
+    def encode(stretch: Stretch) -> list[Example]:
+        asked = stretch.asked > 0
+        if not asked.any():
+            return fast(stretch)
+        # Conversations are texts: their answers have no template.
+        talks = iter(as_texts(tokenizer, style, augment.select(stretch, asked)))
+        rest = iter(() if asked.all() else fast(augment.select(stretch, ~asked)))
+        return [next(talks if one else rest) for one in asked.tolist()]
 
     return encode
 
@@ -236,7 +250,8 @@ def _random(count: int, height: int, width: int) -> Stretch:
     """Return one sample of random cells, the same at each call."""
     words = draws.words(0, "fastpath", 0, count * height * width, 1)[:, 0]
     shapes = np.full((count, 2), (height, width), np.uint8)
-    return Stretch(np.array([count]), shapes, draws.below(words, COLORS).astype(np.uint8))
+    cells = draws.below(words, COLORS).astype(np.uint8)
+    return Stretch(np.array([count]), shapes, cells, np.zeros(1, np.int64), np.zeros(0, np.uint8))
 
 
 def _common(one: np.ndarray, other: np.ndarray) -> int:

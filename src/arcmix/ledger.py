@@ -50,6 +50,10 @@ class Row:
     """The dataset's entry in `params.yaml`."""
     mix: dict[str, Any]
     """What the training samples were drawn from, counted."""
+    start: dict[str, Any]
+    """What the run started from (`start.json` of stage `fetch_adapter`)."""
+    adapter: str
+    """Address of the trained adapter in DVC's cache (`store.address`)."""
     metrics: dict[str, float]
     """The run's numbers."""
     history: list[dict[str, Any]]

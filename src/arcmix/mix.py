@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from arcmix.tasks import Task
 
 
@@ -65,10 +67,18 @@ def part(table: str, found: Sequence[Task], *, per_test: bool, weight: int, dige
         digest: What the whole table is; which of its tasks were found may differ by seed.
 
     Raises:
-        ValueError: If the table holds no tasks.
+        ValueError: If the table holds no tasks, or tasks without a test.
     """
     if not found:
-        raise ValueError(f"no tasks in table {table!r}: it was not downloaded; run: dvc repro")
+        raise ValueError(
+            f"no tasks in table {table!r}: it was not downloaded, or its component keeps none;"
+            " run: dvc repro, or look at the component's settings"
+        )
+    if not all(task.test for task in found):
+        raise ValueError(
+            f"table {table!r} has demonstrations and no tests; make some of them tests by setting"
+            " n_minus of its component to 1 or 2"
+        )
     entries = (
         [replace(task, test=(test,)) for task in found for test in task.test] if per_test else found
     )
@@ -111,3 +121,19 @@ def summary(
             for item, count in zip(parts, samples, strict=True)
         ],
     }
+
+
+def seen(drawn: Mapping[str, Any], entries: np.ndarray) -> list[dict[str, Any]]:
+    """Return how many samples were drawn from each component, and how often each of its entries.
+
+    Args:
+        drawn: The summary of the dataset.
+        entries: Entry of each sample, int64 (n,).
+    """
+    sizes = [one["entries"] for one in drawn["components"]]
+    numbers = np.searchsorted(np.cumsum(sizes), entries, side="right")
+    counts = np.bincount(numbers, minlength=len(sizes)).tolist()
+    return [
+        {"table": one["table"], "samples": count, "epochs": count / one["entries"]}
+        for one, count in zip(drawn["components"], counts, strict=True)
+    ]

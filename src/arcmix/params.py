@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from arcmix.schema import Section
 
-PARTITION_TABLES = ("train", "evaluation", "new-train", "val-n-1")
+PARTITION_TABLES = ("train", "evaluation", "new-train", "val-n-1", "val-demonstrations")
 """The task tables that the partition stage draws from ARC-AGI-1."""
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -83,7 +83,29 @@ class GeneratorSource(Section):
     """Number of generators."""
 
 
-Source = Annotated[PackageSource | ArchiveSource | GeneratorSource, Field(discriminator="kind")]
+class CountingSource(Section):
+    """Learn-to-count: grids of random objects, drawn here; each is a task of its own."""
+
+    kind: Literal["counting"]
+    """How the tasks are had."""
+    seed: NaturalInt
+    """Seed of the draws; grid i depends on it and on i."""
+    max_side: Annotated[int, Field(ge=3, le=30)]
+    """Longest side of a grid; the shortest is 3."""
+    curriculum: PositiveInt
+    """Draws of which each side is the smallest: 1 makes all sides as frequent, more of them
+    make small grids more frequent."""
+    objects: PositiveInt
+    """Most objects of a grid; small grids have no place for many."""
+    background: Probability
+    """Chance that the background may be of any color; else it is 0."""
+    tasks: PositiveInt
+    """Number of grids."""
+
+
+Source = Annotated[
+    PackageSource | ArchiveSource | GeneratorSource | CountingSource, Field(discriminator="kind")
+]
 
 
 class Component(Section):
@@ -239,6 +261,28 @@ class Augment(Section):
     """Chance that a recoloring moves color 0, the background, too."""
     new_tasks: NewTasks
     """What is done on top to one side of the pairs."""
+
+
+class Init(Section):
+    """What the fine-tune starts from: the second of two stages starts from the first."""
+
+    adapter: Annotated[str, Field(min_length=1)]
+    """none: a fresh adapter; a row of the ledger, DATASET/SEED-FINGERPRINT; or a revision of git
+    or an experiment of DVC, whose adapter is taken."""
+    checkpoint: Literal["best", "last"]
+    """The adapter of the lowest validation loss, or of the last step."""
+    optimizer: Literal["fresh", "state"]
+    """state: the moments that the optimizer had in the end are taken over, too; the learning
+    rate and all else are this run's in either case."""
+
+    @model_validator(mode="after")
+    def _state_is_that_of_the_last_step(self) -> Self:
+        if self.optimizer == "state" and self.checkpoint != "last":
+            raise ValueError(
+                "the optimizer's state is kept for the last step: set checkpoint to last,"
+                f" or optimizer to fresh, got {self.checkpoint} and {self.optimizer}"
+            )
+        return self
 
 
 class ScaleValidation(Section):
@@ -397,6 +441,8 @@ class File(Section):
     """Seed of the training samples and their order, and of the views of a test."""
     init_seed: NaturalInt | Literal["seed"]
     """Seed of the adapter's start and of its dropout; seed: the same as `seed`."""
+    init: Init
+    """What the fine-tune starts from."""
     mirror: str
     """Where archives come from: github, or a folder or base URL of REPO-COMMIT.tar.gz."""
     partition: Partition

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,7 +35,8 @@ def tables(
     """Return the task tables that the split gives, by name.
 
     `new-train` is the training tasks and then the evaluation tasks that were not drawn;
-    `val-n-1` is the demonstrations of the validation tasks.
+    `val-demonstrations` is the demonstrations of the validation tasks, without a test: a
+    component leaves them out by `n_minus`. `val-n-1` is the same with the first of them as test.
     """
     drawn = {task.id for task in validation}
     return {
@@ -42,6 +44,7 @@ def tables(
         "evaluation": list(evaluation),
         "new-train": [*training, *(task for task in evaluation if task.id not in drawn)],
         "val-n-1": n_minus_1(validation),
+        "val-demonstrations": [replace(task, test=()) for task in validation],
     }
 
 

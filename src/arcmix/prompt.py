@@ -9,6 +9,9 @@ Formats:
   which is learned like the rest of it, as in arc24.
 - `dialog`: a chat of one exchange a pair (arc24, iteration 1): the user shows an input, the
   assistant its output. The chat template has to take turns of both.
+
+A grid to count in is a conversation instead, in any format: the grid and a question, the
+answer, the next question and so on, every answer trained on (arc24, iteration 2).
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from arcmix import count
 from arcmix.encode import Encoder
 from arcmix.tasks import Pair
 
@@ -172,6 +176,45 @@ def _question(style: Style, shown: Sequence[tuple[str, str]], asked: str) -> lis
     )
     user = f"{task}\n\n{examples}## Test case\n\n### Input\n\n{asked}\n"
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
+
+
+def converse(style: Style, grid: np.ndarray, kinds: Sequence[int]) -> list[Text]:
+    """Return a conversation about a grid, a text a turn: what comes before an answer, and it.
+
+    Args:
+        style: How the model is shown a grid; the format tells only whether it is a chat.
+        grid: The grid, uint8 (height, width).
+        kinds: The questions by their numbers in `count.QUESTIONS`, in their order.
+
+    Raises:
+        ValueError: If the chat template writes a turn otherwise once others have followed.
+    """
+    answers = count.answers(grid)
+    shown = f"{style.encoder.encode(grid)}\n"
+    turns, told, texts = [{"role": "system", "content": V1_SYSTEM}], "", []
+    for kind in kinds:
+        turns.append({"role": "user", "content": shown + count.QUESTIONS[kind]})
+        whole = _plain(turns, style.end) if style.format == "bare" else style.chat(turns)
+        if not whole.startswith(told):
+            raise ValueError(
+                "the chat template writes earlier turns anew once others follow:"
+                f" {told[-40:]!r} became {whole[: len(told)][-40:]!r};"
+                " for questions about grids choose another model or the format 'bare'"
+            )
+        texts.append(Text(whole.removeprefix(told), f"{answers[kind]}{style.end}", ()))
+        told = f"{whole}{texts[-1].answer}"
+        turns.append({"role": "assistant", "content": answers[kind]})
+        shown = ""
+    return texts
+
+
+def _plain(turns: Sequence[Message], end: str) -> str:
+    """Return a conversation as text for a model without a chat template."""
+    text = ""
+    for turn in turns[1:]:
+        words = turn["content"]
+        text += f"Question\n{words}\nAnswer\n" if turn["role"] == "user" else f"{words}{end}\n"
+    return text
 
 
 def parse_answer(style: Style, text: str) -> np.ndarray | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from arcmix.code import LENGTH
 from arcmix.ledger import Row
 
 STALE = "Stale: recorded by other code"
@@ -23,12 +24,14 @@ are in nats per answer token; accuracy and vote_2 in percent of the validation t
 Best val loss is the lowest one measured on the way and best val step where it was; a line
 has converged if in no run that was the last step. A dataset that uses validation
 demonstrations has seen the solved pairs of the validation tasks, though not their tests:
-compare it with others of its kind."""
+compare it with others of its kind. A ← B/0-123 is a second stage of training: on A, from the
+adapter of that row of the ledger."""
 """What the columns mean, for the Markdown file."""
 
 
 CSV_COLUMNS = (
     "dataset",
+    "start",
     "label",
     "model",
     "scale",
@@ -87,7 +90,8 @@ class Line:
     """The repeats of one experiment."""
 
     label: str
-    """Name of the dataset, with its fingerprint where the name alone is not enough."""
+    """Name of the dataset, and of the row it started from if any, with the fingerprint where
+    that is not enough."""
     rows: tuple[Row, ...]
     """The runs, by seed."""
 
@@ -111,8 +115,9 @@ class Line:
 
     @property
     def uses_validation(self) -> bool:
-        """Whether the dataset holds demonstrations of validation tasks."""
-        return self.rows[0].mix["uses_validation_demonstrations"]
+        """Whether the dataset holds demonstrations of validation tasks, or an earlier stage's."""
+        key = "uses_validation_demonstrations"
+        return self.rows[0].mix[key] or self.rows[0].start.get(key, False)
 
     @property
     def converged(self) -> bool:
@@ -160,13 +165,19 @@ def _lines(rows: Iterable[Row], *, always_tell: bool = False) -> tuple[Line, ...
     repeats = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.seed):
         repeats[row.dataset, row.fingerprint].append(row)
-    names = Counter(dataset for dataset, _ in repeats)
+    names = Counter(_name(members[0]) for members in repeats.values())
     lines = []
-    for (dataset, fingerprint), members in repeats.items():
-        tell = always_tell or names[dataset] > 1
-        label = f"{dataset} {fingerprint[:SHORT]}" if tell else dataset
-        lines.append(Line(label, tuple(members)))
+    for (_, fingerprint), members in repeats.items():
+        name = _name(members[0])
+        tell = always_tell or names[name] > 1
+        lines.append(Line(f"{name} {fingerprint[:SHORT]}" if tell else name, tuple(members)))
     return tuple(sorted(lines, key=lambda line: (line.mean("best_val_loss"), line.label)))
+
+
+def _name(row: Row) -> str:
+    """Return the dataset, and the row that a second stage started from."""
+    earlier = row.start["adapter"]
+    return row.dataset if earlier == "none" else f"{row.dataset} ← {earlier[: SHORT - LENGTH]}"
 
 
 def as_frame(sections: Sequence[Section]) -> pd.DataFrame:
@@ -191,6 +202,7 @@ def _numbers(line: Line) -> dict[str, str | float | None]:
     best, sd = line.mean("best_val_loss"), line.sd("best_val_loss")
     return {
         "dataset": first.dataset,
+        "start": first.start["adapter"],
         "model": first.model,
         "scale": first.scale,
         "fingerprint": first.fingerprint,

@@ -54,6 +54,9 @@ class Pair:
 class Task:
     """Demonstrations of one rule and the tests of it.
 
+    A task without demonstrations is a grid to count in (`count`): the input and the output of
+    its one test. No other source has such tasks, `as_task` refuses them.
+
     `variation` tells apart tasks drawn by one generator; elsewhere it is 0. `rng` and `pso`
     are the means of RE-ARC's two measures of an example's difficulty; elsewhere None.
     """

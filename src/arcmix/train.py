@@ -32,6 +32,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from arcmix import files, params, schedule, tuned
 from arcmix.examples import Example
 from arcmix.loss import prompt_losses, token_losses
+from arcmix.optimizer import load_state
 from arcmix.packing import packs
 
 OPTIMIZERS = {"adamw": "adamw_torch", "paged_adamw_8bit": "paged_adamw_8bit"}
@@ -88,6 +89,8 @@ class Plan:
     """Seed of dropout."""
     report_to: str
     """A tracker that the Trainer knows, or none."""
+    state: Path | None
+    """The state of an optimizer to begin with (`optimizer.save_state`), if not afresh."""
     steps: int = field(init=False)
     """Optimizer steps of the budget."""
     order: np.ndarray = field(init=False)
@@ -328,9 +331,28 @@ class _Measure(TrainerCallback):
             values: dict[str, Any] = one | {"losses": tuple(one["losses"])}
             self.found.append(Measurement(**values))
 
-    def on_train_begin(self, *_: object, **__: object) -> None:
-        if not self.found:
-            self._measure(0)
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        optimizer: torch.optim.Optimizer,
+        lr_scheduler: torch.optim.lr_scheduler.LRScheduler,
+        **_: object,
+    ) -> None:
+        del args, state, control
+        if self.found:  # a checkpoint has brought its own
+            return
+        if self.plan.state is not None:
+            load_state(
+                self.plan.state,
+                optimizer,
+                self.model.named_parameters(),
+                self.plan.settings.optimizer,
+                [float(rate) for rate in lr_scheduler.get_last_lr()],
+            )
+        self._measure(0)
 
     def on_step_begin(self, *_: object, **__: object) -> None:
         self.started = time.perf_counter()

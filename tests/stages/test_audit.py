@@ -4,8 +4,10 @@ from dataclasses import replace
 import pytest
 
 from arcmix import files, tasks
+from arcmix.sources import counting
 from stages import audit as stage
 from tests.arc import component, task
+from tests.sources.test_counting import source
 
 VALIDATION = task("e1", train=5, split="evaluation")
 LEAK = replace(VALIDATION, id="t1", split="training")
@@ -51,6 +53,7 @@ def test_run_drops_nothing_where_told_so_and_finds_the_same(tmp_path):
 
 
 def test_run_compares_the_collections_at_hand_but_no_drawn_tasks(tmp_path):
+    tasks.write(tmp_path / "sources/count.parquet", counting.load("count", source()).tasks)
     rows = run(tmp_path, "train")["sources"]
     assert {row["collection"]: row["shared"] for row in rows} == {
         "arc evaluation": {
@@ -59,3 +62,13 @@ def test_run_compares_the_collections_at_hand_but_no_drawn_tasks(tmp_path):
         },
         "arc training": {"arc training": {"exact": 0, "similar": 0}},
     }
+
+
+def test_a_grid_to_count_in_matches_no_validation_pair(tmp_path):
+    alike = tasks.Pair(VALIDATION.train[0].input, VALIDATION.train[0].input)
+    grids = counting.load("count", source()).tasks
+    tasks.write(tmp_path / "sources/count.parquet", [replace(grids[0], test=(alike,)), *grids[1:]])
+    report = run(tmp_path, "count")
+    [component] = report["components"]
+    assert (component["tasks"], component["similar"], component["dropped"]) == (30, 0, [])
+    assert report["clean_tasks"] == 1

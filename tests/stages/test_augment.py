@@ -3,8 +3,10 @@ import json
 import pytest
 
 from arcmix import augment, files, tasks
+from arcmix.sources import counting
 from stages import augment as stage
 from tests.arc import component, task
+from tests.sources.test_counting import source
 from tests.test_augment import FULL
 
 
@@ -97,3 +99,22 @@ def test_run_draws_from_a_part_of_a_table_whose_digest_is_the_table_s(tmp_path):
     [half] = run(tmp_path, config(component("new-train", subset="50%", n_minus=1)))["components"]
     assert (half["tasks"], half["entries"]) == (1, 3)
     assert half["digest"] == whole["digest"]
+
+
+def test_run_draws_grids_to_count_in_among_tasks(tmp_path):
+    tasks.write(tmp_path / "sources/count.parquet", counting.load("count", source()).tasks)
+    mix = run(tmp_path, config(component("count", subset=5), component("new-train", weight=3)))
+    assert [(one["tasks"], one["entries"]) for one in mix["components"]] == [(5, 5), (2, 2)]
+    [whole] = augment.stretches(tmp_path / "samples.parquet", 60)
+    asked = [len(kinds) for kinds in augment.questions(whole)]
+    assert asked.count(5) == mix["components"][0]["samples"] > 20
+    assert asked.count(0) == mix["components"][1]["samples"] > 20
+
+
+def test_run_refuses_demonstrations_without_a_test_unless_they_are_left_out_in_turn(tmp_path):
+    bare = tasks.Task("v", "arc", "evaluation", 0, task(train=3).train, ())
+    tasks.write(tmp_path / "partition/val-demonstrations.parquet", [bare])
+    [part] = run(tmp_path, config(component("val-demonstrations", n_minus=1)))["components"]
+    assert (part["tasks"], part["entries"]) == (1, 3)
+    with pytest.raises(ValueError, match=r"'val-demonstrations' has .* no tests; .* n_minus"):
+        run(tmp_path, config(component("val-demonstrations")))

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from arcmix import params, schema, tasks
+from arcmix.sources import counting
 from stages import download
 from tests import gym, wheels
 from tests.arc import component
 from tests.archives import COMMIT, FILE, entry, mirror
+from tests.sources.test_counting import source
 
 ROOT = Path(__file__).parents[2]
 REAL = os.environ.get(download.MIRROR)
@@ -110,6 +112,16 @@ def test_run_draws_from_the_generators_of_a_wheel(tmp_path: Path) -> None:
     found = run(tmp_path, config(params.GeneratorSource.model_validate(given), "github"))
 
     assert [(task.id, task.variation) for task in found][:2] == [("aaaa0001", 0), ("aaaa0001", 1)]
+
+
+def test_run_draws_grids_to_count_in(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    found = run(tmp_path, config(source(tasks=9), "github"))
+
+    assert [(len(task.train), len(task.test)) for task in found] == [(0, 1)] * 9
+    assert tasks.digest(found) == tasks.digest(counting.load("mini", source(tasks=9)).tasks)
+    assert caplog.messages == ["mini: 9 tasks, 9 tests from draws of seed 0; rejected: none"]
 
 
 def test_the_program_writes_the_same_bytes_again_and_says_one_line_per_error(

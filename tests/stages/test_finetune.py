@@ -1,14 +1,18 @@
 import json
 import logging
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from arcmix import augment, tasks
+from arcmix import augment, examples, fastpath, files, model, tasks
+from arcmix.encode import Encoder
+from arcmix.sources import counting
 from stages import finetune as stage
 from stages import predict
 from tests.arc import task
+from tests.sources.test_counting import source
 from tests.test_augment import make
 from tests.test_train import settings
 from tests.test_tuned import lora
@@ -17,11 +21,28 @@ PROMPT = {"format": "bare", "encoder": ("minimal",)}
 KNOWN, LONG = task("known", train=2), task("long", train=9)
 
 
-def run(tmp_path, base_model, *, max_tokens=150, prompt=PROMPT, **changes):
-    """Fine-tune on a known task and a long one, and validate on both."""
+def run(
+    tmp_path,
+    base_model,
+    *,
+    max_tokens=150,
+    max_val_tokens=150,
+    prompt=PROMPT,
+    entries=(KNOWN, LONG),
+    initial=None,
+    **changes,
+):
+    """Fine-tune on a known task and a long one, or other entries, and validate on both."""
     tasks.write(tmp_path / "validation.parquet", [KNOWN, LONG])
-    drawn = augment.draw(augment.pool([KNOWN, LONG]), np.arange(2), make(), 0, 0, 10)
+    if initial is None:
+        initial = tmp_path / "initial"
+        files.write_json(initial / "start.json", {"adapter": "none"})
+    slots = np.arange(len(entries))
+    drawn = augment.draw(augment.pool(entries), slots, make(), 0, 0, 10)
     augment.write(tmp_path / "samples.parquet", iter([drawn]))
+    files.write_json(
+        tmp_path / "mix.json", {"components": [{"table": "all", "entries": len(entries)}]}
+    )
     stage.run(
         config=stage.Params.model_validate(
             {
@@ -30,16 +51,19 @@ def run(tmp_path, base_model, *, max_tokens=150, prompt=PROMPT, **changes):
                 "report_to": "none",
                 "prompt": prompt,
                 "finetune": settings(max_tokens=max_tokens, **changes),
-                "max_val_tokens": 150,
+                "max_val_tokens": max_val_tokens,
             }
         ),
         base_model=base_model,
+        initial=initial,
         samples=tmp_path / "samples.parquet",
+        mix_file=tmp_path / "mix.json",
         validation=tmp_path / "validation.parquet",
         checkpoints=tmp_path / "checkpoints",
         adapter=tmp_path / "adapter",
         losses=tmp_path / "losses.parquet",
         history=tmp_path / "history.csv",
+        summary=tmp_path / "training.json",
     )
 
 
@@ -62,8 +86,11 @@ def test_run_writes_the_adapters_the_tokenizer_and_the_prompt(memorized):
         "adapter",
         "checkpoints",
         "history.csv",
+        "initial",
         "losses.parquet",
+        "mix.json",
         "samples.parquet",
+        "training.json",
         "validation.parquet",
     }
     adapter = memorized / "adapter"
@@ -167,6 +194,25 @@ def test_the_best_adapter_is_that_of_the_lowest_validation_loss(tmp_path, base_m
     assert best != last
 
 
+@pytest.mark.parametrize("format_", ["bare", "v1"])
+def test_grids_to_count_in_are_conversations_among_the_tasks(tmp_path, base_model, format_):
+    prompt = {"format": format_, "encoder": ("minimal",)}
+    grids = counting.load("count", source(tasks=2, max_side=4)).tasks
+    entries = (KNOWN, *grids)
+    limits = {"max_tokens": 2000, "max_val_tokens": 2000}
+    run(tmp_path, base_model, prompt=prompt, entries=entries, budget=2, **limits)
+
+    tokenizer = model.load_tokenizer(base_model)
+    style = examples.style(tokenizer, format_, Encoder(("minimal",)), "answer")
+    [drawn] = augment.stretches(tmp_path / "samples.parquet", 10)
+    eight = augment.select(drawn, np.arange(10) < 8)
+    trained = [one.trained_tokens for one in fastpath.as_texts(tokenizer, style, eight)]
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert history["samples"].tolist() == [0, 8]
+    assert history["answer_tokens"].iloc[-1] == sum(trained)
+    assert (eight.asked > 0).sum() >= 4
+
+
 @pytest.mark.parametrize(("too_long", "kept"), [("skip", 5), ("shorten", 10)])
 def test_long_samples_are_skipped_or_shortened_and_validation_is_not(
     tmp_path, base_model, caplog, too_long, kept
@@ -180,3 +226,36 @@ def test_long_samples_are_skipped_or_shortened_and_validation_is_not(
 def test_run_refuses_a_limit_that_no_sample_meets(tmp_path, base_model):
     with pytest.raises(ValueError, match="no training sample is short enough"):
         run(tmp_path, base_model, max_tokens=20, too_long="shorten")
+
+
+def test_a_second_stage_goes_on_from_the_first_with_its_own_learning_rate(tmp_path, base_model):
+    first, second, fresh = (tmp_path / name for name in ("first", "second", "fresh"))
+    for folder in (first, second, fresh):
+        folder.mkdir()
+    run(first, base_model, budget=6)
+    last = first / "adapter" / "last"
+    losses = {}
+    for folder in (second, fresh):
+        start = folder / "initial" / "adapter"
+        shutil.copytree(last, start)
+        if folder == fresh:
+            (start / "optimizer.safetensors").unlink()
+        run(folder, base_model, initial=folder / "initial", budget=2, learning_rate=0.003)
+        losses[folder] = pd.read_csv(folder / "history.csv")
+        assert losses[folder].learning_rate.tolist() == [0, 0.003]
+
+    ended = pd.read_csv(first / "history.csv").val_loss.iloc[-1]
+    assert losses[second].val_loss[0] == losses[fresh].val_loss[0] == ended
+    # The moments of the first stage's optimizer make other steps.
+    assert losses[second].val_loss[1] != losses[fresh].val_loss[1]
+
+
+def test_the_summary_tells_what_trained_and_what_was_seen(memorized):
+    found = json.loads((memorized / "training.json").read_text())
+    assert found["trained"]["rank"] == [16]
+    assert found["trained"]["trainable_dtypes"] == ["torch.float32"]
+    assert (found["steps"], found["samples"]) == (60, 240)
+    assert found["components"] == [{"table": "all", "samples": 240, "epochs": 120.0}]
+    history = pd.read_csv(memorized / "history.csv")
+    assert found["epochs"] == pytest.approx(history.epochs.iloc[-1], rel=1e-4)
+    assert found["answer_tokens"] == history.answer_tokens.iloc[-1]

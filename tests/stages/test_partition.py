@@ -30,6 +30,7 @@ def test_run_writes_the_tables_the_validation_tasks_and_the_summary(tmp_path):
         "evaluation": 5,
         "new-train": 5,
         "val-n-1": sum(id_ != "e0" for id_ in drawn),
+        "val-demonstrations": 3,
         "validation": 3,
     }
     tables = {path.stem: len(tasks.read(path)) for path in (tmp_path / "tables").iterdir()}

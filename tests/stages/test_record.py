@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from arcmix import ledger, schema
+from arcmix import ledger, schema, store
 from stages import record
 from tests.arc import component
 
@@ -49,6 +49,8 @@ class Run:
         self.write("mix.json", json.dumps(MIX))
         self.write("partition.json", json.dumps({"measured_digest": "cc"}))
         self.write("history.csv", CURVE)
+        self.write("initial/start.json", json.dumps({"adapter": "none"}))
+        self.write("adapter/last/weights", "0.5")
         self.write("tasks.csv", "task,tests,accuracy,val_loss\n00576224,1,0.5,\n12e45678,2,0,0.7\n")
 
     def write(self, name: str, text: str) -> None:
@@ -77,6 +79,8 @@ class Run:
             history=self.folder / "history.csv",
             mix=self.folder / "mix.json",
             partition=self.folder / "partition.json",
+            initial=self.folder / "initial",
+            adapter=self.folder / "adapter",
             rows=self.folder / "ledger",
             deposit=self.folder / deposit,
         )
@@ -107,6 +111,8 @@ def test_run_enters_the_numbers_and_what_made_them(
     }
     assert row.components == values["datasets"]["combo-v2"]
     assert row.mix == MIX
+    assert row.start == {"adapter": "none"}
+    assert row.adapter == store.address(run.folder / "adapter")
     assert row.metrics == METRICS
     assert row.history == [
         {"step": 0, "train_loss": None, "val_loss": 0.99},
@@ -184,6 +190,25 @@ def test_other_tasks_and_code_have_another_fingerprint(run: Run, name: str, text
     (after,) = (row for row in run.enter() if row.fingerprint != before.fingerprint)
     assert after.settings_fingerprint == before.settings_fingerprint
     assert (after.code != before.code) == name.endswith(".py")
+
+
+def test_another_start_is_another_experiment_that_can_be_compared(run: Run) -> None:
+    (before,) = run.enter()
+    start = {"adapter": "re-arc/0-123", "address": "aa.dir", "optimizer": "fresh"}
+    run.write("initial/start.json", json.dumps(start))
+    (after,) = (row for row in run.enter() if row.fingerprint != before.fingerprint)
+    assert after.start == start
+    assert after.settings_fingerprint == before.settings_fingerprint
+    run.write("initial/start.json", json.dumps(start | {"optimizer": "state"}))
+    assert len(run.enter()) == 3
+
+
+def test_another_adapter_is_another_address_of_the_same_experiment(run: Run) -> None:
+    (before,) = run.enter()
+    run.write("adapter/last/weights", "0.25")
+    (after,) = run.enter()
+    assert after.fingerprint == before.fingerprint
+    assert after.adapter != before.adapter
 
 
 def test_other_validation_tasks_are_other_settings(run: Run) -> None:

@@ -7,13 +7,15 @@ A drawn pair is kept if its grids are in the limits, its output differs from its
 is new to its task, and the verifier, a second program for the same rule, agrees with it.
 Task v of a generator is a function of (seed, generator, v): tasks are drawn in parallel,
 and more variations extend fewer. Left out and counted are tasks that repeat a pair of an
-earlier variation, and tasks whose draws run out before they are full.
+earlier variation, and tasks whose draws run out before they are full; in their place come
+the generator's next, v up to twice the number asked for.
 
 What is drawn stays in the cache, a part of the generators and one variation a file: a run
 that was stopped goes on where it was, and more variations draw only those that are new.
 """
 
 import functools
+import gc
 import hashlib
 import importlib
 import importlib.util
@@ -24,18 +26,19 @@ import os
 import random
 import statistics
 import sys
+import threading
 import zipimport
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from arcmix import draws, files, params, program, tasks
-from arcmix.sources import pins, wheel
+from arcmix.sources import dsl, pins, wheel
 
 FOLDER = "reasoning_gym/arc"
 """Where the package of the generators, `rearc_utils`, lies in the wheel."""
@@ -84,63 +87,123 @@ def load(
             none of them yields a task.
     """
     path = wheel.fetch(source.requirement, source.sha256, cache)
-    with ProcessPoolExecutor(
-        workers or _cores(), mp_context=multiprocessing.get_context("spawn")
-    ) as pool:
+    folder = cache / f"re-arc-{_key(source)}"
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers or _cores(), context, initializer=_begin) as pool:
         ids = pool.submit(_ids, path).result()
         if len(ids) != source.tasks:
             raise ValueError(
                 f"{path} holds {len(ids)} generators, not the {source.tasks} of sources.{name}"
             )
-        folder = cache / f"re-arc-{_key(source)}"
-        units = list(itertools.product(range(source.variations), range(PARTS)))
-        draw = functools.partial(_fill, path=path, source=source, folder=folder)
-        with program.progress(len(units), f"draw {name}", "part") as bar:
-            for done in as_completed([pool.submit(draw, ids, *unit) for unit in units]):
-                done.result()
-                bar.update()
-    found, rejects = [], Counter[str]()
-    for unit in units:
-        found += tasks.read(_file(folder, *unit))
-        rejects += Counter(files.read_json(_file(folder, *unit).with_suffix(".json")))
-    found = [replace(task, source=name) for task in found]
-    found.sort(key=lambda task: (task.id, task.variation))
-    distinct, repeats = _distinct(found)
-    if not distinct:
-        raise ValueError(f"{path} yields no task of {name}; rejected: {pins.summary(rejects)}")
-    return pins.Loaded(distinct, rejects + repeats, str(path))
+        draw = functools.partial(_fill, path=path, source=source)
+        each = functools.partial(_each, pool, draw, f"draw {name}")
+        stock = _drawn(ids, source.variations, folder, each)
+    found = [replace(task, source=name) for id_ in ids for task in stock.tasks[id_]]
+    if not found:
+        raise ValueError(
+            f"{path} yields no task of {name}; rejected: {pins.summary(stock.rejects)}"
+        )
+    return pins.Loaded(found, stock.rejects, str(path))
+
+
+def _begin() -> None:
+    """Make a process ready to draw: it ends with the one that began it, even a killed one."""
+    # No draw makes reference cycles, and looking for them takes a twentieth of the time.
+    gc.disable()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _key(source: params.GeneratorSource) -> str:
     """Return a hash of all that the draws depend on but their number."""
     values = source.model_dump(exclude={"variations", "tasks"})
-    modules = (__file__, tasks.__file__, draws.__file__)
+    modules = (__file__, dsl.__file__, tasks.__file__, draws.__file__)
     texts = [Path(file).read_text(encoding="utf-8") for file in modules]
     return hashlib.sha256(json.dumps([values, texts]).encode()).hexdigest()[:16]
 
 
-def _file(folder: Path, variation: int, part: int) -> Path:
-    return folder / f"{variation:05}-{part}.parquet"
+@dataclass(frozen=True)
+class _Unit:
+    """What is drawn in one go: a variation of some generators, kept in a file."""
+
+    ids: list[str]
+    variation: int
+    file: Path
+
+    @property
+    def rejects(self) -> Path:
+        """File of the counted rejects; written last, so where it is the tasks are whole."""
+        return self.file.with_suffix(".json")
 
 
-def _fill(
-    ids: list[str],
-    variation: int,
-    part: int,
-    *,
-    path: Path,
-    source: params.GeneratorSource,
-    folder: Path,
+class _Stock:
+    """Tasks by generator, of which no two share a pair, and the counted rejects."""
+
+    def __init__(self, ids: Iterable[str]) -> None:
+        self.tasks: dict[str, list[tasks.Task]] = {id_: [] for id_ in ids}
+        self.rejects = Counter[str]()
+        self._seen: dict[str, set[object]] = {id_: set() for id_ in self.tasks}
+
+    def add(self, unit: _Unit) -> None:
+        """Take in what was drawn, but for tasks that repeat a pair; the others stay as drawn."""
+        self.rejects += Counter(files.read_json(unit.rejects))
+        for task in tasks.read(unit.file):
+            contents = {_content(pair) for pair in task.train + task.test}
+            if contents & self._seen[task.id]:
+                self.rejects["a task repeats no pair of an earlier variation"] += 1
+            else:
+                self._seen[task.id] |= contents
+                self.tasks[task.id].append(task)
+
+
+def _drawn(
+    ids: list[str], wanted: int, folder: Path, each: Callable[[list[_Unit]], None]
+) -> _Stock:
+    """Draw so many tasks of each generator, or fewer if twice the draws do not yield them."""
+    stock = _Stock(ids)
+    variations = range(wanted)
+    parts = {str(part): ids[part::PARTS] for part in range(PARTS)}
+    while parts and variations.stop <= 2 * wanted:
+        units = [
+            _Unit(parts[part], variation, folder / f"{variation:05}-{part}.parquet")
+            for variation, part in itertools.product(variations, parts)
+        ]
+        each(units)
+        for unit in units:
+            stock.add(unit)
+        variations = range(variations.stop, variations.stop + 1)
+        parts = {id_: [id_] for id_ in ids if len(stock.tasks[id_]) < wanted}
+    return stock
+
+
+def _each(
+    pool: ProcessPoolExecutor, draw: Callable[[_Unit], None], what: str, units: list[_Unit]
 ) -> None:
-    """Draw one variation of a part of the generators into the cache, if it is not there."""
-    file = _file(folder, variation, part)
-    rejects = file.with_suffix(".json")
-    # Written last, so where it is the tasks are whole.
-    if rejects.exists():
+    """Draw all units; where one fails, or the user stops it, none of the others begins."""
+    calls = [pool.submit(draw, unit) for unit in units]
+    try:
+        with program.progress(len(calls), what, "part") as bar:
+            for done in as_completed(calls):
+                done.result()
+                bar.update()
+    finally:
+        for call in calls:
+            call.cancel()
+
+
+def _fill(unit: _Unit, *, path: Path, source: params.GeneratorSource) -> None:
+    """Draw a unit into the cache, if it is not there."""
+    if unit.rejects.exists():
         return
-    drawn = [_draw(id_, variation, path, source) for id_ in ids[part::PARTS]]
-    tasks.write(file, [task for task, _ in drawn if task is not None])
-    files.write_json(rejects, sum((refused for _, refused in drawn), Counter[str]()))
+    drawn = [_draw(id_, unit.variation, path, source) for id_ in unit.ids]
+    tasks.write(unit.file, [task for task, _ in drawn if task is not None])
+    files.write_json(unit.rejects, sum((refused for _, refused in drawn), Counter[str]()))
 
 
 def _cores() -> int:
@@ -160,7 +223,7 @@ def _library(path: Path) -> dict[str, tuple[Function, Function]]:
     sys.modules["rearc_utils"] = importlib.util.module_from_spec(spec)
     try:
         # The others import their names from this one, so it is mended first.
-        vars(importlib.import_module("rearc_utils.dsl"))["occurrences"] = occurrences
+        dsl.mend(importlib.import_module("rearc_utils.dsl"))
         generators = importlib.import_module("rearc_utils.generators")
         verifiers = importlib.import_module("rearc_utils.verifiers")
     except ImportError as error:
@@ -171,31 +234,6 @@ def _library(path: Path) -> dict[str, tuple[Function, Function]]:
         id_: (vars(generators)[f"generate_{id_}"], vars(verifiers)[f"verify_{id_}"])
         for id_ in sorted(ids)
     }
-
-
-def occurrences(
-    grid: tuple[tuple[int, ...], ...], cells: frozenset[tuple[int, tuple[int, int]]]
-) -> frozenset[tuple[int, int]]:
-    """Return where in a grid an object occurs, by its upper left corner.
-
-    Stands in for the function of this name in re-arc's `dsl`, which moves the object to
-    each place anew and takes a third of all time. It finds the same places, in the same
-    order, which the order of a set may depend on.
-    """
-    top = min((i for _, (i, _) in cells), default=0)
-    left = min((j for _, (_, j) in cells), default=0)
-    moved = [(color, i - top, j - left) for color, (i, j) in cells]
-    below = max((i for _, i, _ in moved), default=0)
-    right = max((j for *_, j in moved), default=0)
-    found = set()
-    for i in range(len(grid) - below):
-        for j in range(len(grid[0]) - right):
-            for color, a, b in moved:
-                if grid[i + a][j + b] != color:
-                    break
-            else:
-                found.add((i, j))
-    return frozenset(found)
 
 
 def _ids(path: Path) -> list[str]:
@@ -255,46 +293,31 @@ def pso(pair: tasks.Pair) -> float:
     """
     grids = (pair.input, pair.output)
     pixels = sum(grid.size for grid in grids) / 1800
-    symbols = len({*pair.input.flat, *pair.output.flat}) / tasks.COLORS
+    symbols = len({*pair.input.tobytes(), *pair.output.tobytes()}) / tasks.COLORS
     return (pixels + symbols + sum(_areas(grid) / grid.size for grid in grids) / 2) / 3
 
 
 def _areas(grid: np.ndarray) -> int:
     """Return the number of areas of one color, connected by sides."""
-    width = grid.shape[1]
-    # A margin of no color, so that no cell is at an edge; neighbors are steps in a flat list.
-    cells = np.pad(grid.astype(np.int8), 1, constant_values=-1).reshape(-1).tolist()
-    below = width + 2
-    count = 0
-    for start, color in enumerate(cells):
-        if color < 0:
-            continue
-        count += 1
-        cells[start] = -1
-        todo = [start]
-        # The list grows while it is walked.
-        for place in todo:
-            for next_ in (place + 1, place + below, place - 1, place - below):
-                if cells[next_] == color:
-                    cells[next_] = -1
-                    todo.append(next_)
-    return count
+    starts = np.diff(grid, axis=1, prepend=tasks.COLORS) != 0
+    # A run is a stretch of one color in a row; two runs meet where the later of them starts.
+    runs = np.cumsum(starts).reshape(grid.shape) - 1
+    meet = (grid[1:] == grid[:-1]) & (starts[1:] | starts[:-1])
+    root = list(range(runs[-1, -1] + 1))
+    areas = len(root)
+    for above, below in zip(runs[:-1][meet].tolist(), runs[1:][meet].tolist(), strict=True):
+        first, second = _root(root, above), _root(root, below)
+        if first != second:
+            root[second] = first
+            areas -= 1
+    return areas
+
+
+def _root(root: list[int], run: int) -> int:
+    while run != root[run]:
+        root[run] = run = root[root[run]]
+    return run
 
 
 def _content(pair: tasks.Pair) -> object:
     return tuple((grid.shape, grid.tobytes()) for grid in (pair.input, pair.output))
-
-
-def _distinct(found: Iterable[tasks.Task]) -> tuple[list[tasks.Task], Counter[str]]:
-    """Leave out tasks that repeat a pair of an earlier variation; the others stay as drawn."""
-    seen: dict[str, set[object]] = {}
-    distinct, repeats = [], Counter[str]()
-    for task in found:
-        contents = {_content(pair) for pair in task.train + task.test}
-        earlier = seen.setdefault(task.id, set())
-        if contents & earlier:
-            repeats["a task repeats no pair of an earlier variation"] += 1
-        else:
-            earlier |= contents
-            distinct.append(task)
-    return distinct, repeats

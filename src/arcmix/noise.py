@@ -1,0 +1,95 @@
+"""How much of a result is chance: the spread of runs that differ in one seed only.
+
+A run has three: the `seed` of its samples and their order, the `init_seed` of its adapter's
+start and dropout, and `partition.seed`, which draws the validation tasks. Runs of equal code
+and values that differ in one of them are a group; the variances of its groups are pooled.
+"""
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from arcmix import ledger
+
+FACTORS = ("seed", "init_seed", "partition.seed")
+"""What a run's chance comes from, by the name of its seed."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The runs that differ in one seed."""
+
+    factor: str
+    """One of `FACTORS`."""
+    runs: int
+    """Runs in groups of two or more."""
+    groups: int
+    """Such groups."""
+    deviation: float | None
+    """Pooled standard deviation inside the groups; None without a group."""
+
+
+def spreads(rows: Sequence[ledger.Row], metric: str) -> list[Spread]:
+    """Return the spread of a metric by each seed, of rows of one code.
+
+    Args:
+        rows: Rows of the ledger.
+        metric: A name in their metrics.
+    """
+    return [
+        _spread(factor, _groups(rows, factor), lambda row: row.metrics[metric])
+        for factor in FACTORS
+    ]
+
+
+def _spread(
+    factor: str, groups: Iterable[list[ledger.Row]], value: Callable[[ledger.Row], float]
+) -> Spread:
+    found = [[value(row) for row in group] for group in groups if len(group) > 1]
+    runs = sum(map(len, found))
+    squares = sum(statistics.variance(values) * (len(values) - 1) for values in found)
+    deviation = (squares / (runs - len(found))) ** 0.5 if found else None
+    return Spread(factor, runs, len(found), deviation)
+
+
+def _groups(rows: Sequence[ledger.Row], factor: str) -> list[list[ledger.Row]]:
+    groups: dict[str, list[ledger.Row]] = {}
+    for row in rows:
+        seeds = seeds_of(row)
+        others = {name: seed for name, seed in seeds.items() if name != factor}
+        groups.setdefault(ledger.fingerprint(_rest(row), others), []).append(row)
+    return [*groups.values()]
+
+
+def seeds_of(row: ledger.Row) -> dict[str, int]:
+    """Return the three seeds of a run, by the names of `FACTORS`."""
+    init = row.settings["init_seed"]
+    return {
+        "seed": row.seed,
+        "init_seed": row.seed if init == "seed" else init,
+        "partition.seed": row.settings["partition"]["seed"],
+    }
+
+
+def _rest(row: ledger.Row) -> list[Any]:
+    """Return what a run is made of but for its seeds and what follows from them."""
+    partition = {name: value for name, value in row.settings["partition"].items() if name != "seed"}
+    left_out = ("partition", "init_seed", "validation_digest")
+    settings = {name: value for name, value in row.settings.items() if name not in left_out}
+    named = (row.dataset, row.model, row.scale, row.code)
+    return [named, partition, settings, row.components, row.start]
+
+
+def markdown(rows: Sequence[ledger.Row], metrics: Sequence[str]) -> str:
+    """Return the spreads as a table, a line a seed."""
+    by_metric = {metric: spreads(rows, metric) for metric in metrics}
+    lines = [
+        f"| what differs | groups | runs | {' | '.join(f'sd of {name}' for name in metrics)} |",
+        f"| --- | ---: | ---: |{' ---: |' * len(metrics)}",
+    ]
+    for number, factor in enumerate(FACTORS):
+        found = [by_metric[metric][number] for metric in metrics]
+        cells = " | ".join("" if one.deviation is None else f"{one.deviation:.4f}" for one in found)
+        lines.append(f"| `{factor}` | {found[0].groups} | {found[0].runs} | {cells} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,106 @@
+"""A small repository of git and DVC with a ledger, for what reads from one."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from arcmix import ledger, store
+from tests.rows import row
+
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+PIPELINE = """\
+stages:
+  finetune:
+    cmd: mkdir -p data && cp -r made data/adapter
+    deps: [made]
+    outs: [data/adapter]
+"""
+WHO = {
+    f"GIT_{role}_{field}": "test" for role in ("AUTHOR", "COMMITTER") for field in ("NAME", "EMAIL")
+}
+
+FILES = (
+    "best/weights",
+    "last/weights",
+    "last/deeper/config",
+    "last/optimizer.safetensors",
+    "prompt.json",
+)
+"""The files of an adapter."""
+
+
+def settings() -> dict[str, Any]:
+    """Return the settings of a row of the project's `params.yaml` for tiny at tiny."""
+    values = YAML(typ="safe").load(PARAMS)
+    return {
+        "model": values["models"]["tiny"],
+        "scale": values["scales"]["tiny"],
+        "partition": values["partition"],
+        "audit": values["audit"],
+    }
+
+
+class Repository:
+    """A repository whose pipeline copies an adapter from one folder to another."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        self.run("git", "init", "--quiet")
+        self.run("dvc", "init", "--quiet")
+        (folder / "dvc.yaml").write_text(PIPELINE)
+        (folder / ".gitignore").write_text("/data/*\n")
+
+    def run(self, *command: str) -> str:
+        """Run a command in the repository and return what it printed."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=os.environ | WHO | {"PATH": path},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    def train(
+        self, text: str, dataset: str = "re-arc", without: Sequence[str] = (), **changes: Any
+    ) -> str:
+        """Train to an adapter that says `text`, enter its row, and return the row's name."""
+        made = self.folder / "made"
+        shutil.rmtree(made, ignore_errors=True)
+        for name in {*FILES} - {*without}:
+            file = made / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"{name}: {text}")
+        self.run("dvc", "repro", "--quiet")
+        known = {"settings": settings(), "adapter": store.address(self.folder / "data/adapter")}
+        entry = replace(row(dataset, model="tiny", scale="tiny"), **known | changes)
+        path = ledger.write(self.folder / "results/ledger", entry)
+        return f"{path.parent.name}/{path.stem}"
+
+    def commit(self, tag: str) -> None:
+        """Commit all and tag it."""
+        self.run("git", "add", "--all")
+        self.run("git", "commit", "--quiet", "--message=run")
+        self.run("git", "tag", tag)
+
+    def save(self, name: str) -> None:
+        """Save all as an experiment."""
+        self.run("dvc", "exp", "save", "--quiet", "--include-untracked", "results", "--name", name)
+
+    def forget(self, address: str = "") -> None:
+        """Remove an object from the cache, or all of them, and the workspace's copy."""
+        place = self.folder / ".dvc/cache/files/md5" / address[:2] / address[2:]
+        shutil.rmtree(self.folder / "data", ignore_errors=True)
+        if place.is_file():
+            place.unlink()
+        else:
+            shutil.rmtree(place)

@@ -1,0 +1,227 @@
+import json
+import logging
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from arcmix import schema
+from stages import fetch_adapter
+from tests.repository import PARAMS, Repository, settings
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Repository, dict[str, str]]:
+    """A repository after three runs, and the rows of two of them by a word of their adapter."""
+    found = Repository(tmp_path_factory.mktemp("trained") / "repository")
+    rows = {"first": found.train("first")}
+    found.commit("first")
+    rows["later"] = found.train("later", "mini-arc", mix={"uses_validation_demonstrations": True})
+    found.save("later")
+    found.train("third", "train")
+    return found, rows
+
+
+class Run:
+    """The stage in a temporary clone of a repository that queued it."""
+
+    def __init__(self, folder: Path, repository: Path) -> None:
+        self.folder = folder
+        self.repository = repository
+        self.values = YAML(typ="safe").load(PARAMS)
+        self.values |= {"model": "tiny", "scale": "tiny"}
+
+    def __call__(self, adapter: str, **init: str) -> dict[str, Any]:
+        """Run the stage and return what `start.json` says."""
+        plain = {"checkpoint": "last", "optimizer": "fresh"}
+        self.values["init"] = plain | init | {"adapter": adapter}
+        path = self.folder / "params.yaml"
+        YAML().dump(self.values, path)
+        out = self.folder / "new/initial"
+        shutil.rmtree(out, ignore_errors=True)
+        fetch_adapter.run(
+            config=schema.load(path, fetch_adapter.Params),
+            repository=self.repository,
+            rows="results/ledger",
+            adapter="data/adapter",
+            out=out,
+        )
+        return json.loads((out / "start.json").read_text())
+
+    def files(self) -> dict[str, str]:
+        """Return the files that training starts from, and their texts."""
+        folder = self.folder / "new/initial/adapter"
+        return {
+            str(path.relative_to(folder)): path.read_text()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+
+
+@pytest.fixture
+def run(tmp_path: Path, trained: tuple[Repository, dict[str, str]]) -> Run:
+    return Run(tmp_path, trained[0].folder)
+
+
+@pytest.fixture
+def rows(trained: tuple[Repository, dict[str, str]]) -> dict[str, str]:
+    return trained[1]
+
+
+def test_run_says_that_there_is_nothing_to_start_from(tmp_path: Path, run: Run) -> None:
+    run.repository = tmp_path / "no-repository"
+
+    assert run("none") == {"adapter": "none"}
+    assert [path.name for path in (tmp_path / "new/initial").iterdir()] == ["start.json"]
+
+
+@pytest.mark.parametrize("checkpoint", ["best", "last"])
+def test_run_takes_the_adapter_of_a_row(
+    run: Run, rows: dict[str, str], caplog: pytest.LogCaptureFixture, checkpoint: str
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    start = run(rows["first"], checkpoint=checkpoint)
+
+    assert start == {
+        "adapter": rows["first"],
+        "address": start["address"],
+        "checkpoint": checkpoint,
+        "optimizer": "fresh",
+        "uses_validation_demonstrations": False,
+    }
+    assert re.fullmatch(r"[0-9a-f]{32}\.dir", start["address"])
+    assert run.files()["weights"] == f"{checkpoint}/weights: first"
+    assert "optimizer.safetensors" not in run.files()
+    assert caplog.messages == [f"the {checkpoint} adapter of {rows['first']}, optimizer: fresh"]
+
+
+def test_run_takes_the_state_of_the_optimizer_where_it_is_asked_for(
+    run: Run, rows: dict[str, str]
+) -> None:
+    fresh = run(rows["first"])
+    without = run.files()
+    state = run(rows["first"], optimizer="state")
+
+    assert state == fresh | {"optimizer": "state"}
+    added = {"optimizer.safetensors": "last/optimizer.safetensors: first"}
+    assert run.files() == without | added
+
+
+@pytest.mark.parametrize("revision", ["first", "later"])
+def test_a_revision_and_the_row_of_its_run_are_one_start(
+    run: Run, rows: dict[str, str], revision: str
+) -> None:
+    by_revision = run(revision)
+    files = run.files()
+
+    assert by_revision["adapter"] == rows[revision]
+    assert files["weights"] == f"last/weights: {revision}"
+    assert (run(rows[revision]), run.files()) == (by_revision, files)
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_stage_that_used_validation_demonstrations_is_remembered(
+    run: Run, trained: tuple[Repository, dict[str, str]], rows: dict[str, str], later: bool
+) -> None:
+    repository, _ = trained
+    assert run("later")["uses_validation_demonstrations"]
+    values = json.loads((repository.folder / f"results/ledger/{rows['first']}.json").read_text())
+    start = {"adapter": "mini-arc/0-123", "uses_validation_demonstrations": later}
+    path = repository.folder / "results/ledger/second/0-123.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(values | {"start": start}))
+
+    found = run("second/0-123")
+
+    shutil.rmtree(path.parent)
+    assert found["uses_validation_demonstrations"] is later
+
+
+def test_run_answers_an_unknown_name_with_the_rows(run: Run, rows: dict[str, str]) -> None:
+    typo = rows["first"][:-1]
+    message = (
+        rf"init.adapter: as a row of results/ledger, '{typo}' is not one of \['mini-arc/0-.*"
+        rf"did you mean '{rows['first']}'\?;"
+        rf" as a revision or an experiment \(dvc exp list\): .*unknown Git revision '{typo}'"
+    )
+    with pytest.raises(ValueError, match=message):
+        run(typo)
+
+
+def test_run_refuses_a_revision_whose_run_has_no_row(
+    run: Run, trained: tuple[Repository, dict[str, str]]
+) -> None:
+    repository, _ = trained
+    ledger = repository.folder / "results/ledger"
+    ledger.rename(ledger.with_name("aside"))
+    repository.save("cut")
+    ledger.with_name("aside").rename(ledger)
+
+    with pytest.raises(ValueError, match=r"'cut' has no row of its adapter [0-9a-f]{32}\.dir in"):
+        run("cut")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("model", "smollm2-135m", "with model {'heads': 2, .*}, this run has {'kind': 'wheel', "),
+        ("scales/tiny/prompt/format", "v1", "with prompt.format bare, this run has v1;"),
+        (
+            "scales/tiny/prompt/encoder",
+            ["minimal", "row_number"],
+            re.escape("prompt.encoder ['minimal'], this run has ['minimal', 'row_number'];"),
+        ),
+        ("partition/seed", 8, "with partition.seed 7, this run has 8; choose a run that has"),
+        ("partition/tasks", 90, "with partition.tasks 100, this run has 90;"),
+        ("audit/drop", "none", "with audit.drop leaks, this run has none;"),
+    ],
+)
+def test_run_refuses_an_adapter_that_does_not_fit(
+    run: Run, rows: dict[str, str], place: str, value: object, message: str
+) -> None:
+    *steps, last = place.split("/")
+    node = run.values
+    for step in steps:
+        node = node[step]
+    node[last] = value
+
+    with pytest.raises(ValueError, match=f"init.adapter: {rows['first']} was .*{message}"):
+        run(rows["first"])
+
+
+def test_run_says_how_to_make_an_adapter_again_that_is_gone(
+    run: Run, trained: tuple[Repository, dict[str, str]]
+) -> None:
+    repository, _ = trained
+    name = repository.train("gone", "1d-arc", adapter=f"{'0' * 32}.dir")
+    message = (
+        rf"the adapter of {name} is gone: 0+\.dir is not in the DVC cache of .*; make it again,"
+        " with the settings of its row: dvc exp run -S dataset=1d-arc -S model=tiny -S scale=tiny"
+        " -S seed=0 -S init.adapter=none$"
+    )
+    with pytest.raises(ValueError, match=message):
+        run(name)
+
+
+def test_run_refuses_a_row_of_an_earlier_version(
+    run: Run, trained: tuple[Repository, dict[str, str]]
+) -> None:
+    path = trained[0].folder / "results/ledger/train/9-0123.json"
+    row = {"dataset": "train", "model": "tiny", "scale": "tiny", "seed": 9, "settings": settings()}
+    path.write_text(json.dumps(row))
+    with pytest.raises(ValueError, match=r"train/9-0123 does not tell its adapter, .*-S seed=9 "):
+        run("train/9-0123")
+    path.unlink()
+
+
+def test_run_refuses_a_state_that_was_not_kept(
+    run: Run, trained: tuple[Repository, dict[str, str]]
+) -> None:
+    repository, _ = trained
+    name = repository.train("bare", "concept-arc", without=("last/optimizer.safetensors",))
+    with pytest.raises(ValueError, match=f"{name} kept no state of its optimizer; set"):
+        run(name, optimizer="state")

@@ -1,0 +1,27 @@
+"""Print how much of a result is chance: the spread of the ledger's runs by each of their seeds.
+
+Reads the rows of the ledger that the present code made.
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+from arcmix import code, ledger, noise, program
+
+log = logging.getLogger("arcmix.noise")
+
+METRICS = ("best_val_loss", "accuracy", "correct_pixels")
+
+
+def run(*, library: Path, programs: Path, rows: Path) -> None:
+    """Print a table of the rows of the ledger `rows`."""
+    present = code.fingerprint(code.programs(programs), library)
+    found = ledger.read(rows)
+    current = [row for row in found if row.code == present]
+    log.info("%d of %d rows are of the present code", len(current), len(found))
+    sys.stdout.write(noise.markdown(current, METRICS))
+
+
+if __name__ == "__main__":
+    program.main(run)
