@@ -177,22 +177,35 @@ def finetune(
             the samples.
     """
     measure = _Measure(model, plan, report)
-    trainer = _Trainer(
+    made = trainer(model, tokenizer, plan, folder, measure)
+    measure.rows = made.rows
+    last = checkpoint(folder)
+    if last is not None:
+        measure.restore(files.read_json(last / MEASURED))
+    made.train(resume_from_checkpoint=None if last is None else str(last))
+    return measure.found, cast("torch.optim.Optimizer", made.optimizer)
+
+
+def trainer(
+    model: tuned.Tuned,
+    tokenizer: PreTrainedTokenizerBase,
+    plan: Plan,
+    folder: Path,
+    callback: TrainerCallback,
+) -> "_Trainer":
+    """Return what takes the steps of a plan, with one callback beside its own; none is taken."""
+    made = _Trainer(
         model=model,
         args=_arguments(plan, folder),
         train_dataset=_dataset(plan),
         data_collator=_collate,
         processing_class=tokenizer,
-        callbacks=[measure],
+        callbacks=[callback],
     )
-    trainer.plan, trainer.measure = plan, measure
+    made.plan, made.rows = plan, []
     # It prints the numbers of every step.
-    trainer.remove_callback(PrinterCallback)
-    last = checkpoint(folder)
-    if last is not None:
-        measure.restore(files.read_json(last / MEASURED))
-    trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    return measure.found, cast("torch.optim.Optimizer", trainer.optimizer)
+    made.remove_callback(PrinterCallback)
+    return made
 
 
 def checkpoint(folder: Path) -> Path | None:
@@ -282,7 +295,8 @@ class _Trainer(SFTTrainer):
     """
 
     plan: Plan
-    measure: "_Measure"
+    rows: list[tuple[list[int], torch.Tensor]]
+    """The samples and the loss of each row of the last step."""
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
@@ -311,15 +325,15 @@ class _Trainer(SFTTrainer):
         # Processes average their gradients, and the loss is a mean over the tokens of all.
         share = self.accelerator.num_processes / self._tokens(samples)
         rows = packs([len(one.input_ids) for one in samples], self.plan.settings.micro_tokens)
-        self.measure.rows = []
+        self.rows.clear()
         for row in rows:
             last = row is rows[-1]
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
                 found = token_losses(model, [samples[number] for number in row]).sum() * share
                 self.accelerator.backward(found)
             numbers = [int(inputs["number"][number]) for number in row]
-            self.measure.rows.append((numbers, found.detach()))
-        return torch.stack([loss for _, loss in self.measure.rows]).sum()
+            self.rows.append((numbers, found.detach()))
+        return torch.stack([loss for _, loss in self.rows]).sum()
 
     def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
         # The Trainer's own would write the embeddings of a cut vocabulary too.

@@ -1,0 +1,434 @@
+"""Our training step against the plain `SFTTrainer` of TRL on text, on samples of ARC-AGI-1.
+
+Both take the same samples in the same order, the same model, adapter, dtype and optimizer, and
+both without gradient checkpointing or autocast, which TRL would have on by default: the first
+takes time, and the second, on a CPU, most of it. TRL tokenizes the texts of prompts and answers
+itself, pads a batch to its longest sample and trains on the answers. Where the loss is on other
+tokens too it is given ours, since it has no such texts.
+
+That the loss of every step is the same is asserted. Each measurement is a process of its own, so
+that its peak of memory is its own; those of a case take turns, so that a busy machine is busy
+for all. A step is timed from the end of the one before; the first, of short samples, is not.
+Without a GPU the time that counts is that of the processor by thread, so that whoever else is on
+it does not count; `--threads 1` is surest, since threads that wait for each other take its time.
+"""
+
+import argparse
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from data_path import ARC, AUGMENT, SEED
+from transformers import PrinterCallback, TrainerCallback
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
+
+from arcmix import augment, examples, fastpath, model, params, prompt, train, tuned
+from arcmix.encode import Encoder
+from arcmix.sources import package
+
+STRETCH = 64
+"""Samples drawn at once."""
+
+FINETUNE = params.Finetune(
+    budget=1,
+    unit="steps",
+    batch=8,
+    micro_tokens=512,
+    max_tokens=1024,
+    too_long="skip",
+    loss="answer",
+    learning_rate=1e-4,
+    schedule="constant",
+    cycles=1,
+    warmup=0.0,
+    optimizer="adamw",
+    weight_decay=0.0,
+    max_grad_norm=1.0,
+    dtype="bfloat16",
+    gradient_checkpointing=False,
+    cut_vocabulary=False,
+    # Never before the end.
+    eval_every=1_000_000,
+    eval_tokens=2048,
+    method="lora",
+    lora=params.Lora(
+        rank=32,
+        alpha=64,
+        scale="alpha",
+        dropout=0.0,
+        targets=("all-linear",),
+        rslora=False,
+        dora=False,
+        init="default",
+    ),
+)
+"""The scale quick, but for the batch."""
+
+TOLERANCE = {"float32": 1e-4, "bfloat16": 0.02}
+"""How far apart, as a share, two ways to the same loss may be."""
+
+MIB = 2**20
+
+WARM_UP = 256
+"""Most tokens of a sample of the first step."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A row of the table."""
+
+    name: str
+    trl: bool
+    """Whether it is TRL's trainer, or ours."""
+    settings: params.Finetune
+
+
+@dataclass(frozen=True)
+class Case:
+    """Ways that are compared on the same samples; the first is what the others compare with."""
+
+    name: str
+    lengths: tuple[int, int]
+    """Least and most tokens of a sample."""
+    ways: Sequence[Way]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One measurement, for a process of its own."""
+
+    folder: Path
+    case: Case
+    way: Way
+    steps: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one measurement found, a number a step where it is a list."""
+
+    wall: list[float]
+    """Seconds of each step but the first."""
+    counted: list[float]
+    """The same of the time that counts."""
+    losses: list[float]
+    """Loss of every step."""
+    samples: int
+    tokens: int
+    """Tokens of the timed steps, without padding."""
+    labelled: int
+    """Those that carry loss."""
+    padded: int
+    """Tokens with padding."""
+    peak: int
+    """Bytes of memory above those of the loaded model."""
+    parameters: int
+    """Of the model, without its embeddings."""
+
+
+class Clock(TrainerCallback):
+    """Notes when steps end, and their losses."""
+
+    def __init__(self) -> None:
+        self.wall: list[float] = []
+        self.counted: list[float] = []
+        self.losses: list[float] = []
+
+    def on_step_end(self, *_: object, **__: object) -> None:
+        """Note the time."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        of_a_thread = time.process_time() / torch.get_num_threads()
+        self.wall.append(now)
+        self.counted.append(now if torch.cuda.is_available() else of_a_thread)
+
+    def on_log(self, *_: object, logs: dict[str, float], **__: object) -> None:
+        """Note the loss."""
+        if "loss" in logs:
+            self.losses.append(logs["loss"])
+
+
+def samples(
+    tokenizer: model.PreTrainedTokenizerBase,
+    style: prompt.Style,
+    lengths: tuple[int, int],
+    count: int,
+) -> Iterator[tuple[prompt.Text, examples.Example]]:
+    """Yield the texts and the tokens of samples of such lengths, always the same ones."""
+    entries = package.load("arc-agi-1", ARC).tasks
+    pool, slots = augment.pool(entries), np.arange(len(entries))
+    found = first = 0
+    while found < count:
+        drawn = augment.draw(pool, slots, AUGMENT, SEED, first, STRETCH)
+        first += STRETCH
+        stretch = drawn.stretch
+        made = fastpath.as_texts(tokenizer, style, stretch)
+        for pairs, example in zip(augment.split(stretch), made, strict=True):
+            if found < count and lengths[0] <= len(example.input_ids) <= lengths[1]:
+                found += 1
+                shown = pairs[:-1], pairs[-1].input, pairs[-1].output
+                yield prompt.render(style, *shown), example
+
+
+def measure(job: Job) -> Result:
+    """Return what some steps cost; to be called in a process of its own."""
+    torch.set_num_threads(job.threads)
+    model.quiet()
+    datasets.disable_progress_bars()
+    settings, steps = job.way.settings, job.steps + 1
+    tokenizer = model.load_tokenizer(job.folder)
+    base = model.load(job.folder, settings.dtype)
+    parameters = base.num_parameters(exclude_embeddings=True)
+    style = examples.style(tokenizer, "bare", Encoder(("minimal",)), settings.loss)
+    drawn = [
+        *samples(tokenizer, style, (1, WARM_UP), settings.batch),
+        *samples(tokenizer, style, job.case.lengths, job.steps * settings.batch),
+    ]
+    texts, made = zip(*drawn, strict=True)
+    if settings.cut_vocabulary:
+        vocabulary = examples.vocabulary(made)
+        model.cut_vocabulary(base, vocabulary)
+        made = examples.renumber(made, vocabulary)
+    one = tuned.attach(base, settings, SEED, [])
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        if job.way.trl:
+            trainer = _trl(one, tokenizer, _dataset(texts, made, settings), job, Path(folder))
+            trainer.add_callback(clock)
+        else:
+            settings = settings.model_copy(update={"budget": steps})
+            plan = train.Plan(made, made[:1], settings, SEED, "none", None)
+            trainer = train.trainer(one, tokenizer, plan, Path(folder), clock)
+        with torch.inference_mode():
+            # What is read from a file is in memory only after it was used.
+            one(torch.zeros(1, 8, dtype=torch.long, device=one.device))
+        before = _memory()
+        trainer.train()
+        peak = _peak() - before
+    lengths = np.array([len(example.input_ids) for example in made]).reshape(steps, -1)[1:]
+    padded = lengths.max(axis=1).sum() * settings.batch if job.way.trl else lengths.sum()
+    return Result(
+        wall=np.diff(clock.wall).tolist(),
+        counted=np.diff(clock.counted).tolist(),
+        losses=clock.losses,
+        samples=lengths.size,
+        tokens=int(lengths.sum()),
+        labelled=sum(example.trained_tokens for example in made[settings.batch :]),
+        padded=int(padded),
+        peak=peak,
+        parameters=parameters,
+    )
+
+
+def _trl(
+    one: tuned.Tuned,
+    tokenizer: model.PreTrainedTokenizerBase,
+    dataset: datasets.Dataset,
+    job: Job,
+    folder: Path,
+) -> SFTTrainer:
+    """Return TRL's trainer with the settings of ours."""
+    settings = job.way.settings
+    trainer = SFTTrainer(
+        model=one,
+        args=SFTConfig(
+            output_dir=str(folder),
+            max_steps=job.steps + 1,
+            per_device_train_batch_size=settings.batch,
+            learning_rate=settings.learning_rate,
+            lr_scheduler_type="constant",
+            weight_decay=settings.weight_decay,
+            max_grad_norm=settings.max_grad_norm,
+            train_sampling_strategy="sequential",
+            bf16=False,
+            gradient_checkpointing=False,
+            max_length=None,
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+        ),
+        train_dataset=dataset,
+        processing_class=tokenizer,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _dataset(
+    texts: Sequence[prompt.Text], made: Sequence[examples.Example], settings: params.Finetune
+) -> datasets.Dataset:
+    rows: list[dict[str, Any]] = [
+        {"prompt": text.prompt, "completion": text.answer} for text in texts
+    ]
+    if settings.loss != "answer":
+        rows = [{"input_ids": example.input_ids, "labels": example.labels} for example in made]
+    return datasets.Dataset.from_list(rows)
+
+
+def _memory() -> int:
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    with Path("/proc/self/statm").open() as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def _peak() -> int:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def cases(lengths: Sequence[int], dtype: str) -> list[Case]:
+    """Return what is compared: on samples of all lengths, then on those of about one."""
+    plain = FINETUNE.model_copy(update={"dtype": dtype})
+
+    def way(name: str, *, trl: bool = False, **changes: object) -> Way:
+        return Way(name, trl, plain.model_copy(update=changes))
+
+    mixed = Case(
+        "mixed lengths, batch 8",
+        (1, 1024),
+        (
+            way("TRL, texts", trl=True),
+            way("arcmix"),
+            way("arcmix, a sample a row", micro_tokens=1),
+            way("arcmix, rows of 2048", micro_tokens=2048),
+            way("arcmix, cut vocabulary", cut_vocabulary=True),
+            way("TRL, our labels of all outputs", trl=True, loss="outputs"),
+            way("arcmix, all outputs", loss="outputs"),
+        ),
+    )
+    scaling = [
+        Case(
+            f"about {length} tokens, batch 4",
+            (length * 7 // 8, length),
+            (way("TRL, texts", trl=True, batch=4), way("arcmix", batch=4)),
+        )
+        for length in lengths
+    ]
+    return [mixed, *scaling]
+
+
+def check(case: Case, results: Sequence[Result]) -> None:
+    """Compare the losses of ways that have to have the same.
+
+    Raises:
+        ValueError: If two of them differ.
+    """
+    firsts: dict[tuple[str, bool], Result] = {}
+    for way, result in zip(case.ways, results, strict=True):
+        like = firsts.setdefault((way.settings.loss, way.settings.cut_vocabulary), result)
+        if not np.allclose(result.losses, like.losses, rtol=TOLERANCE[way.settings.dtype]):
+            raise ValueError(
+                f"{way.name}: the losses of the steps are {result.losses} and those of the same"
+                f" tokens elsewhere {like.losses}; they have to be the same"
+            )
+
+
+def row(way: Way, repeats: Sequence[Result], first: Sequence[Result], tflops: float | None) -> str:
+    """Return a row of the table; numbers are medians over the steps of all repeats."""
+    one, other = repeats[0], first[0]
+    seconds, base = (
+        statistics.median(step for each in found for step in each.counted)
+        for found in (repeats, first)
+    )
+    wall = statistics.median(step for each in repeats for step in each.wall)
+    steps = len(one.wall)
+    rate, labelled = one.tokens / steps / seconds, one.labelled / steps / seconds
+    # A frozen weight takes two operations forward and two backward, for the activations alone.
+    used = f"{4 * one.parameters * rate / (tflops * 1e10):.0f} %" if tflops else "n/a"
+    cells = (
+        way.name,
+        f"{seconds:.2f}",
+        f"{wall:.2f}",
+        f"{one.samples / steps / seconds:.2f}",
+        f"{rate:,.0f}",
+        f"{labelled:,.0f}",
+        f"{100 * one.tokens / one.padded:.0f} %",
+        f"{statistics.median(each.peak for each in repeats) / MIB:,.0f}",
+        used,
+        f"{one.losses[-1]:.4f}",
+        f"{base / seconds:.2f}",
+        f"{labelled / (other.labelled / steps / base):.2f}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def compare(folder: Path, chosen: Sequence[Case], arguments: argparse.Namespace) -> None:
+    """Print a table for each case."""
+    # Forked from a process that has imported everything and run nothing.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "trl.trainer.sft_trainer", "arcmix.train"])
+    with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as alone:
+        for case in chosen:
+            steps, threads = arguments.steps, arguments.threads
+            jobs = [Job(folder, case, way, steps, threads) for way in case.ways]
+            # All ways once, then all again.
+            results = list(alone.map(measure, jobs * arguments.repeats))
+            found = [results[number :: len(jobs)] for number in range(len(jobs))]
+            check(case, results[: len(jobs)])
+            print(f"| {case.name} | {' | '.join(HEADER)} |")
+            print(f"| --- |{' ---: |' * len(HEADER)}")
+            for way, repeats in zip(case.ways, found, strict=True):
+                print(row(way, repeats, found[0], arguments.tflops))
+            print(flush=True)
+
+
+HEADER = (
+    "s/step",
+    "wall s/step",
+    "samples/s",
+    "tokens/s",
+    "labelled/s",
+    "not padding",
+    "peak MiB",
+    "MFU",
+    "last loss",
+    "x samples/s",
+    "x labelled/s",
+)
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description="A training step against TRL's SFTTrainer.")
+    parser.add_argument("--model", type=Path, default=Path("data/base-model"), help="a folder")
+    parser.add_argument("--dtype", choices=sorted(TOLERANCE), default="bfloat16")
+    parser.add_argument("--steps", type=int, default=1, help="timed in each repeat")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--lengths", type=int, nargs="*", default=[256, 512, 1024, 2048])
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--tflops", type=float, help="what the GPU can do in this dtype, for MFU")
+    arguments = parser.parse_args()
+    if not arguments.model.is_dir():
+        print("train: needs a model; run: dvc repro fetch_model, or name a folder by --model")
+        return
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    print(
+        f"{arguments.model.name}, {arguments.dtype}, {where}, {arguments.threads} threads,"
+        f" load {os.getloadavg()[0]:.1f}; {arguments.repeats} x {arguments.steps} steps\n",
+        flush=True,
+    )
+    compare(arguments.model, cases(arguments.lengths, arguments.dtype), arguments)
+
+
+if __name__ == "__main__":
+    main()

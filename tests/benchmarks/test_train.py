@@ -1,0 +1,54 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+# The program compares the losses of all ways itself, and fails where two differ.
+
+
+def rows(base_model, *flags):
+    """Return the cells of the tables' rows but the headers."""
+    done = subprocess.run(
+        [sys.executable, "benchmarks/train.py", "--model", base_model, *flags],
+        cwd=ROOT,
+        env={"PYTHONPATH": "src"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = re.findall(r"^\| ((?:TRL|arcmix).*) \|$", done.stdout, re.MULTILINE)
+    return [row.split(" | ") for row in found]
+
+
+def test_the_benchmark_finds_equal_losses_and_prints_a_row_for_each_way(base_model):
+    found = rows(base_model, "--dtype", "float32", "--threads", "1", "--lengths")
+    assert [row[0] for row in found] == [
+        "TRL, texts",
+        "arcmix",
+        "arcmix, a sample a row",
+        "arcmix, rows of 2048",
+        "arcmix, cut vocabulary",
+        "TRL, our labels of all outputs",
+        "arcmix, all outputs",
+    ]
+    padding = {row[0]: int(row[6].removesuffix(" %")) for row in found}
+    assert padding["TRL, texts"] < padding["arcmix"] == 100
+    labelled = {row[0]: float(row[5].replace(",", "")) / float(row[3]) for row in found}
+    assert labelled["arcmix, all outputs"] > 2 * labelled["arcmix"]
+
+
+def test_the_benchmark_says_what_it_needs_where_there_is_no_model(tmp_path):
+    program = [sys.executable, ROOT / "benchmarks" / "train.py"]
+    done = subprocess.run(
+        program,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == (
+        "train: needs a model; run: dvc repro fetch_model, or name a folder by --model\n"
+    )
