@@ -1,8 +1,8 @@
 """Stage `evaluate`: score the answers and sum up the losses.
 
 Reads the validation tasks, the candidates, the losses of the validation prompts, the
-history of the fine-tune and the audit. Writes the run's metrics and one row of scores for
-each validation task; docs/metrics.md defines both.
+history of the fine-tune, what became of each task at test time, and the audit. Writes the
+run's metrics and one row of scores for each validation task; docs/metrics.md defines both.
 """
 
 import logging
@@ -44,6 +44,7 @@ def run(
     candidates: Path,
     losses: Path,
     history: Path,
+    adapt: Path,
     audit: Path,
     metrics: Path,
     tasks: Path,
@@ -73,6 +74,7 @@ def run(
             "val_tasks": len(asked),
             "val_tests": len(tests),
         }
+        | _adapted(adapt)
         | _clean(audit, scores)
     )
     files.write_json(metrics, values)
@@ -99,6 +101,12 @@ def _scores(
         )
         for task in asked
     }
+
+
+def _adapted(path: Path) -> dict[str, int]:
+    """Return how many tasks got an adapter of their own, and how many broke on the way."""
+    found = Counter(pd.read_csv(path)["status"])
+    return {"adapted_tasks": found["adapted"], "adapt_failed": found["failed"]}
 
 
 def _clean(audit: Path, scores: Mapping[str, dict[str, float]]) -> dict[str, float]:

@@ -8,7 +8,6 @@ that was killed goes on at its last checkpoint when it is started again.
 """
 
 import dataclasses
-import hashlib
 import logging
 import shutil
 from collections.abc import Sequence
@@ -34,7 +33,7 @@ from arcmix import (
 )
 from arcmix.encode import Encoder
 from arcmix.schema import At, Section
-from arcmix.tasks import Pair
+from arcmix.tasks import Task
 
 log = logging.getLogger("arcmix.finetune")
 
@@ -65,6 +64,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     mix_file: Path,
     validation: Path,
     checkpoints: Path,
+    tracking: Path,
     adapter: Path,
     losses: Path,
     history: Path,
@@ -72,25 +72,28 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
 ) -> None:
     """Train on `samples`, measure on `validation`, and write the other paths.
 
-    What is needed to go on after a kill is kept in a folder of `checkpoints` until the end.
+    What is needed to go on after a kill is kept in a folder of `checkpoints` until the end. A
+    tracker writes to a folder of `tracking`. Of the processes that share the training, the first
+    writes.
     """
     model.quiet()
     settings = config.finetune
     model.require_gpu(settings.method, settings.optimizer)
+    work = checkpoints / code.key(
+        Path(__file__),
+        config.model_dump_json(exclude={"report_to"}),
+        [base_model, initial, samples, validation],
+    )
+    train.prepare_tracker(config.report_to, tracking / work.name)
     tokenizer = model.load_tokenizer(base_model)
     encoder = Encoder(config.prompt.encoder)
     base = model.load_base(base_model, settings.dtype, settings.method)
     added = model.add_tokens(base, tokenizer, encoder.tokens)
     style = examples.style(tokenizer, config.prompt.format, encoder, settings.loss)
-    asked = dataclasses.replace(style, loss="answer")
-
     drawn = corpus.load(samples, tokenizer, style, settings)
     training = drawn.examples
     tests = [(task, number) for task in tasks.read(validation) for number in range(len(task.test))]
-    measured = examples.tokenize(
-        tokenizer,
-        [_text(asked, (*task.train, task.test[number])) for task, number in tests],
-    )
+    measured = examples.tokenize(tokenizer, _texts(style, tests))
     kept = [n for n, one in enumerate(measured) if len(one.input_ids) <= config.max_val_tokens]
     log.info(
         "%d training samples of at most %d tokens among the first %d",
@@ -108,17 +111,9 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     seed = config.seed if config.init_seed == "seed" else config.init_seed
     asked_for = [measured[number] for number in kept]
     if settings.cut_vocabulary:
-        vocabulary = examples.vocabulary([*training, *asked_for])
-        model.cut_vocabulary(base, vocabulary)
-        training = examples.renumber(training, vocabulary)
-        asked_for = examples.renumber(asked_for, vocabulary)
-    start = initial / "adapter"
-    state = start / "optimizer.safetensors"
-    one = (
-        tuned.resume(base, start, settings, seed, added)
-        if start.is_dir()
-        else tuned.attach(base, settings, seed, added)
-    )
+        training, asked_for = _cut(base, training, asked_for)
+    one = _start(base, initial / "adapter", settings, seed, added)
+    state = initial / "adapter" / "optimizer.safetensors"
     plan = train.Plan(
         training,
         asked_for,
@@ -127,7 +122,6 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
         config.report_to,
         state if state.exists() else None,
     )
-    work = checkpoints / _key(config, base_model, initial, samples, validation)
     if (last := train.checkpoint(work)) is not None:
         log.info("going on at %s", last)
 
@@ -146,7 +140,9 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
         found, made = train.finetune(one, tokenizer, plan, work, report)
     if not train.leads():
         return
-    shutil.copytree(work / "best", adapter / "best")
+    # Again, since a run that was killed after its last step has no more to report.
+    files.write_csv(history, _history(found))
+    shutil.copytree(work / "best", adapter / "best", dirs_exist_ok=True)
     tuned.save(one, adapter / "last")
     optimizer.save_state(
         adapter / "last" / "optimizer.safetensors",
@@ -181,23 +177,39 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
             "components": mix.seen(files.read_json(mix_file), drawn.entries[plan.order]),
         },
     )
-    shutil.rmtree(work)
+    # Renamed first: half a folder is nothing to go on from.
+    shutil.rmtree(work.rename(work.with_suffix(".done")))
 
 
-def _key(config: Params, *inputs: Path) -> str:
-    """Return a name for what a run's result depends on: values, code and the files it reads."""
-    found = hashlib.sha256(config.model_dump_json(exclude={"report_to"}).encode())
-    found.update(code.fingerprint([Path(__file__)], Path(code.__file__).parent).encode())
-    for path in inputs:
-        inside = sorted(file for file in path.rglob("*") if file.is_file())
-        for file in inside if path.is_dir() else [path]:
-            with file.open("rb") as opened:
-                found.update(hashlib.file_digest(opened, "sha256").digest())
-    return found.hexdigest()[:16]
+def _cut(
+    base: model.PreTrainedModel, *parts: list[examples.Example]
+) -> list[list[examples.Example]]:
+    """Cut a model's vocabulary to the tokens of some examples; return these renumbered."""
+    vocabulary = examples.vocabulary([one for part in parts for one in part])
+    model.cut_vocabulary(base, vocabulary)
+    return [examples.renumber(part, vocabulary) for part in parts]
 
 
-def _text(style: prompt.Style, pairs: Sequence[Pair]) -> prompt.Text:
-    return prompt.render(style, pairs[:-1], pairs[-1].input, pairs[-1].output)
+def _start(
+    base: model.PreTrainedModel,
+    adapter: Path,
+    settings: params.Finetune,
+    seed: int,
+    added: Sequence[int],
+) -> tuned.Tuned:
+    """Return the model with the adapter of an earlier run, or a fresh one if there is none."""
+    if adapter.is_dir():
+        return tuned.resume(base, adapter, settings, seed, added)
+    return tuned.attach(base, settings, seed, added)
+
+
+def _texts(style: prompt.Style, tests: Sequence[tuple[Task, int]]) -> list[prompt.Text]:
+    """Return the tests of tasks, of which the answer carries loss, whatever does in training."""
+    asked = dataclasses.replace(style, loss="answer")
+    return [
+        prompt.render(asked, task.train, task.test[number].input, task.test[number].output)
+        for task, number in tests
+    ]
 
 
 def _history(found: Sequence[train.Measurement]) -> pd.DataFrame:

@@ -1,7 +1,8 @@
 """Stage `predict`: answer the validation tests.
 
-Reads the base model, the adapter folder and the validation tasks; writes one candidate for
-each test and view, turned back to the original's orientation and colors.
+Reads the base model, the adapter folder, the folder of tasks' own adapters and the validation
+tasks; writes one candidate for each test and view, turned back to the original's orientation
+and colors.
 """
 
 import logging
@@ -46,9 +47,19 @@ class Params(Section):
 
 
 def run(
-    *, config: Params, base_model: Path, adapter: Path, validation: Path, candidates: Path
+    *,
+    config: Params,
+    base_model: Path,
+    adapter: Path,
+    adapted: Path,
+    validation: Path,
+    candidates: Path,
 ) -> None:
-    """Answer the tests of `validation` with `adapter` into `candidates`."""
+    """Answer the tests of `validation` into `candidates`.
+
+    A task that has an adapter of its own in `adapted` is answered with that, any other with
+    `adapter`.
+    """
     model.quiet()
     settings = config.predict
     trained_with = params.Prompt.model_validate_json((adapter / "prompt.json").read_text())
@@ -66,20 +77,27 @@ def run(
     kept = [number for number, ids in enumerate(prompts) if len(ids) <= config.max_tokens]
     log.info("%d of %d prompts of at most %d tokens", len(kept), len(asked), config.max_tokens)
 
-    checkpoint = adapter / settings.checkpoint
-    answering = tuned.load(
-        base_model, checkpoint, config.dtype, config.method, tokenizer, encoder.tokens
+    own = set(files.read_json(adapted / "tasks.json"))
+    groups: dict[Path, list[int]] = {}
+    for number in kept:
+        id_ = asked[number].task.id
+        folder = adapted / id_ if id_ in own else adapter / settings.checkpoint
+        groups.setdefault(folder, []).append(number)
+    models = tuned.load_each(
+        base_model, [*groups], config.dtype, config.method, tokenizer, encoder.tokens
     )
+    found: dict[int, generate.Answer] = {}
     with program.progress(len(kept), "predict", "prompt") as bar:
-        answers = generate.greedy(
-            answering,
-            [prompts[number] for number in kept],
-            end=model.token_id(tokenizer, style.end),
-            budget=examples.answer_budget(tokenizer, style, settings.max_side),
-            batch=settings.batch,
-            done=bar.update,
-        )
-    found = dict(zip(kept, answers, strict=True))
+        for answering, numbers in zip(models, groups.values(), strict=True):
+            answers = generate.greedy(
+                answering,
+                [prompts[number] for number in numbers],
+                end=model.token_id(tokenizer, style.end),
+                budget=examples.answer_budget(tokenizer, style, settings.max_side),
+                batch=settings.batch,
+                done=bar.update,
+            )
+            found |= dict(zip(numbers, answers, strict=True))
     rows = [
         _row(question, found.get(number), style, tokenizer) for number, question in enumerate(asked)
     ]
@@ -88,7 +106,7 @@ def run(
     )
     log.info(
         "%d answers ended, %d of them are grids",
-        sum(answer.ended for answer in answers),
+        sum(answer.ended for answer in found.values()),
         sum(row["grid"] is not None for row in rows),
     )
 

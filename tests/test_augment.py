@@ -48,8 +48,7 @@ def drawn(how, count=400, first=0, seed=0, slots=SLOTS, pool=POOL):
 
 
 def stretch(samples):
-    arrays = (samples.grids, samples.shapes, samples.cells, samples.asked, samples.questions)
-    return augment.Stretch(*arrays)
+    return samples.stretch
 
 
 def pairs(samples, tmp_path):
@@ -443,3 +442,12 @@ def test_some_samples_of_a_stretch_are_what_they_were(rows):
         assert all(same(a, b) for a, b in zip(one, other, strict=True))
     asked = [found for found, row in zip(augment.questions(whole), rows, strict=True) if row]
     assert augment.questions(some) == asked
+
+
+@given(st.integers(0, 2**31))
+def test_samples_of_pairs_are_put_together_as_they_are_split(seed):
+    whole = stretch(drawn(FULL, count=7, seed=seed))
+    made = augment.plain([*augment.split(whole)])
+    for name in ("grids", "shapes", "cells", "asked", "questions"):
+        np.testing.assert_array_equal(getattr(made, name), getattr(whole, name))
+        assert getattr(made, name).dtype == getattr(whole, name).dtype

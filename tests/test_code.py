@@ -142,3 +142,28 @@ def test_fingerprint_is_the_same_in_another_clone(library: Path, tmp_path: Path)
     clone = tmp_path.rename(tmp_path.with_name("clone"))
     file, library = (clone / path.relative_to(tmp_path) for path in (file, library))
     assert code.fingerprint([file], library) == old
+
+
+def test_the_key_of_unfinished_work_changes_with_what_its_result_depends_on(
+    tmp_path: Path,
+) -> None:
+    folder, file = tmp_path / "model", tmp_path / "tasks"
+    (folder / "deeper").mkdir(parents=True)
+    stage = tmp_path / "stage.py"
+    found = []
+    for text, values, weights, rows in [
+        ("1", "{}", "w", "r"),
+        ("2", "{}", "w", "r"),
+        ("1", "{'seed': 1}", "w", "r"),
+        ("1", "{}", "v", "r"),
+        ("1", "{}", "w", "q"),
+        ("1 # again", "{}", "w", "r"),
+    ]:
+        stage.write_text(text)
+        (folder / "deeper/weights").write_text(weights)
+        file.write_text(rows)
+        found.append(code.key(stage, values, [folder, file]))
+    (folder / "deeper/weights").rename(folder / "weights")
+    found.append(code.key(stage, "{}", [folder, file]))
+    assert len({*found}) == 6
+    assert found[0] == found[-2]

@@ -103,3 +103,10 @@ def test_words_are_those_of_the_first_release() -> None:
         [446584496707059288, 18295462305652999071],
         [8234933204583967179, 7738408489046539223],
     ]
+
+
+def test_a_derived_seed_is_of_its_seed_and_its_purpose() -> None:
+    found = [draws.derived(seed, purpose) for seed in (0, 1) for purpose in ("adapt/a", "adapt/b")]
+    assert len({*found}) == 4
+    assert found[0] == draws.derived(0, "adapt/a")
+    assert all(0 <= one < 2**64 for one in found)

@@ -29,6 +29,9 @@ READ_CODE = {"record", "ablation"}
 SECONDS = {"partition", "record", "ablation"}
 """Stages so quick that they may do without DVC's run cache."""
 
+LAUNCH = "${launch}"
+"""The value that a command holds, and no program reads."""
+
 FOLDERS = "data|results|src|stages"
 """Folders of which `dvc.yaml` alone names files."""
 
@@ -48,7 +51,8 @@ def section(stage: str) -> type[schema.Section] | None:
 
 def flags(stage: str) -> dict[str, str]:
     """Return the flags of a stage's command."""
-    _, given = STAGES[stage]["cmd"].split(f"PYTHONPATH=src python -m stages.{stage} ")
+    program = LAUNCH if stage == "finetune" else "python"
+    _, given = STAGES[stage]["cmd"].split(f"PYTHONPATH=src {program} -m stages.{stage} ")
     words = shlex.split(given)
     return {
         flag.removeprefix("--"): value for flag, value in zip(words[::2], words[1::2], strict=True)
@@ -200,7 +204,7 @@ def test_every_value_of_params_is_read_by_a_stage() -> None:
         for place in schema.places(loaded).values()
     }
 
-    fields = {*params.File.model_fields} - {"scales"}
+    fields = {*params.File.model_fields} - {"scales", LAUNCH.strip("${}")}
     assert {place.partition(".")[0] for place in read} == fields | {"scales"}
     parts = {f"scales.${{scale}}.{name}" for name in params.Scale.model_fields}
     assert parts <= read
@@ -243,6 +247,10 @@ def test_download_takes_every_source(source: str) -> None:
         ("scales.quick.finetune.learning_rate=3e-4", "      learning_rate: 0.0003"),
         ("augment.new_tasks.probability=0.5", "    probability: 0.5"),
         ("mirror=/mnt/mirror", "mirror: /mnt/mirror"),
+        (
+            "launch=accelerate launch -x launch/ddp.yaml",
+            "launch: accelerate launch -x launch/ddp.yaml",
+        ),
         ("init.adapter=re-arc/0-85f495127d81", "  adapter: re-arc/0-85f495127d81"),
     ],
 )

@@ -100,6 +100,19 @@ def test_main_names_the_file_that_is_missing(stage) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_the_second_of_two_processes_tells_of_errors_alone(
+    stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    done = stage(*FLAGS, "--key", "a")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out").read_text() == "3 a first"
+
+    failed = stage(*FLAGS, "--key", "a", seed=13)
+    assert failed.returncode == 1
+    assert failed.stderr == "error in demo: the seed is 13, which is refused\n"
+
+
 def test_main_shows_where_a_bug_is(stage) -> None:
     done = stage(*FLAGS, "--key", "a", seed=14)
 

@@ -135,6 +135,14 @@ def test_a_second_stage_uses_the_validation_demonstrations_of_the_first() -> Non
         assert line.uses_validation is used
 
 
+def test_a_run_that_adapts_at_test_time_uses_validation_demonstrations() -> None:
+    entry = row()
+    for count in (0, 3):
+        metrics = entry.metrics | {"adapted_tasks": count}
+        found = table.sections([replace(entry, metrics=metrics)], CODE)
+        assert found[0].lines[0].uses_validation is (count > 0)
+
+
 def test_lines_of_a_section_go_from_the_lowest_loss() -> None:
     entries = [row("train", loss=0.8), row("1d-arc", loss=0.9), row("combo-v2", loss=0.5)]
     (section,) = table.sections(entries, CODE)

@@ -1,3 +1,4 @@
+import os
 import tempfile
 from pathlib import Path
 
@@ -127,6 +128,36 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(tmp_path,
     plan = train.Plan(SAMPLES, VALIDATION, settings(), 0, "none", None)
     with pytest.raises(ValueError, match=r"at step 1, samples \[.*\]; lower the learning rate"):
         train.finetune(one, model.load_tokenizer(base_model), plan, tmp_path, lambda _: None)
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_and_names_the_samples(base_model):
+    # The update is nothing times this scale, so that the loss is as ever.
+    steep = lora(alpha=10**38)
+    with pytest.raises(ValueError, match=r"norm is inf at step 1, samples \[0, 1, 2, 3\]; lower"):
+        finetune(base_model, lora=steep)
+
+
+def test_float16_trains(base_model, plain):
+    half = finetune(base_model, dtype="float16")
+    assert half[-1].val_loss == pytest.approx(plain[-1].val_loss, rel=0.02)
+    assert half[-1].val_loss != plain[-1].val_loss
+
+
+def test_a_tracker_that_is_not_installed_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"needs the package wandb.*; pip install wandb, or set"):
+        train.prepare_tracker("wandb", tmp_path)
+
+
+def test_a_tracker_writes_where_the_user_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "elsewhere")
+    train.prepare_tracker("tensorboard", tmp_path)
+    assert os.environ["TENSORBOARD_LOGGING_DIR"] == "elsewhere"
+
+
+def test_processes_that_share_the_weights_are_refused(base_model, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ValueError, match="by fsdp, which is not supported"):
+        finetune(base_model)
 
 
 @pytest.mark.parametrize(

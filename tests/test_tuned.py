@@ -134,6 +134,22 @@ def test_a_saved_adapter_fits_the_base_model_as_it_was_fetched(tmp_path, base_mo
     same(train(resumed, 1), train(trained, 1))
 
 
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[-1]])
+def test_adapters_loaded_in_turn_are_those_loaded_alone(tmp_path, base_model, shape):
+    how, tokenizer = settings(dtype="bfloat16", **shape), model.load_tokenizer(base_model)
+    folders = [tmp_path / name for name in "ab"] + [tmp_path / "a"]
+    for steps, folder in enumerate(folders[:2], start=1):
+        tuned.save(train(attach(base_model, how), steps), folder)
+
+    rest = (how.dtype, how.method, tokenizer, {})
+    found = [logits(one) for one in tuned.load_each(base_model, folders, *rest)]
+    alone = [logits(tuned.load(base_model, folder, *rest)) for folder in folders]
+
+    assert all(torch.equal(one, other) for one, other in zip(found, alone, strict=True))
+    assert torch.equal(found[0], found[2])
+    assert not torch.equal(found[0], found[1])
+
+
 def test_an_adapter_of_all_layers_is_resumed_by_their_names(tmp_path, base_model):
     trained = train(attach(base_model, settings()))
     tuned.save(trained, tmp_path)

@@ -84,6 +84,11 @@ class Samples:
     new_tasks: Mapping[int, NewTask]
     """The new tasks among the samples, by their places in the stretch."""
 
+    @property
+    def stretch(self) -> "Stretch":
+        """What the samples show, without how they were drawn."""
+        return Stretch(self.grids, self.shapes, self.cells, self.asked, self.questions)
+
 
 def pool(entries: Sequence[Task]) -> Pool:
     """Return the grids of entries, ready to draw from."""
@@ -363,6 +368,18 @@ def stretches(path: Path, length: int) -> Iterator[Stretch]:
             np.diff(questions.offsets.to_numpy()).astype(np.int64),
             questions.flatten().to_numpy(),
         )
+
+
+def plain(samples: Sequence[Sequence[Pair]]) -> Stretch:
+    """Return samples of pairs as a stretch, the inverse of `split`."""
+    grids = [side for pairs in samples for pair in pairs for side in (pair.input, pair.output)]
+    return Stretch(
+        np.array([2 * len(pairs) for pairs in samples]),
+        np.array([one.shape for one in grids], np.uint8),
+        np.concatenate([one.reshape(-1) for one in grids]),
+        np.zeros(len(samples), np.int64),
+        np.zeros(0, np.uint8),
+    )
 
 
 def select(stretch: Stretch, rows: np.ndarray) -> Stretch:

@@ -54,6 +54,26 @@ def fingerprint(programs: Iterable[Path], library: Path) -> str:
     return hashlib.sha256(json.dumps(trees).encode()).hexdigest()[:LENGTH]
 
 
+def key(program: Path, values: str, inputs: Iterable[Path]) -> str:
+    """Return a name for what a program's result depends on, for the folder of its unfinished work.
+
+    Args:
+        program: The program.
+        values: Its parameters as text.
+        inputs: The files and folders that it reads.
+    """
+    found = hashlib.sha256(values.encode())
+    found.update(fingerprint([program], Path(__file__).parent).encode())
+    for path in inputs:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            found.update(f"{file.relative_to(path)}\n".encode())
+            if file.is_dir():
+                continue
+            with file.open("rb") as opened:
+                found.update(hashlib.file_digest(opened, "sha256").digest())
+    return found.hexdigest()[:16]
+
+
 def _tree(file: Path) -> ast.Module:
     return ast.parse(file.read_text(), filename=str(file))
 

@@ -13,12 +13,15 @@ import pyarrow.parquet as pq
 from arcmix import augment, examples, fastpath, program, schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from transformers import PreTrainedTokenizerBase
 
     from arcmix import params, prompt
+
+    Encode = Callable[[augment.Stretch], list[examples.Example]]
+    """What makes the tokens of samples."""
 
 log = logging.getLogger("arcmix.corpus")
 
@@ -54,26 +57,17 @@ def load(
         style: How the model is shown a task.
         settings: The budget, the longest sample and what becomes of a longer one.
     """
-    encode = _encoder(tokenizer, style, path)
-
-    def lengths(stretch: augment.Stretch) -> list[int]:
-        return [len(example.input_ids) for example in encode(stretch)]
-
+    encode = encoder(tokenizer, style, next(augment.stretches(path, TRIED)))
     found: list[examples.Example] = []
     places: list[int] = []
     trained: list[int] = []
     read = enough = 0
     with program.progress(0, "tokenize", "sample") as bar:
-        for drawn in augment.stretches(path, CHUNK):
-            stretch = drawn
-            if settings.too_long == "shorten":
-                stretch = augment.shorten(drawn, lengths, settings.max_tokens)
-            for place, example in enumerate(encode(stretch), read):
-                if len(example.input_ids) <= settings.max_tokens:
-                    # A copy, since the tokens of the long ones need not stay.
-                    found.append(examples.Example(*map(np.copy, example)))
-                    places.append(place)
-                    trained.append(example.trained_tokens)
+        for stretch in augment.stretches(path, CHUNK):
+            for place, example in fitting(encode, stretch, settings):
+                found.append(example)
+                places.append(read + place)
+                trained.append(example.trained_tokens)
             read += len(stretch.grids)
             bar.update(len(found) - bar.n)
             enough = schedule.samples(settings, trained)
@@ -83,10 +77,32 @@ def load(
     return Corpus(found[:enough], entries[places[:enough]], read)
 
 
-def _encoder(
-    tokenizer: PreTrainedTokenizerBase, style: prompt.Style, path: Path
-) -> Callable[[augment.Stretch], list[examples.Example]]:
-    tried = next(augment.stretches(path, TRIED))
+def fitting(
+    encode: Encode, stretch: augment.Stretch, settings: params.Finetune
+) -> Iterator[tuple[int, examples.Example]]:
+    """Yield the samples that are short enough, or made so, each after its place in the stretch."""
+
+    def lengths(some: augment.Stretch) -> list[int]:
+        return [len(example.input_ids) for example in encode(some)]
+
+    if settings.too_long == "shorten":
+        stretch = augment.shorten(stretch, lengths, settings.max_tokens)
+    for place, example in enumerate(encode(stretch)):
+        if len(example.input_ids) <= settings.max_tokens:
+            # A copy, since the tokens of the long ones need not stay.
+            yield place, examples.Example(*map(np.copy, example))
+
+
+def encoder(
+    tokenizer: PreTrainedTokenizerBase, style: prompt.Style, tried: augment.Stretch
+) -> Encode:
+    """Return what makes the tokens of samples: the fast path, or their texts where it fails.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        style: How the model is shown a task.
+        tried: Samples to prove the fast path on.
+    """
     try:
         return fastpath.encoder(tokenizer, style, tried)
     except fastpath.MergedError as error:

@@ -35,6 +35,11 @@ def words(seed: int, purpose: str, start: int, count: int, width: int) -> np.nda
     return raw.reshape(count, blocks * BLOCK)[:, :width]
 
 
+def derived(seed: int, purpose: str) -> int:
+    """Return a seed for all draws of one thing, such as a task, 0 to 2**64 - 1."""
+    return int(words(seed, purpose, 0, 1, 1)[0, 0])
+
+
 def uniform(words: np.ndarray) -> np.ndarray:
     """Return floats in [0, 1), of the shape of the words."""
     return (words >> np.uint64(11)) * 2.0**-53

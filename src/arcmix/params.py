@@ -398,6 +398,21 @@ class Finetune(Section):
         return self
 
 
+class TestTime(Section):
+    """Fine-tuning on each validation task alone, as in the fine-tune but for what is here."""
+
+    steps: NaturalInt
+    """Most optimizer steps of a task; 0 for no such fine-tuning."""
+    batch: PositiveInt
+    """Samples of one optimizer step, drawn from the task's demonstrations."""
+    learning_rate: Annotated[float, Field(gt=0)]
+    """Peak learning rate."""
+    eval_every: PositiveInt
+    """Steps between losses on the task's own demonstrations, each held out in turn."""
+    patience: PositiveInt
+    """A task stops after so many losses in a row that are no better than the best before."""
+
+
 class Predict(Section):
     """How answers are generated."""
 
@@ -422,8 +437,19 @@ class Scale(Section):
     """The text of a task."""
     finetune: Finetune
     """The fine-tune."""
+    test_time: TestTime
+    """The fine-tuning on each validation task."""
     predict: Predict
     """The answers."""
+
+    @model_validator(mode="after")
+    def _an_adapter_goes_back_to_its_start(self) -> Self:
+        if self.test_time.steps and self.finetune.method == "full":
+            raise ValueError(
+                "test-time fine-tuning keeps an adapter of each task, got finetune.method full;"
+                " set test_time.steps to 0 or choose method lora"
+            )
+        return self
 
 
 class File(Section):
@@ -431,6 +457,9 @@ class File(Section):
 
     report_to: Literal["none", "tensorboard", "wandb", "mlflow"]
     """A tracker that follows the fine-tune beside the record of it, by its own settings."""
+    launch: str
+    """The command that starts the program of the fine-tune, in one process or in several that
+    share each step: python, or accelerate launch and its options."""
     dataset: str
     """The training dataset: a name in `datasets`."""
     model: str

@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -11,6 +12,13 @@ from pathlib import Path
 import tqdm
 
 from arcmix import schema
+
+FIRST = os.environ.get("RANK", "0") == "0"
+"""Whether this is the first of the processes that share a stage, which alone tells of it."""
+
+GRACE = 5.0
+"""Seconds that the others leave the first to tell of an error; one that all of them have is then
+told once, since a launcher ends all processes when one has failed."""
 
 
 def main(run: Callable[..., None]) -> None:
@@ -22,11 +30,13 @@ def main(run: Callable[..., None]) -> None:
     """
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
     name = Path(sys.argv[0]).stem
-    logging.getLogger("arcmix").setLevel(logging.INFO)
+    logging.getLogger("arcmix").setLevel(logging.INFO if FIRST else logging.WARNING)
     started = time.monotonic()
     try:
         run(**_arguments(run))
     except (ValueError, OSError) as error:
+        if not FIRST:
+            time.sleep(GRACE)
         sys.exit(f"error in {name}: {' '.join(str(error).split())}")
     logging.getLogger(f"arcmix.{name}").info("took %.1f s", time.monotonic() - started)
 
@@ -54,7 +64,7 @@ def _arguments(run: Callable[..., None]) -> dict[str, object]:
 
 
 def progress(total: int, what: str, unit: str) -> tqdm.tqdm:
-    """Return a progress bar on the terminal, silent where there is none.
+    """Return a progress bar on the terminal, silent where there is none and in other processes.
 
     Args:
         total: Number of units; 0 if unknown.
@@ -62,5 +72,10 @@ def progress(total: int, what: str, unit: str) -> tqdm.tqdm:
         unit: What is counted; bytes, "B", are shown in kB or MB.
     """
     return tqdm.tqdm(
-        total=total, desc=what, unit=unit, unit_scale=unit == "B", disable=None, leave=False
+        total=total,
+        desc=what,
+        unit=unit,
+        unit_scale=unit == "B",
+        disable=None if FIRST else True,
+        leave=False,
     )

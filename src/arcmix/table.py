@@ -115,9 +115,9 @@ class Line:
 
     @property
     def uses_validation(self) -> bool:
-        """Whether the dataset holds demonstrations of validation tasks, or an earlier stage's."""
-        key = "uses_validation_demonstrations"
-        return self.rows[0].mix[key] or self.rows[0].start.get(key, False)
+        """Whether validation demonstrations were trained on, in any stage or at test time."""
+        first, key = self.rows[0], "uses_validation_demonstrations"
+        return bool(first.mix[key] or first.start.get(key) or first.metrics.get("adapted_tasks"))
 
     @property
     def converged(self) -> bool:

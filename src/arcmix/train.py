@@ -6,6 +6,7 @@ tokens that carry loss, however they were packed and however many processes shar
 
 import contextlib
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.integrations.integration_utils import get_available_reporting_integrations
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
@@ -37,6 +39,13 @@ from arcmix.packing import packs
 
 OPTIMIZERS = {"adamw": "adamw_torch", "paged_adamw_8bit": "paged_adamw_8bit"}
 """Our names of the optimizers -> the Trainer's."""
+
+TRACKERS = {
+    "tensorboard": "TENSORBOARD_LOGGING_DIR",
+    "wandb": "WANDB_DIR",
+    "mlflow": "MLFLOW_TRACKING_URI",
+}
+"""The Trainer's trackers -> the variable of the environment that says where each writes."""
 
 MEASURED = "measured.json"
 """The file of a checkpoint that is written last: where it is, the checkpoint is whole."""
@@ -113,9 +122,36 @@ class Plan:
         return chosen.reshape(self.steps, self.settings.batch).sum(axis=1)
 
 
+def processes() -> accelerate.PartialState:
+    """Return what there is to know of the processes that share the training, and meet them."""
+    return accelerate.PartialState(cpu=not torch.cuda.is_available())
+
+
 def leads() -> bool:
     """Return whether this process is the one that writes: the first of those that train."""
-    return accelerate.PartialState().is_main_process
+    return processes().is_main_process
+
+
+def prepare_tracker(name: str, folder: Path) -> None:
+    """Have a tracker write into a folder, unless the environment says otherwise.
+
+    Args:
+        name: A tracker, or none.
+        folder: A folder of this run alone.
+
+    Raises:
+        ValueError: If the tracker is not installed.
+    """
+    if name == "none":
+        return
+    if name not in get_available_reporting_integrations():
+        raise ValueError(
+            f"report_to {name} needs the package {name}, which is not installed;"
+            f" pip install {name}, or set report_to to none"
+        )
+    if name == "wandb":
+        folder.mkdir(parents=True, exist_ok=True)  # else it writes to /tmp
+    os.environ.setdefault(TRACKERS[name], str(folder.resolve()))
 
 
 def finetune(
@@ -142,6 +178,7 @@ def finetune(
     """
     measure = _Measure(model, plan, report)
     made = trainer(model, tokenizer, plan, folder, measure)
+    measure.rows = made.rows
     last = checkpoint(folder)
     if last is not None:
         measure.restore(files.read_json(last / MEASURED))
@@ -155,7 +192,7 @@ def trainer(
     plan: Plan,
     folder: Path,
     callback: TrainerCallback,
-) -> SFTTrainer:
+) -> "_Trainer":
     """Return what takes the steps of a plan, with one callback beside its own; none is taken."""
     made = _Trainer(
         model=model,
@@ -165,7 +202,7 @@ def trainer(
         processing_class=tokenizer,
         callbacks=[callback],
     )
-    made.plan = plan
+    made.plan, made.rows = plan, []
     # It prints the numbers of every step.
     made.remove_callback(PrinterCallback)
     return made
@@ -183,16 +220,23 @@ def checkpoint(folder: Path) -> Path | None:
 
 def _arguments(plan: Plan, folder: Path) -> SFTConfig:
     settings = plan.settings
-    processes = accelerate.PartialState().num_processes
-    if settings.batch % processes:
+    for kind in ("fsdp", "deepspeed"):
+        if os.environ.get(f"ACCELERATE_USE_{kind.upper()}") == "true":
+            raise ValueError(
+                f"the processes share the weights by {kind}, which is not supported: each needs"
+                " a whole model; launch them with --config_file launch/ddp.yaml"
+            )
+    count = processes().num_processes
+    if settings.batch % count:
         raise ValueError(
-            f"{processes} processes cannot share a batch of {settings.batch} samples alike;"
+            f"{count} processes cannot share a batch of {settings.batch} samples alike;"
             " choose a number of processes that divides finetune.batch"
         )
-    return SFTConfig(
+    found = SFTConfig(
         output_dir=str(folder),
+        use_cpu=not torch.cuda.is_available(),
         max_steps=plan.steps,
-        per_device_train_batch_size=settings.batch // processes,
+        per_device_train_batch_size=settings.batch // count,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
@@ -208,6 +252,7 @@ def _arguments(plan: Plan, folder: Path) -> SFTConfig:
         gradient_checkpointing=settings.gradient_checkpointing,
         max_length=None,
         logging_steps=1,
+        logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=settings.eval_every,
         # The one before the last stays until the last is whole.
@@ -215,7 +260,11 @@ def _arguments(plan: Plan, folder: Path) -> SFTConfig:
         report_to=plan.report_to,
         disable_tqdm=True,
         dataloader_pin_memory=False,
+        ddp_find_unused_parameters=False,
     )
+    # A process has one GPU: of two, the Trainer would take both, and a batch for each.
+    found._n_gpu = min(found.n_gpu, 1)  # noqa: SLF001 - there is no argument for it
+    return found
 
 
 def _dataset(plan: Plan) -> Dataset:
@@ -246,6 +295,8 @@ class _Trainer(SFTTrainer):
     """
 
     plan: Plan
+    rows: list[tuple[list[int], torch.Tensor]]
+    """The samples and the loss of each row of the last step."""
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
@@ -274,25 +325,15 @@ class _Trainer(SFTTrainer):
         # Processes average their gradients, and the loss is a mean over the tokens of all.
         share = self.accelerator.num_processes / self._tokens(samples)
         rows = packs([len(one.input_ids) for one in samples], self.plan.settings.micro_tokens)
-        losses = []
+        self.rows.clear()
         for row in rows:
             last = row is rows[-1]
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
                 found = token_losses(model, [samples[number] for number in row]).sum() * share
                 self.accelerator.backward(found)
-            losses.append(found.detach())
-        whole = torch.stack(losses)
-        # Once a step: a look at each row would stop a GPU each time.
-        finite = torch.isfinite(whole).tolist()
-        if not all(finite):
-            row = rows[finite.index(False)]
-            numbers = sorted(int(inputs["number"][number]) for number in row)
-            raise ValueError(
-                f"the loss is {whole[finite.index(False)].item()} at step"
-                f" {self.state.global_step + 1}, samples {numbers};"
-                " lower the learning rate or train in float32"
-            )
-        return whole.sum()
+            numbers = [int(inputs["number"][number]) for number in row]
+            self.rows.append((numbers, found.detach()))
+        return torch.stack([loss for _, loss in self.rows]).sum()
 
     def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
         # The Trainer's own would write the embeddings of a cut vocabulary too.
@@ -321,6 +362,7 @@ class _Measure(TrainerCallback):
         self.tokens = plan.per_step([len(one.input_ids) for one in plan.samples])
         self.found: list[Measurement] = []
         self.losses: list[float] = []
+        self.rows: list[tuple[list[int], torch.Tensor]] = []
         self.rate = 0.0
         self.seconds = 0.0
         self.started = 0.0
@@ -373,21 +415,29 @@ class _Measure(TrainerCallback):
         if logs is None or "loss" not in logs:
             return
         step, batch = state.global_step, self.plan.settings.batch
-        if not math.isfinite(logs["grad_norm"]):
+        # Once a step, and here: a look at each row would stop a GPU each time, and all processes
+        # come here, to end with the same error.
+        if not math.isfinite(logs["loss"]):
+            raise _not_finite("the loss", logs["loss"], step, self._suspects())
+        if not math.isfinite(norm := logs["grad_norm"]):
             numbers = self.plan.order[(step - 1) * batch : step * batch].tolist()
-            raise ValueError(
-                f"the gradient's norm is {logs['grad_norm']} at step {step}, samples {numbers};"
-                " lower the learning rate or train in float32"
-            )
+            raise _not_finite("the gradient's norm", norm, step, numbers)
         self.losses.append(logs["loss"])
         self.rate = logs["learning_rate"]
         if step % self.plan.settings.eval_every == 0 or step == self.plan.steps:
             self._measure(step)
 
+    def _suspects(self) -> list[int]:
+        """Return the samples of rows whose loss is not finite, in whichever process."""
+        mine = [number for row, loss in self.rows if not loss.isfinite() for number in row]
+        return sorted(accelerate.utils.gather_object(mine))
+
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
         del control
+        # Each has a file of its own in there.
+        processes().wait_for_everyone()
         if leads():
             folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
             files.write_json(folder / MEASURED, [asdict(one) for one in self.found])
@@ -417,7 +467,7 @@ class _Measure(TrainerCallback):
 
     def _prompt_losses(self) -> np.ndarray:
         """Return the loss of each validation prompt, the work shared among the processes."""
-        shared = accelerate.PartialState()
+        shared = processes()
         mine = range(shared.process_index, len(self.plan.validation), shared.num_processes)
         losses = np.zeros(len(self.plan.validation))
         losses[mine] = prompt_losses(
@@ -429,7 +479,13 @@ class _Measure(TrainerCallback):
         return _sum_over_processes(torch.from_numpy(losses)).numpy()
 
 
+def _not_finite(what: str, value: float, step: int, samples: list[int]) -> ValueError:
+    return ValueError(
+        f"{what} is {value} at step {step}, samples {samples};"
+        " lower the learning rate or train in float32"
+    )
+
+
 def _sum_over_processes(values: torch.Tensor) -> torch.Tensor:
-    shared = accelerate.PartialState()
-    summed = accelerate.utils.reduce(values.to(shared.device), reduction="sum")
+    summed = accelerate.utils.reduce(values.to(processes().device), reduction="sum")
     return cast("torch.Tensor", summed).cpu()

@@ -5,8 +5,9 @@ that nothing changes at first. Its config says so, and peft takes the same part 
 when it loads the adapter: a base model is always given as it was fetched.
 """
 
+import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -214,27 +215,45 @@ def load(
     tokenizer: PreTrainedTokenizerBase,
     tokens: Mapping[str, str],
 ) -> PreTrainedModel:
-    """Return a fine-tuned model to predict with, an adapter merged into its weights.
+    """Return a fine-tuned model to predict with; the arguments are those of `load_each`."""
+    return next(load_each(base_model, [folder], dtype, method, tokenizer, tokens))
+
+
+def load_each(
+    base_model: Path,
+    folders: Sequence[Path],
+    dtype: str,
+    method: str,
+    tokenizer: PreTrainedTokenizerBase,
+    tokens: Mapping[str, str],
+) -> Iterator[PreTrainedModel]:
+    """Yield fine-tuned models to predict with, an adapter merged into its model's weights.
+
+    The base model is read once. Each adapter but the last is merged into a copy of it, since to
+    take an adapter out of rounded weights again would not give them back.
 
     Args:
         base_model: Folder of the base model.
-        folder: Where `save` wrote.
+        folders: Where `save` wrote.
         dtype: Type of the weights.
-        method: How it was fine-tuned.
-        tokenizer: Its tokenizer.
+        method: How they were fine-tuned.
+        tokenizer: Their tokenizer.
         tokens: Added tokens, as `model.add_tokens` takes them.
 
     Raises:
         ValueError: If the method needs a GPU and there is none.
     """
     if method == "full":
-        return model.load(folder, dtype)
+        yield from (model.load(folder, dtype) for folder in folders)
+        return
     base = model.load_base(base_model, dtype, method)
     model.add_tokens(base, tokenizer, tokens)
-    tuned = PeftModel.from_pretrained(base, str(folder))
-    # An adapter merged into 4 bits would be rounded away.
-    found = tuned.get_base_model() if method == "qlora" else tuned.merge_and_unload()
-    return cast("PreTrainedModel", found)
+    for number, folder in enumerate(folders, start=1):
+        own = base if number == len(folders) else copy.deepcopy(base)
+        tuned = PeftModel.from_pretrained(own, str(folder))
+        # An adapter merged into 4 bits would be rounded away.
+        found = tuned.get_base_model() if method == "qlora" else tuned.merge_and_unload()
+        yield cast("PreTrainedModel", found)
 
 
 def effective(tuned: Tuned) -> dict[str, Any]:

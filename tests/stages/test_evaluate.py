@@ -13,7 +13,7 @@ from arcmix.tasks import Pair, Task
 from stages import evaluate
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("validation", "candidates", "losses", "history", "audit", "metrics", "tasks")
+NAMES = ("validation", "candidates", "losses", "history", "adapt", "audit", "metrics", "tasks")
 
 # Task 00000001 has two tests, so that its id must stay a text and its scores are means.
 ONE = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
@@ -70,6 +70,8 @@ def write(
     losses: list[tuple] | None = None,
     history: list[tuple] | None = None,
     seen: Sequence[str] = ("b", "of another scale"),
+    *,
+    adapted: bool = False,
 ) -> dict[str, Path]:
     """Write a run's files, the good ones where no others are given."""
     paths = {name: folder / name for name in NAMES}
@@ -81,6 +83,8 @@ def write(
     files.write_parquet(paths["losses"], pd.DataFrame(losses or LOSSES, columns=columns))
     columns = ["step", "samples", "answer_tokens", "learning_rate", "train_loss", "val_loss"]
     files.write_csv(paths["history"], pd.DataFrame(history or HISTORY, columns=columns))
+    statuses = pd.DataFrame({"task": ["b", "00000001"], "status": ["adapted", "failed"]})
+    files.write_csv(paths["adapt"], statuses if adapted else statuses.head(0))
     files.write_json(paths["audit"], {"seen": seen})
     return paths
 
@@ -99,6 +103,8 @@ def test_run_writes_the_metrics(tmp_path: Path) -> None:
         "vote_1": 0,
         "vote_2": 1 / 4,
         "unanswered": (1 / 4 + 1) / 2,
+        "adapted_tasks": 0,
+        "adapt_failed": 0,
         # The other task is not clean.
         "clean_tasks": 1,
         "clean_accuracy": 1 / 4,
@@ -120,6 +126,13 @@ def test_run_writes_the_metrics(tmp_path: Path) -> None:
         "val_tasks": 2,
         "val_tests": 3,
     }
+
+
+def test_run_counts_what_became_of_the_tasks_at_test_time(tmp_path: Path) -> None:
+    paths = write(tmp_path, adapted=True)
+    evaluate.run(**paths)
+    metrics = json.loads(paths["metrics"].read_text())
+    assert (metrics["adapted_tasks"], metrics["adapt_failed"]) == (1, 1)
 
 
 def test_clean_scores_are_the_scores_where_every_task_is_clean(tmp_path: Path) -> None:

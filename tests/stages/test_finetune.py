@@ -60,11 +60,18 @@ def run(
         mix_file=tmp_path / "mix.json",
         validation=tmp_path / "validation.parquet",
         checkpoints=tmp_path / "checkpoints",
+        tracking=tmp_path / "tracking",
         adapter=tmp_path / "adapter",
         losses=tmp_path / "losses.parquet",
         history=tmp_path / "history.csv",
         summary=tmp_path / "training.json",
     )
+
+
+def adapted(folder):
+    """Return a folder that holds no adapters of tasks."""
+    files.write_json(folder / "adapted/tasks.json", [])
+    return folder / "adapted"
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +140,7 @@ def test_a_memorized_task_is_solved_and_a_long_one_is_not_answered(tmp_path, mem
         ),
         base_model=base_model,
         adapter=memorized / "adapter",
+        adapted=adapted(tmp_path),
         validation=memorized / "validation.parquet",
         candidates=tmp_path / "candidates.parquet",
     )
@@ -172,6 +180,7 @@ def test_added_tokens_are_trained_saved_and_answered_with(tmp_path, base_model):
         ),
         base_model=base_model,
         adapter=tmp_path / "adapter",
+        adapted=adapted(tmp_path),
         validation=tmp_path / "validation.parquet",
         candidates=tmp_path / "candidates.parquet",
     )
@@ -248,6 +257,21 @@ def test_a_second_stage_goes_on_from_the_first_with_its_own_learning_rate(tmp_pa
     assert losses[second].val_loss[0] == losses[fresh].val_loss[0] == ended
     # The moments of the first stage's optimizer make other steps.
     assert losses[second].val_loss[1] != losses[fresh].val_loss[1]
+
+
+def test_a_run_that_failed_after_its_last_step_trains_no_more(tmp_path, base_model):
+    (tmp_path / "adapter").write_text("in the way")
+    with pytest.raises(OSError, match="adapter"):
+        run(tmp_path, base_model, budget=2)
+    before = (tmp_path / "history.csv").read_text()
+    for name in ("adapter", "history.csv"):
+        (tmp_path / name).unlink()
+
+    run(tmp_path, base_model, budget=2)
+
+    # To the speeds, which another training would not repeat.
+    assert (tmp_path / "history.csv").read_text() == before
+    assert [*(tmp_path / "checkpoints").iterdir()] == []
 
 
 def test_the_summary_tells_what_trained_and_what_was_seen(memorized):

@@ -1,0 +1,184 @@
+import json
+import logging
+import shutil
+
+import pandas as pd
+import pytest
+
+from arcmix import files, model, tasks, tuned
+from stages import adapt as stage
+from stages import predict
+from tests.arc import pair, task
+from tests.test_augment import make
+from tests.test_train import settings
+from tests.test_tuned import lora
+
+HOW = settings(max_tokens=150, lora=lora(rank=16, alpha=32))
+OFF = {"steps": 0, "batch": 2, "learning_rate": 0.01, "eval_every": 10, "patience": 3}
+ON = OFF | {"steps": 60}
+
+SAME = (pair(0), pair(0), pair(0))
+# The test is a copy of the demonstrations, so that whoever learned them knows it.
+KNOWN = tasks.Task("0a", "arc", "evaluation", 0, SAME, (pair(0),))
+OTHER = tasks.Task("0b", "arc", "evaluation", 0, (pair(3, 1), pair(3, 1)), (pair(3, 1),))
+LONG, FEW = task("0c", train=9), task("0d", train=1)
+ASKED = [KNOWN, OTHER, LONG, FEW]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, base_model):
+    """A folder with the validation tasks and with an adapter that has not learned anything."""
+    folder = tmp_path_factory.mktemp("trained")
+    tasks.write(folder / "validation.parquet", ASKED)
+    fresh = tuned.attach(model.load(base_model, HOW.dtype), HOW, 0, [])
+    tuned.save(fresh, folder / "adapter/last")
+    model.load_tokenizer(base_model).save_pretrained(folder / "adapter/tokenizer")
+    files.write_json(folder / "adapter/prompt.json", {"format": "bare", "encoder": ["minimal"]})
+    return folder
+
+
+def run(folder, base_model, trained, test_time, validation=None):
+    stage.run(
+        config=stage.Params.model_validate(
+            {
+                "seed": 0,
+                "init_seed": "seed",
+                "augment": make(),
+                "finetune": HOW,
+                "test_time": test_time,
+                "checkpoint": "last",
+            }
+        ),
+        base_model=base_model,
+        adapter=trained / "adapter",
+        validation=validation or trained / "validation.parquet",
+        checkpoints=folder / "checkpoints",
+        adapted=folder / "adapted",
+        table=folder / "adapt.csv",
+    )
+    return pd.read_csv(folder / "adapt.csv", index_col="task")
+
+
+def answers(folder, base_model, trained):
+    predict.run(
+        config=predict.Params.model_validate(
+            {
+                "seed": 0,
+                "background": 0.1,
+                "dtype": "float32",
+                "method": "lora",
+                "max_tokens": 150,
+                "predict": {"checkpoint": "last", "views": 1, "batch": 1, "max_side": 4},
+            }
+        ),
+        base_model=base_model,
+        adapter=trained / "adapter",
+        adapted=folder / "adapted",
+        validation=trained / "validation.parquet",
+        candidates=folder / "candidates.parquet",
+    )
+    return pd.read_parquet(folder / "candidates.parquet").set_index("task")
+
+
+def weights(folder, task):
+    return (folder / "adapted" / task / "adapter_model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory, base_model, trained):
+    folder = tmp_path_factory.mktemp("adapted")
+    run(folder, base_model, trained, ON)
+    return folder
+
+
+def test_the_table_tells_what_became_of_each_task(adapted):
+    found = pd.read_csv(adapted / "adapt.csv", index_col="task")
+    assert found.columns.tolist() == [
+        "status", "reason", "steps", "best_step", "loss_before", "loss_after", "seconds"
+    ]  # fmt: skip
+    assert found.status.to_dict() == {
+        "0a": "adapted",
+        "0b": "adapted",
+        "0c": "skipped",
+        "0d": "skipped",
+    }
+    assert found.reason[["0c", "0d"]].tolist() == [
+        "no sample of at most 150 tokens",
+        "fewer than 2 demonstrations",
+    ]
+    assert (found.loss_after < found.loss_before - 0.5).tolist() == [True, True, False, False]
+    assert not any((adapted / "checkpoints").iterdir())
+
+
+def test_the_folder_holds_the_adapters_of_the_tasks_that_have_one(adapted):
+    assert json.loads((adapted / "adapted/tasks.json").read_text()) == ["0a", "0b"]
+    assert {path.name for path in (adapted / "adapted").iterdir()} == {"tasks.json", "0a", "0b"}
+
+
+def test_a_task_is_answered_with_its_own_adapter(tmp_path, base_model, trained, adapted):
+    found = answers(adapted, base_model, trained)
+    for name in ("0a", "0b", "0d"):
+        alone = tmp_path / name
+        shutil.copytree(trained / "adapter", alone / "adapter")
+        shutil.copy(trained / "validation.parquet", alone)
+        own = adapted / "adapted" / name
+        if own.exists():
+            shutil.copytree(own, alone / "adapter/last", dirs_exist_ok=True)
+        run(alone, base_model, alone, OFF)
+        expected = answers(alone, base_model, alone)
+        assert found.logprob[name] == pytest.approx(expected.logprob[name], rel=1e-4)
+        assert found.tokens[name] == expected.tokens[name]
+    # What is not adapted hardly knows what it says.
+    assert found.logprob["0a"] > expected.logprob["0a"] + 1
+
+
+def test_no_steps_write_nothing_but_the_heads(tmp_path, trained):
+    found = run(tmp_path, tmp_path / "no model is read", trained, OFF)
+    assert found.empty
+    assert (tmp_path / "adapt.csv").read_text().startswith("task,status,reason,")
+    assert [path.name for path in (tmp_path / "adapted").iterdir()] == ["tasks.json"]
+    assert json.loads((tmp_path / "adapted/tasks.json").read_text()) == []
+
+
+def test_the_order_of_the_tasks_does_not_matter(tmp_path, base_model, trained, adapted):
+    tasks.write(tmp_path / "turned.parquet", ASKED[::-1])
+    run(tmp_path, base_model, trained, ON, tmp_path / "turned.parquet")
+    for name in ("0a", "0b"):
+        assert weights(tmp_path, name) == weights(adapted, name)
+
+
+def test_a_run_that_was_killed_goes_on_with_the_next_task(
+    tmp_path, base_model, trained, adapted, monkeypatch
+):
+    saved = []
+
+    def save_or_die(one, folder, save=stage.tuned.save):
+        saved.append(folder.name)
+        save(one, folder)
+        if saved == ["0a", "0b"]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage.tuned, "save", save_or_die)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, base_model, trained, ON)
+    assert not (tmp_path / "adapt.csv").exists()
+    found = run(tmp_path, base_model, trained, ON)
+
+    # The second had no row yet.
+    assert saved == ["0a", "0b", "0b"]
+    assert found.index.tolist() == ["0a", "0b", "0c", "0d"]
+    for name in ("0a", "0b"):
+        assert weights(tmp_path, name) == weights(adapted, name)
+    assert not any((tmp_path / "checkpoints").iterdir())
+
+
+def test_a_failed_task_is_a_warning_and_is_answered_with_the_common_adapter(
+    tmp_path, base_model, trained, caplog
+):
+    caplog.set_level(logging.INFO)
+    found = run(tmp_path, base_model, trained, ON | {"learning_rate": 1e36})
+    assert found.status[:2].tolist() == ["failed", "failed"]
+    assert found.reason.str.contains("nan|inf")[:2].all()
+    assert ("arcmix.adapt", logging.WARNING, "4 tasks: 2 failed, 2 skipped") in caplog.record_tuples
+    shutil.rmtree(tmp_path / "checkpoints")
+    assert answers(tmp_path, base_model, trained).grid[["0a", "0b"]].isna().all()

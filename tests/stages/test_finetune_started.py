@@ -1,0 +1,152 @@
+"""The fine-tune as DVC starts it: a program, killed at times, in one process or in two."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from pandas.testing import assert_frame_equal
+
+from arcmix import augment, files, tasks, train
+from tests.arc import task
+from tests.test_augment import make
+from tests.test_train import settings
+
+ROOT = Path(__file__).parents[2]
+TASKS = [task(f"of-{pairs}", train=pairs) for pairs in (2, 3, 4)]
+TWO = "accelerate launch --config_file launch/ddp.yaml --num_processes 2"
+SPEEDS = ["tokens_per_second", "answer_tokens_per_second", "seconds_per_step"]
+
+
+def start(folder, base_model, launch="python", report_to="none", **changes):
+    """Start a fine-tune of three tasks as the pipeline does."""
+    folder.mkdir(exist_ok=True)
+    tasks.write(folder / "validation.parquet", TASKS)
+    drawn = augment.draw(augment.pool(TASKS), np.arange(3), make(), 0, 0, 19)
+    augment.write(folder / "samples.parquet", iter([drawn]))
+    files.write_json(folder / "mix.json", {"components": [{"table": "all", "entries": len(TASKS)}]})
+    files.write_json(folder / "initial" / "start.json", {"adapter": "none"})
+    scale = {
+        "prompt": {"format": "bare", "encoder": ["minimal"]},
+        "finetune": settings(max_tokens=400, **changes).model_dump(mode="json"),
+        "validation": {"max_tokens": 400},
+    }
+    values = {
+        "scale": "tiny",
+        "seed": 0,
+        "init_seed": "seed",
+        "report_to": report_to,
+        "scales": {"tiny": scale},
+    }
+    (folder / "params.yaml").write_text(json.dumps(values))
+    flags = {
+        "params": folder / "params.yaml",
+        "base-model": base_model,
+        "initial": folder / "initial",
+        "samples": folder / "samples.parquet",
+        "mix-file": folder / "mix.json",
+        "validation": folder / "validation.parquet",
+        "checkpoints": folder / "checkpoints",
+        "tracking": folder / "tracking",
+        "adapter": folder / "adapter",
+        "losses": folder / "losses.parquet",
+        "history": folder / "history.csv",
+        "summary": folder / "training.json",
+    }
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return subprocess.Popen(
+        [*shlex.split(launch), "-m", "stages.finetune", *words],
+        cwd=ROOT,
+        env=os.environ | {"PATH": path, "PYTHONPATH": "src", "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process, status=0):
+    """Wait for a fine-tune and return its log."""
+    _, log = process.communicate(timeout=300)
+    assert process.returncode == status, log
+    return log
+
+
+def history(folder):
+    """Return the history of a run without what differs from run to run."""
+    return pd.read_csv(folder / "history.csv").drop(columns=SPEEDS)
+
+
+def adapters(folder):
+    """Return the weights of the best and of the last adapter."""
+    return [
+        (folder / f"adapter/{name}/adapter_model.safetensors").read_bytes()
+        for name in ("best", "last")
+    ]
+
+
+STEPS = {"budget": 30, "micro_tokens": 200, "learning_rate": 0.001}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, base_model):
+    """A function that returns the folder of a run that nothing disturbs."""
+    found = {}
+
+    def run(launch):
+        if launch not in found:
+            found[launch] = tmp_path_factory.mktemp("whole")
+            log = finish(start(found[launch], base_model, launch, **STEPS))
+            assert log.count("step 30: validation loss") == 1
+        return found[launch]
+
+    return run
+
+
+def test_two_processes_have_the_history_of_one_that_adds_up_two_passes(whole):
+    one, two = whole("python"), whole(TWO)
+    assert_frame_equal(history(one), history(two), rtol=1e-5)
+    losses = [pd.read_parquet(folder / "losses.parquet").nll for folder in (one, two)]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    assert history(one).val_loss.iloc[-1] < history(one).val_loss.iloc[0] - 0.1
+
+
+@pytest.mark.parametrize("launch", ["python", TWO])
+def test_a_run_that_was_killed_goes_on_to_the_same_end(tmp_path, base_model, whole, launch):
+    process = start(tmp_path, base_model, launch, **STEPS)
+    while not [*tmp_path.glob(f"checkpoints/*/*/{train.MEASURED}")]:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    tree = psutil.Process(process.pid)
+    for one in (tree, *tree.children(recursive=True)):
+        one.kill()
+    finish(process, status=-signal.SIGKILL)
+    # The history is there while it grows.
+    assert 2 <= len(history(tmp_path)) < len(history(whole(launch)))
+
+    log = finish(start(tmp_path, base_model, launch, **STEPS))
+
+    assert "arcmix.finetune: going on at" in log
+    assert_frame_equal(history(tmp_path), history(whole(launch)), check_exact=True)
+    assert adapters(tmp_path) == adapters(whole(launch))
+    assert [*(tmp_path / "checkpoints").iterdir()] == []
+
+
+def test_processes_that_cannot_share_a_batch_end_in_one_error(tmp_path, base_model):
+    log = finish(start(tmp_path, base_model, TWO, batch=5), status=1)
+    assert log.count("error in finetune: 2 processes cannot share a batch of 5 samples alike") == 1
+    assert log.count("arcmix.finetune: 19 training samples") == 1
+
+
+def test_a_tracker_follows_the_run_and_does_not_change_it(tmp_path, base_model, whole):
+    finish(start(tmp_path, base_model, report_to="tensorboard", **STEPS))
+    [events] = tmp_path.glob("tracking/*/events.out.tfevents.*")
+    assert b"train/loss" in events.read_bytes()
+    assert adapters(tmp_path) == adapters(whole("python"))
