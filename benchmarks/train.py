@@ -27,10 +27,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import data_path
 import datasets
 import numpy as np
 import torch
-from data_path import ARC, AUGMENT, SEED
 from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
@@ -39,8 +39,10 @@ from arcmix import augment, examples, fastpath, model, params, prompt, train, tu
 from arcmix.encode import Encoder
 from arcmix.sources import package
 
-STRETCH = 64
-"""Samples drawn at once."""
+SEED = 0
+
+DRAWN = 100_000
+"""Samples among which those of a length are looked for."""
 
 FINETUNE = params.Finetune(
     budget=1,
@@ -170,19 +172,18 @@ def samples(
     count: int,
 ) -> Iterator[tuple[prompt.Text, examples.Example]]:
     """Yield the texts and the tokens of samples of such lengths, always the same ones."""
-    entries = package.load("arc-agi-1", ARC).tasks
+    entries = package.load("arc-agi-1", data_path.ARC).tasks
     pool, slots = augment.pool(entries), np.arange(len(entries))
-    found = first = 0
-    while found < count:
-        drawn = augment.draw(pool, slots, AUGMENT, SEED, first, STRETCH)
-        first += STRETCH
-        stretch = drawn.stretch
+    found = 0
+    for stretch in data_path.stretches(pool, slots, DRAWN):
         made = fastpath.as_texts(tokenizer, style, stretch)
         for pairs, example in zip(augment.split(stretch), made, strict=True):
             if found < count and lengths[0] <= len(example.input_ids) <= lengths[1]:
                 found += 1
                 shown = pairs[:-1], pairs[-1].input, pairs[-1].output
                 yield prompt.render(style, *shown), example
+        if found == count:
+            return
 
 
 def measure(job: Job) -> Result:
