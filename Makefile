@@ -33,8 +33,9 @@ gallery: $(STAMP) ## Draw the tasks and the samples of the last run as pages.
 	@$(RUN) python -m tools.gallery --params params.yaml --tables data/tasks \
 	  --samples data/samples.parquet --base-model data/base-model --shown $(SHOWN) --out gallery
 
+# One thread: the tests' models are too small to share, and threads that wait spin.
 test: $(STAMP) ## Run the tests.
-	@$(RUN) pytest -q
+	@OMP_NUM_THREADS=1 $(RUN) pytest -q
 
 check: $(STAMP) ## Check style, types and layers.
 	@$(RUN) ruff check

@@ -191,9 +191,13 @@ def test_added_tokens_are_trained_saved_and_answered_with(tmp_path, base_model):
     assert first.tokens == truth.size + truth.shape[0]
 
 
-def test_the_best_adapter_is_that_of_the_lowest_validation_loss(tmp_path, base_model):
-    # So high a rate ruins the model, and the best one is the untrained one.
-    run(tmp_path, base_model, budget=2, learning_rate=50.0, max_grad_norm=1e9)
+def test_the_best_adapter_is_that_of_the_lowest_validation_loss(tmp_path, memorized, base_model):
+    # So high a rate ruins what was memorized, and the best one is the one at the start.
+    start = tmp_path / "initial"
+    shutil.copytree(memorized / "adapter" / "last", start / "adapter")
+    (start / "adapter" / "optimizer.safetensors").unlink()
+    rate = {"learning_rate": 1.0, "max_grad_norm": 1e9}
+    run(tmp_path, base_model, initial=start, budget=2, lora=lora(rank=16, alpha=32), **rate)
     history = pd.read_csv(tmp_path / "history.csv")
     assert history.val_loss.idxmin() == 0
     best, last = (
