@@ -196,8 +196,15 @@ def test_the_best_adapter_is_that_of_the_lowest_validation_loss(tmp_path, memori
     start = tmp_path / "initial"
     shutil.copytree(memorized / "adapter" / "last", start / "adapter")
     (start / "adapter" / "optimizer.safetensors").unlink()
-    rate = {"learning_rate": 1.0, "max_grad_norm": 1e9}
-    run(tmp_path, base_model, initial=start, budget=2, lora=lora(rank=16, alpha=32), **rate)
+    run(
+        tmp_path,
+        base_model,
+        initial=start,
+        budget=2,
+        learning_rate=1.0,
+        max_grad_norm=1e9,
+        lora=lora(rank=16, alpha=32),
+    )
     history = pd.read_csv(tmp_path / "history.csv")
     assert history.val_loss.idxmin() == 0
     best, last = (
