@@ -8,6 +8,7 @@ import torch
 
 from arcmix import generate, kv, model, rescore
 from arcmix.generate import Query
+from tests import predicting
 
 NONE = np.zeros(0, np.int32)
 
@@ -29,15 +30,7 @@ def end(tiny):
 
 
 def settings(**changes):
-    plain = {
-        "search": "greedy",
-        "width": 3,
-        "temperature": 1.0,
-        "threshold": 0.002,
-        "kv_format": "none",
-        "kv_static": False,
-    }
-    return SimpleNamespace(**plain | changes)
+    return predicting.settings(**{"width": 3, "threshold": 0.002} | changes)
 
 
 def language(end, budget=12, grammar=None, texts=()):
@@ -151,6 +144,14 @@ def test_what_a_family_begins_with_is_read_once(tiny, end, monkeypatch):
     asked = queries(prompts, families=["a", "a", "a", "b"])
     assert_same(answer(tiny, asked, language(end)), tiny, end, prompts)
     assert sum(seen[:2]) == len(begin) + sum(map(len, PROMPTS[3:])) + len(PROMPTS[0])
+
+
+def test_families_have_drafts_too(tiny, end):
+    prompts = [np.concatenate([PROMPTS[2], tail]) for tail in PROMPTS[3:]] + PROMPTS[:2]
+    asked = [reference(tiny, prompt, end)[0] for prompt in prompts]
+    drafts = [[*tokens[:place], 7, 8] for place, tokens in enumerate(asked)]
+    families = ["a", "a", "a", "b", "c"]
+    assert_same(answer(tiny, queries(prompts, drafts, families), language(end)), tiny, end, prompts)
 
 
 def test_a_model_without_finite_logits_is_refused(base_model):

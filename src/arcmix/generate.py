@@ -163,32 +163,36 @@ def answer(
 
 
 def read_prompts(
-    rows: Rows,
-    prompts: Sequence[Sequence[int]],
-    families: Sequence[Hashable],
-    keep: int,
+    rows: Rows, queries: Sequence[Query], offers: Sequence[Sequence[int]]
 ) -> torch.Tensor:
     """Read prompts as the first thing, what those of a family have in common once.
 
     Args:
         rows: Rows that have read nothing.
-        prompts: The prompts.
-        families: The family of each.
-        keep: For how many of its last tokens each row gets logits.
+        queries: The prompts.
+        offers: What each row reads after its prompt.
 
     Returns:
-        Logits as `Rows.read` gives them.
+        Logits after the last token of each prompt and after what follows, as `Rows.read` gives
+        them.
     """
+    keep = max(map(len, offers)) + 1
+    prompts = [query.tokens.tolist() for query in queries]
+    families = [query.family for query in queries]
     members: dict[Hashable, list[int]] = {}
     for number, family in enumerate(families):
         members.setdefault(family, []).append(number)
     if len(members) == len(prompts):
-        return rows.read(prompts, keep)
+        whole = [[*prompt, *offer] for prompt, offer in zip(prompts, offers, strict=True)]
+        return rows.read(whole, keep)
     shared = {family: _shared([prompts[one] for one in own]) for family, own in members.items()}
     rows.read([prompts[own[0]][: shared[family]] for family, own in members.items()], 1)
     places = {family: place for place, family in enumerate(members)}
     rows.take([places[family] for family in families])
-    rest = [prompt[shared[family] :] for prompt, family in zip(prompts, families, strict=True)]
+    rest = [
+        [*prompt[shared[family] :], *offer]
+        for prompt, family, offer in zip(prompts, families, offers, strict=True)
+    ]
     return rows.read(rest, keep)
 
 
@@ -202,13 +206,11 @@ def _greedy(rows: Rows, queries: Sequence[Query], language: Language) -> list[li
     branches = [_Branch(number, language.start) for number in range(len(queries))]
     found: dict[int, Answer] = {}
     offers = [_offer(queries[branch.query], branch, language) for branch in branches]
-    prompts = [query.tokens.tolist() + offer for query, offer in zip(queries, offers, strict=True)]
-    keep = max(map(len, offers)) + 1
-    logits = read_prompts(rows, prompts, [query.family for query in queries], keep)
+    logits = read_prompts(rows, queries, offers)
     while True:
         going, struck = [], []
         for row, (branch, offer) in enumerate(zip(branches, offers, strict=True)):
-            ended, kept = _settle(branch, offer, logits[row, keep - len(offer) - 1 :], language)
+            ended, kept = _settle(branch, offer, logits[row, -len(offer) - 1 :], language)
             struck.append(len(offer) - kept)
             if ended or len(branch.written) == language.budget:
                 found[branch.query] = Answer(tuple(branch.written), branch.logprob, ended)
@@ -220,9 +222,8 @@ def _greedy(rows: Rows, queries: Sequence[Query], language: Language) -> list[li
         rows.take(going)
         branches = [branches[row] for row in going]
         offers = [_offer(queries[branch.query], branch, language) for branch in branches]
-        keep = max(map(len, offers)) + 1
         new = [[branch.written[-1], *offer] for branch, offer in zip(branches, offers, strict=True)]
-        logits = rows.read(new, keep)
+        logits = rows.read(new, max(map(len, new)))
 
 
 def _offer(query: Query, branch: _Branch, language: Language) -> list[int]:
@@ -285,8 +286,7 @@ def _branching(
         for query in range(len(queries))
         for number in range(copies)
     ]
-    prompts = [query.tokens.tolist() for query in queries]
-    logits = read_prompts(rows, prompts, [query.family for query in queries], 1)
+    logits = read_prompts(rows, queries, [()] * len(queries))
     # The row of each branch; at first those of a query share one.
     parents = [branch.query for branch in branches]
     found: list[list[Answer]] = [[] for _ in queries]

@@ -31,8 +31,7 @@ def logprobs(
     model.eval()
     rows = Rows(model, settings.kv_format, 0)
     with torch.inference_mode():
-        prompts = [query.tokens.tolist() for query in queries]
-        before = read_prompts(rows, prompts, [query.family for query in queries], 1)
+        before = read_prompts(rows, queries, [()] * len(queries))
         parents = [place for place, own in enumerate(candidates) for _ in own]
         answers = [torch.from_numpy(one).long() for own in candidates for one in own]
         rows.take(parents)
