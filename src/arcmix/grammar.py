@@ -31,9 +31,9 @@ class State(NamedTuple):
     """How far an answer is."""
 
     height: int
-    """Rows of the grid; 0 while nothing has told."""
+    """Rows of the grid; 0 while nothing has told it."""
     width: int
-    """Cells of a row; 0 while nothing has told."""
+    """Cells of a row; 0 while nothing has told it."""
     row: int
     """Number of the row that is being written, from 1; 0 before its first cell."""
     column: int
@@ -86,7 +86,7 @@ class Grammar:
 
         Args:
             state: The state before it.
-            text: The token's text, of any length.
+            text: The token's text, of any length; that of no characters changes nothing.
 
         Returns:
             None if no answer begins with the text so far and this.
@@ -140,29 +140,6 @@ class Grammar:
         return 0 < column == (width or column) and row == (height or row)
 
 
-class _Parts(NamedTuple):
-    """The text of a grid, cut into its rows and what is around them."""
-
-    above: str
-    rows: list[str]
-    below: str
-
-
-def _parts(encoder: Encoder, shape: tuple[int, int], color: int) -> _Parts:
-    """Return the text of a grid of one color in parts.
-
-    A fence has as many lines above the grid as below it.
-    """
-    height, _ = shape
-    lines = _bytes(encoder.encode(np.full(shape, color, np.uint8))).split("\n")
-    fence = (len(lines) - height) // 2
-    return _Parts(
-        "".join(f"{line}\n" for line in lines[:fence]),
-        lines[fence : fence + height],
-        "".join(f"\n{line}" for line in lines[fence + height :]),
-    )
-
-
 def part(token: str) -> str:
     """Return the text of a token that is less than a character, as the grammar reads it.
 
@@ -184,6 +161,29 @@ def part(token: str) -> str:
             " letters of byte-level BPE nor as <0xC3>; predict without the grammar"
         )
     return bytes(LETTERS[letter] for letter in token).decode(errors="surrogateescape")
+
+
+class _Parts(NamedTuple):
+    """The text of a grid, cut into its rows and what is around them."""
+
+    above: str
+    rows: list[str]
+    below: str
+
+
+def _parts(encoder: Encoder, shape: tuple[int, int], color: int) -> _Parts:
+    """Return the text of a grid of one color in parts.
+
+    A fence has as many lines above the grid as below it.
+    """
+    height, _ = shape
+    lines = _bytes(encoder.encode(np.full(shape, color, np.uint8))).split("\n")
+    fence = (len(lines) - height) // 2
+    return _Parts(
+        "".join(f"{line}\n" for line in lines[:fence]),
+        lines[fence : fence + height],
+        "".join(f"\n{line}" for line in lines[fence + height :]),
+    )
 
 
 def _bytes(text: str) -> str:
