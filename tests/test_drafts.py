@@ -65,6 +65,14 @@ def test_a_wrong_stretch_does_not_move_a_draft_of_the_right_shape():
     np.testing.assert_array_equal(drafts.continuation(draft, written.tolist()), draft[20:])
 
 
+def test_one_wrong_token_does_not_move_a_draft_to_where_all_was_alike():
+    draft = np.array([1, 2, 3, 4, 5, 9, 1, 2, 3, 4, 5, 8, 7], np.int32)
+
+    found = drafts.continuation(draft, [*draft[:11].tolist(), 9])
+
+    np.testing.assert_array_equal(found, draft[12:])
+
+
 def test_where_several_places_are_alike_the_nearest_is_taken():
     draft = np.array([1, 2, 3, 0, 0, 1, 2, 3, 4, 5, 1, 2, 3], np.int32)
 
