@@ -1,7 +1,7 @@
 """Guesses of an answer, which a model verifies in fewer forwards than it writes.
 
-Most answers have much of their input in them, and the views of a test agree more often than
-not: what one of them shows, or was answered, is a draft for another.
+Most answers repeat much of their input, and what one view was answered is a guess for the
+others.
 """
 
 from collections.abc import Sequence
