@@ -1,15 +1,17 @@
+import functools
 import itertools
 import re
 
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from arcmix import prompt
 from arcmix.encode import MAX_SIDE, SYMBOLS, Encoder
-from arcmix.grammar import Grammar, State
+from arcmix.grammar import Grammar, State, part
 from tests.test_encode import legal
 
 FORMATS = ("bare", "v1", "dialog")
@@ -24,14 +26,12 @@ def style(format_: str, *names: str) -> prompt.Style:
 STYLES = [style("bare", *names) for names in legal()]
 STYLES += [style(format_, *legal()[0]) for format_ in FORMATS[1:]]
 STYLES += [style("v1", *names) for names in legal() if "shape" in names]
-GRAMMARS: dict[tuple[int, int], Grammar] = {}
 
 
+@functools.cache
 def grammar_of(number: int, limit: int) -> Grammar:
     """Return the grammar of a style, made once."""
-    if (number, limit) not in GRAMMARS:
-        GRAMMARS[number, limit] = Grammar(STYLES[number], limit)
-    return GRAMMARS[number, limit]
+    return Grammar(STYLES[number], limit)
 
 
 numbers = st.integers(0, len(STYLES) - 1)
@@ -193,6 +193,44 @@ def test_an_answer_begins_with_the_opening_of_its_format(format_: str) -> None:
 
     assert not grammar.advance(grammar.start, "0")
     assert grammar.advance(grammar.start, asked.opening + "0")
+
+
+@given(data=st.data(), number=numbers)
+def test_an_answer_is_taken_byte_by_byte(data: st.DataObject, number: int) -> None:
+    grammar, text = grammar_of(number, 3), answer(STYLES[number], data.draw(grids(3)))
+    level = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    [(spelled, _)] = level.pre_tokenize_str(text)
+
+    letters = read(grammar, *map(part, spelled))
+    numbers = read(grammar, *(part(f"<0x{byte:02X}>") for byte in text.encode()))
+
+    assert letters == numbers == read(grammar, text)
+
+
+def test_half_a_character_is_taken_only_where_the_other_half_may_follow() -> None:
+    first, second = map(part, ["<0xC3>", "<0xB1>"])
+    grammar = Grammar(style("bare", "minimal", "symbols"), MAX_SIDE)
+    half = grammar.advance(grammar.start, first)
+
+    assert half is not None
+    assert not grammar.complete(half)
+    assert grammar.advance(half, second) == grammar.advance(grammar.start, "ñ")
+    assert not grammar.advance(half, first)
+    assert not grammar.advance(grammar.start, second)
+
+
+def test_each_byte_has_a_letter_of_its_own() -> None:
+    level = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+
+    found = {part(letter) for letter in level.alphabet()}
+
+    assert found == {bytes([byte]).decode(errors="surrogateescape") for byte in range(256)}
+
+
+def test_a_token_that_spells_no_bytes_is_refused() -> None:
+    message = "token '▁a' decodes to less than a character and is spelled neither in the letters"
+    with pytest.raises(ValueError, match=message):
+        part("▁a")
 
 
 def test_a_limit_holds_for_height_and_width() -> None:

@@ -1,7 +1,7 @@
 """Guesses of an answer, which a model verifies in fewer forwards than it writes.
 
-Most answers have much of their input in them, and the views of a test agree more often than
-not: what one of them shows, or was answered, is a draft for another.
+Most answers repeat much of their input, and what one view was answered is a guess for the
+others.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from arcmix.views import Question
+
+LOOK_BACK = 16
+"""Tokens written last that a place in a draft is judged by."""
+
+FADING = 0.5
+"""What a token counts for of the one after it."""
+
+LEAD = 1.25
+"""By how much another place has to be more like the last tokens than the place of the same
+number; the last token counts 1."""
+
+NOTHING = -1
+"""No token; stands before a draft."""
 
 
 def copy(question: Question) -> np.ndarray:
@@ -27,10 +40,28 @@ def mapped(grid: np.ndarray, question: Question) -> np.ndarray:
 
 
 def continuation(draft: np.ndarray, written: Sequence[int]) -> np.ndarray:
-    """Return the tokens of a draft that come after what is written, int32 (n,).
+    """Return the tokens of a draft that come after what is written.
+
+    They begin where the tokens before are most like those written last: in a draft of another
+    width, that place moves with every row. The place of the same number is preferred, which is
+    the right one in a draft of the same shape, and after it the nearest.
+
+    On the tests of ARC-AGI-1, if the model gives the true answer and verifies 32 tokens of the
+    input at a time, this takes 13 % fewer forwards than the same number alone.
 
     Args:
-        draft: The tokens of the draft, its end token included, int32 (n,).
+        draft: The tokens of the draft with its end, int32 (n,).
         written: The tokens of the answer so far.
+
+    Returns:
+        The rest of the draft, int32; of no tokens if the draft is at its end.
     """
-    return draft[len(written) :]
+    count = len(written)
+    last = np.array(written[max(0, count - LOOK_BACK) :], draft.dtype)
+    before = np.concatenate([np.full(len(last), NOTHING, draft.dtype), draft])
+    windows = np.lib.stride_tricks.sliding_window_view(before, len(last))
+    alike = (windows == last) @ FADING ** np.arange(len(last))[::-1]
+    if count <= len(draft):
+        alike[count] += LEAD
+    best = np.flatnonzero(alike == alike.max())
+    return draft[best[np.abs(best - count).argmin()] :]

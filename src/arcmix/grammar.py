@@ -7,6 +7,7 @@ grids, so no composition is described a second time here. A state is how many ce
 written and what has come of the next piece, so no text is read a second time.
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -17,27 +18,35 @@ from arcmix.encode import MAX_SIDE, Encoder
 from arcmix.prompt import Style
 from arcmix.tasks import COLORS
 
+VISIBLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
+"""Bytes that stand for themselves in the vocabulary of byte-level BPE."""
+
+LETTERS = {chr(byte): byte for byte in VISIBLE} | {
+    chr(256 + place): byte for place, byte in enumerate(sorted({*range(256)} - {*VISIBLE}))
+}
+"""The letters of that vocabulary -> the bytes that they are (GPT-2)."""
+
 
 class State(NamedTuple):
     """How far an answer is."""
 
     height: int
-    """Rows of the grid; 0 while nothing has told."""
+    """Rows of the grid; 0 while nothing has told it."""
     width: int
-    """Cells of a row; 0 while nothing has told."""
+    """Cells of a row; 0 while nothing has told it."""
     row: int
     """Number of the row that is being written, from 1; 0 before its first cell."""
     column: int
     """Cells of that row; 0 again after what stands below the grid."""
     written: str
-    """What has come of the next piece."""
+    """What has come of the next piece, a character a byte."""
 
 
 class Grammar:
     """The answers of a style, up to their end token.
 
     A text begins an answer if and only if `advance` takes it from `start`, in tokens of
-    whatever length. A token whose text is less than a character begins none.
+    whatever length. A token that is less than a character is spelled as by `part`.
 
     Args:
         style: How the model is shown a task.
@@ -66,7 +75,7 @@ class Grammar:
         self._rows = [sorted(f"\n{row}" for row in alike) for alike in rows]
         self._below = [parts.below for parts in plain[:1] if parts.below]
         self._openings = {
-            f"{style.opening}{above}{first}": State(*told, 1, 1, "")
+            f"{_bytes(style.opening)}{above}{first}": State(*told, 1, 1, "")
             for above, told in _heads(style.encoder, max_side).items()
             for first in firsts
         }
@@ -77,12 +86,12 @@ class Grammar:
 
         Args:
             state: The state before it.
-            text: The token's text, of any length.
+            text: The token's text, of any length; that of no characters changes nothing.
 
         Returns:
             None if no answer begins with the text so far and this.
         """
-        written, state = state.written + text, state._replace(written="")
+        written, state = state.written + _bytes(text), state._replace(written="")
         while written:
             found = self._piece(state, written)
             if found is None:
@@ -131,6 +140,29 @@ class Grammar:
         return 0 < column == (width or column) and row == (height or row)
 
 
+def part(token: str) -> str:
+    """Return the text of a token that is less than a character, as the grammar reads it.
+
+    Args:
+        token: The token as the vocabulary spells it: in the letters of byte-level BPE, or as
+            <0xC3>.
+
+    Returns:
+        Its bytes, those of no character spelled as Python spells them (PEP 383).
+
+    Raises:
+        ValueError: If the token is spelled in neither way.
+    """
+    if found := re.fullmatch("<0x([0-9A-F]{2})>", token):
+        return bytes.fromhex(found[1]).decode(errors="surrogateescape")
+    if not {*token} <= LETTERS.keys():
+        raise ValueError(
+            f"token {token!r} decodes to less than a character and is spelled neither in the"
+            " letters of byte-level BPE nor as <0xC3>; predict without the grammar"
+        )
+    return bytes(LETTERS[letter] for letter in token).decode(errors="surrogateescape")
+
+
 class _Parts(NamedTuple):
     """The text of a grid, cut into its rows and what is around them."""
 
@@ -145,13 +177,18 @@ def _parts(encoder: Encoder, shape: tuple[int, int], color: int) -> _Parts:
     A fence has as many lines above the grid as below it.
     """
     height, _ = shape
-    lines = encoder.encode(np.full(shape, color, np.uint8)).split("\n")
+    lines = _bytes(encoder.encode(np.full(shape, color, np.uint8))).split("\n")
     fence = (len(lines) - height) // 2
     return _Parts(
         "".join(f"{line}\n" for line in lines[:fence]),
         lines[fence : fence + height],
         "".join(f"\n{line}" for line in lines[fence + height :]),
     )
+
+
+def _bytes(text: str) -> str:
+    """Return the bytes of a text, each as a character."""
+    return text.encode(errors="surrogateescape").decode("latin-1")
 
 
 def _heads(encoder: Encoder, max_side: int) -> dict[str, tuple[int, int]]:
