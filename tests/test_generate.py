@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from arcmix import generate, kv, model, rescore
+from arcmix import airv, generate, kv, model, rescore
 from arcmix.generate import Query
 from tests import predicting
 
@@ -297,10 +297,10 @@ class Even:
 
 @pytest.mark.parametrize("search", ["greedy", "sample", "beam", "dfs"])
 def test_every_search_obeys_a_grammar(tiny, end, base_model, search):
-    texts = model.texts(model.load_tokenizer(base_model))
+    texts = airv.spellings(model.load_tokenizer(base_model))
     spoken = language(end, 8, Even(), texts)
     found = answer(tiny, queries(PROMPTS), spoken, search=search, threshold=1e-6)
-    written = ["".join(texts[token] for token in one.tokens) for own in found for one in own]
+    written = ["".join(texts[token][1] for token in one.tokens) for own in found for one in own]
     assert written
     assert all(text.isalpha() for text in written)
     assert all(a != b for text in written for a, b in itertools.pairwise(text))
@@ -309,6 +309,6 @@ def test_every_search_obeys_a_grammar(tiny, end, base_model, search):
 
 def test_a_grammar_that_allows_all_changes_nothing(tiny, end, base_model):
     everything = SimpleNamespace(start="", advance=lambda state, _: state, complete=lambda _: True)
-    texts = model.texts(model.load_tokenizer(base_model))
+    texts = airv.spellings(model.load_tokenizer(base_model))
     found = answer(tiny, queries(PROMPTS), language(end, 12, everything, texts))
     assert_same(found, tiny, end)

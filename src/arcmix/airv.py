@@ -11,7 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from arcmix import drafts, examples, generate, inference, model, params, prompt, rescore, select
+from arcmix import (
+    drafts,
+    examples,
+    generate,
+    grammar,
+    inference,
+    model,
+    params,
+    prompt,
+    rescore,
+    select,
+)
 from arcmix.encode import MAX_SIDE, Encoder
 from arcmix.generate import Answer, Query
 from arcmix.grammar import Grammar
@@ -42,13 +53,13 @@ class Exam:
         encoder = Encoder(trained_with.encoder)
         self.added = encoder.tokens
         self.style = examples.style(self.tokenizer, trained_with.format, encoder, "answer")
-        texts = [self._text(question) for question in asked]
-        self.prompts = [one.input_ids for one in examples.tokenize(self.tokenizer, texts)]
+        shown = [self._text(question) for question in asked]
+        self.prompts = [one.input_ids for one in examples.tokenize(self.tokenizer, shown)]
         self.language = generate.Language(
             end=model.token_id(self.tokenizer, self.style.end),
             budget=examples.answer_budget(self.tokenizer, self.style, settings.max_side),
             grammar=Grammar(self.style, MAX_SIDE) if settings.grammar else None,
-            texts=model.texts(self.tokenizer) if settings.grammar else (),
+            texts=spellings(self.tokenizer) if settings.grammar else [],
         )
 
     def _text(self, question: Question) -> prompt.Text:
@@ -82,6 +93,26 @@ class Exam:
         text = self.tokenizer.decode(list(answer.tokens), clean_up_tokenization_spaces=False)
         grid = prompt.parse_answer(self.style, str(text) + self.style.end)
         return None if grid is None else self.asked[number].shown.invert(grid)
+
+
+def spellings(tokenizer: model.PreTrainedTokenizerBase) -> list[tuple[str, str]]:
+    """Return the text that each token adds to an answer, at its beginning and inside of it."""
+    numbers = range(len(tokenizer))
+    # At the beginning of a text a token may lose the space that it has behind another one.
+    ahead = tokenizer("0", add_special_tokens=False)["input_ids"]
+    before = str(tokenizer.decode(ahead))
+    alone, behind = (
+        tokenizer.batch_decode(ids, clean_up_tokenization_spaces=False)
+        for ids in ([[number] for number in numbers], [[*ahead, number] for number in numbers])
+    )
+    found = []
+    for number, first, both in zip(numbers, alone, behind, strict=True):
+        whole = first, both.removeprefix(before)
+        if "\ufffd" in both:
+            # Bytes of a character that takes several tokens.
+            whole = (grammar.part(str(tokenizer.convert_ids_to_tokens(number))),) * 2
+        found.append(whole)
+    return found
 
 
 class Solver:

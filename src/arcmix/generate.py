@@ -72,8 +72,8 @@ class Language:
     """Most tokens of it, the end token included."""
     grammar: Grammar | None
     """What it has to obey, if anything."""
-    texts: Sequence[str]
-    """The text of each token, for the grammar."""
+    texts: Sequence[tuple[str, str]]
+    """The text of each token as the first of an answer and as a later one, for the grammar."""
 
     @property
     def start(self) -> State:
@@ -86,7 +86,7 @@ class Language:
             return state
         if token == self.end:
             return state if self.grammar.complete(state) else None
-        text = self.texts[token]
+        text = self.texts[token][state != self.grammar.start]
         return self.grammar.advance(state, text) if text else None
 
     def options(

@@ -170,17 +170,6 @@ def token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
     return tokenizer.get_vocab()[token]
 
 
-def texts(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Return the text that each token adds to an answer, by number."""
-    # Behind another token, since at the start of a text some lose their space.
-    first = tokenizer("0", add_special_tokens=False)["input_ids"]
-    before = str(tokenizer.decode(first))
-    pairs = tokenizer.batch_decode(
-        [[*first, number] for number in range(len(tokenizer))], clean_up_tokenization_spaces=False
-    )
-    return [pair.removeprefix(before) for pair in pairs]
-
-
 def load(folder: Path, dtype: str) -> PreTrainedModel:
     """Load the model of a folder in Hugging Face format, onto the GPU if there is one.
 

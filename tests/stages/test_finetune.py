@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from arcmix import augment, examples, fastpath, files, model, tasks
+from arcmix import augment, candidates, examples, fastpath, files, model, tasks
 from arcmix.encode import Encoder
 from arcmix.sources import counting
 from stages import finetune as stage
@@ -138,6 +138,10 @@ def test_a_memorized_task_is_solved_and_a_long_one_is_not_answered(tmp_path, mem
     assert first.grid.tolist() == truth.reshape(-1).tolist()
     assert first.tokens == truth.size + truth.shape[0]
     assert found.grid[found.task == "long"].isna().all()
+    answers = candidates.read(tmp_path / "candidates.parquet", [("known", 0), ("long", 0)])
+    assert [answer.ended for answer in answers["long", 0]] == [False] * 3
+    scores = candidates.read_scores(tmp_path / "scores.parquet", answers)
+    assert scores == {("known", 0): {}, ("long", 0): {}}
 
 
 def test_added_tokens_are_trained_saved_and_answered_with(tmp_path, base_model):
