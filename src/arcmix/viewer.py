@@ -30,8 +30,8 @@ STYLE = """\
 #tools select, #tools [type=search] { padding: .2rem .4rem; border: 1px solid #b5bac3;
   border-radius: 6px; background: #fff; color: inherit; font: inherit; }
 #shown { margin-left: auto; color: var(--soft); }
-#filters { display: flex; margin: 0; padding: 0; border: 1px solid #b5bac3; border-radius: 6px;
-  background: #fff; overflow: hidden; }
+#filters { display: flex; flex-wrap: wrap; min-width: 0; margin: 0; padding: 0;
+  border: 1px solid #b5bac3; border-radius: 6px; background: #fff; overflow: hidden; }
 #filters legend, #filters input { position: absolute; opacity: 0; pointer-events: none; }
 #filters label { padding: .2rem .7rem; cursor: pointer; }
 #filters label + label { border-left: 1px solid var(--line); }
