@@ -119,7 +119,11 @@ def test_a_task_without_an_answer_says_so(opened):
     told = card.find_element(By.CSS_SELECTOR, ".body > h3").text
     assert told == "test 1 no answer in 2 candidates"
     assert card.find_elements(By.CSS_SELECTOR, ".answer") == []
-    assert "no validation loss" in card.text
+    assert [one.text for one in card.find_elements(By.CSS_SELECTOR, ".card > ul li")] == [
+        "0 of 1 test solved",
+        "no validation loss",
+        "51 cells",
+    ]
 
 
 @pytest.mark.parametrize("number", range(len(ENTRIES)))

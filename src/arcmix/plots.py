@@ -112,9 +112,8 @@ def answers(path: Path, best: Sequence[Entry], worst: Sequence[Entry]) -> None:
         figure = Figure(figsize=(13, 1.8 * sum(rows) + 0.4 * len(rows)), layout="constrained")
         panels = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=rows)
         for (title, part), (panel,), height in zip(parts, panels, rows, strict=True):
-            panel.suptitle(
-                f"The {len(part)} {title} tasks: truth and first attempt", x=0.01, ha="left"
-            )
+            named = f"The {len(part)} {title} tasks: truth of and first attempt at the first test"
+            panel.suptitle(named, x=0.01, ha="left")
             _draw_answers(panel, part, height)
         _save(figure, path)
 

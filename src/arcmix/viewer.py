@@ -202,8 +202,10 @@ function card(task) {
   const tests = counted(task.tests.length, "test");
   const facts = [
     `${Math.round(task.score * task.tests.length)} of ${tests} solved`,
-    `${percent(task.pixels)} of cells right in attempt 1`,
-    `${signed(task.votes, Number.isInteger(task.votes) ? 0 : 1)} votes for it`,
+    ...(task.status === "unanswered" ? [] : [
+      `${percent(task.pixels)} of cells right in attempt 1`,
+      `${signed(task.votes, Number.isInteger(task.votes) ? 0 : 1)} votes for it`,
+    ]),
     task.loss === null ? "no validation loss" : `validation loss ${signed(task.loss, 3)}`,
     counted(task.cells, "cell"),
   ];
