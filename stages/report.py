@@ -12,7 +12,7 @@ from typing import Annotated
 import pandas as pd
 
 from arcmix import candidates as stored
-from arcmix import files, plots, program, report, select, tasks
+from arcmix import files, params, plots, program, report, select, tasks
 from arcmix.report import Entry, Ranking
 from arcmix.schema import At, Section
 
@@ -33,7 +33,7 @@ class Params(Section):
     """Name of the budgets."""
     seed: Annotated[int, At("seed")]
     """The experiment's seed."""
-    selection: Annotated[str, At("selection")]
+    selection: Annotated[params.Selection, At("selection")]
     """The rule that ranks the answers to a test."""
 
 
