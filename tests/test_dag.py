@@ -91,6 +91,8 @@ def test_a_run_ends_with_the_table_and_leaves_nothing_to_do(repository):
     metrics = _json(repository.folder / "results/metrics.json")
     assert metrics["val_loss"] < metrics["val_loss_step_0"]
     assert repository.ledger() == {("combo-v2", 0)}
+    page = (repository.folder / "results/report.html").read_text()
+    assert "<h1>combo-v2, tiny at tiny, seed 0</h1>" in page
     assert "up to date" in repository.run("dvc", "status")
     assert stages(repository.run("dvc", "repro")) == set()
 

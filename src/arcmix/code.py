@@ -18,7 +18,7 @@ LEFT_OUT = ("params.py", "schema.py")
 """They hold no values, only their types, and every program imports them; a value that they
 let through reaches the results by way of `params.yaml`."""
 
-AROUND = ("check", "record", "ablation")
+AROUND = ("check", "report", "record", "ablation")
 """Programs that look at a run from outside and change none of its numbers."""
 
 
