@@ -2,7 +2,8 @@
 
 Reads the validation tasks, the candidates, the losses of the validation prompts, the
 history of the fine-tune, what became of each task at test time, and the audit. Writes the
-run's metrics and one row of scores for each validation task; docs/metrics.md defines both.
+run's metrics and one row of scores for each validation task and for each group of them;
+docs/metrics.md defines all.
 """
 
 import logging
@@ -37,8 +38,11 @@ TASK_SCORES = (
 )
 """Metrics that have a column in the table of tasks, and a mean over the clean ones."""
 
+GROUP_SCORES = ("accuracy", "correct_pixels", "pass_n", "vote_1", "vote_2")
+"""Metrics that have a column in the table of groups."""
 
-def run(
+
+def run(  # noqa: PLR0913 - a stage's arguments are its files
     *,
     validation: Path,
     candidates: Path,
@@ -48,8 +52,9 @@ def run(
     audit: Path,
     metrics: Path,
     tasks: Path,
+    groups: Path,
 ) -> None:
-    """Score `candidates` and `losses` of `validation` into `metrics` and `tasks`."""
+    """Score `candidates` and `losses` of `validation` into `metrics`, `tasks` and `groups`."""
     asked = read_tasks(validation)
     tests = {(task.id, number) for task in asked for number in range(len(task.test))}
     scores = _scores(asked, _answers(candidates, tests))
@@ -79,6 +84,7 @@ def run(
     )
     files.write_json(metrics, values)
     files.write_csv(tasks, _table(asked, scores, curve[last].tasks))
+    files.write_csv(groups, _groups(asked, scores))
     log.info(
         "validation loss %.4f at step 0, %.4f at step %d; vote_2 %.3f over %d tasks",
         curve[0].per_token,
@@ -130,6 +136,16 @@ def _table(
         | {"val_loss": losses.get(task.id, math.nan)}
         for task in asked
     )
+
+
+def _groups(asked: Sequence[Task], scores: Mapping[str, dict[str, float]]) -> pd.DataFrame:
+    """Return the mean scores of each group of tasks; without groups, a table without rows."""
+    names = sorted({task.group for task in asked if task.group is not None})
+    members = {name: [scores[task.id] for task in asked if task.group == name] for name in names}
+    rows = [
+        {"group": name, "tasks": len(found)} | score.mean(found) for name, found in members.items()
+    ]
+    return pd.DataFrame(rows, columns=["group", "tasks", *GROUP_SCORES])
 
 
 def _answers(path: Path, tests: Collection[Test]) -> dict[Test, list[Candidate]]:

@@ -38,6 +38,8 @@ class Params(Section):
     """The seed of the adapter's start."""
     partition: Annotated[params.Partition, At("partition")]
     """The split into training and validation."""
+    measure: Annotated[params.Measure, At("measure")]
+    """Which tasks were measured."""
     audit: Annotated[params.Audit, At("audit")]
     """Whether leaks were dropped."""
     augment: Annotated[params.Augment, At("augment")]
@@ -69,6 +71,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     values = config.model_dump(mode="json")
     settings = {
         "partition": values["partition"],
+        "measure": values["measure"],
         "audit": values["audit"],
         "augment": values["augment"],
         "model": values["base"],
