@@ -69,7 +69,8 @@ class ArchiveSource(Tasks):
     commit: Commit
     """The pinned commit; quoted, since some hashes read as numbers."""
     files: dict[str, tuple[str, ...]]
-    """Split -> glob patterns of its files inside the repository; a task's id is the stem."""
+    """Split -> glob patterns of its files inside the repository; a task's id is the stem, its group
+    the folder that a wildcard matches."""
 
 
 class GeneratorSource(Section):
