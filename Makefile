@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.up-to-date
 SHOWN := 40
+TASKS := data/validation.parquet
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro noise gallery test check bench readme
+.PHONY: help setup repro noise gallery score test check bench readme
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
@@ -32,6 +33,10 @@ noise: $(STAMP) ## Run SCALE with MODEL over each seed alone; print the spread b
 gallery: $(STAMP) ## Draw the tasks and the samples of the last run as pages.
 	@$(RUN) python -m tools.gallery --params params.yaml --tables data/tasks \
 	  --samples data/samples.parquet --base-model data/base-model --shown $(SHOWN) --out gallery
+
+score: $(STAMP) ## Score SUBMISSION, a file in Kaggle's format, against the validation tasks, or TASKS.
+	@$(RUN) python -m tools.score --tasks "$(TASKS)" \
+	  --answers "$(or $(SUBMISSION),$(error name a file: make score SUBMISSION=FILE))"
 
 # One thread: the tests' models are too small to share, and threads that wait spin.
 test: $(STAMP) ## Run the tests.

@@ -9,14 +9,14 @@ import logging
 from pathlib import Path
 from typing import Annotated
 
-from arcmix import experiment, files, program
+from arcmix import experiment, files, params, program
 from arcmix.schema import At, Section
 
 log = logging.getLogger("arcmix.check")
 
 
 class Params(Section):
-    """The names that choose the experiment."""
+    """The names that choose the experiment, and what depends on them."""
 
     dataset: Annotated[str, At("dataset")]
     """The training dataset."""
@@ -24,6 +24,8 @@ class Params(Section):
     """The base model."""
     scale: Annotated[str, At("scale")]
     """The budgets."""
+    selection: Annotated[params.Selection, At("selection")]
+    """The rule that selects the answers, of which one needs a budget."""
 
 
 def run(*, config: Params, file: Path, out: Path) -> None:

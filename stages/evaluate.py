@@ -1,31 +1,31 @@
-"""Stage `evaluate`: score the answers and sum up the losses.
+"""Stage `evaluate`: select and score the answers and sum up the losses.
 
-Reads the validation tasks, the candidates, the losses of the validation prompts, the
-history of the fine-tune, what became of each task at test time, and the audit. Writes the
-run's metrics and one row of scores for each validation task and for each group of them;
-docs/metrics.md defines all.
+Reads the validation tasks, the candidates and their scores, the losses of the validation
+prompts, the history of the fine-tune, what became of each task at test time, and the audit.
+Writes the run's metrics, one row of scores for each validation task and for each group of them,
+and the selected answers in Kaggle's format; docs/metrics.md defines the numbers.
 """
 
 import logging
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
-from arcmix import files, program, score
-from arcmix.score import Candidate, Losses, PromptLoss
+from arcmix import candidates as stored
+from arcmix import files, params, program, score, submission
+from arcmix.candidates import Test
+from arcmix.schema import At, Section
+from arcmix.score import Losses, PromptLoss
+from arcmix.select import Candidate, Scores, ranked
 from arcmix.tasks import Task
 from arcmix.tasks import read as read_tasks
 
 log = logging.getLogger("arcmix.evaluate")
-
-Test = tuple[str, int]
-"""A task's id and the number of its test."""
 
 TASK_SCORES = (
     "accuracy",
@@ -34,6 +34,8 @@ TASK_SCORES = (
     "pass_n",
     "vote_1",
     "vote_2",
+    "selected_1",
+    "selected_2",
     "unanswered",
 )
 """Metrics that have a column in the table of tasks, and a mean over the clean ones."""
@@ -41,11 +43,23 @@ TASK_SCORES = (
 GROUP_SCORES = ("accuracy", "correct_pixels", "pass_n", "vote_1", "vote_2")
 """Metrics that have a column in the table of groups."""
 
+LOSS_COLUMNS = ("step", "task", "test", "nll", "tokens")
+"""Columns of the table of losses: one row for a validation prompt at a step."""
+
+
+class Params(Section):
+    """The values that the stage depends on."""
+
+    selection: Annotated[params.Selection, At("selection")]
+    """The rule that selects the answers."""
+
 
 def run(  # noqa: PLR0913 - a stage's arguments are its files
     *,
+    config: Params,
     validation: Path,
     candidates: Path,
+    scores: Path,
     losses: Path,
     history: Path,
     adapt: Path,
@@ -53,60 +67,112 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     metrics: Path,
     tasks: Path,
     groups: Path,
+    answers: Path,
 ) -> None:
-    """Score `candidates` and `losses` of `validation` into `metrics`, `tasks` and `groups`."""
+    """Select and score `candidates` of `validation`; write the numbers and the `answers`."""
     asked = read_tasks(validation)
-    tests = {(task.id, number) for task in asked for number in range(len(task.test))}
-    scores = _scores(asked, _answers(candidates, tests))
-    measured = _measured(losses, tests)
+    truths = {
+        (task.id, number): pair.output for task in asked for number, pair in enumerate(task.test)
+    }
+    found = stored.read(candidates, [*truths])
+    scored = _scored(scores, found, config.selection)
+    tests = _scores(truths, found, scored, config.selection)
+    means = {task: score.mean(own) for task, own in tests.items()}
+    measured = _measured(losses, truths)
     curve = {step: score.losses(prompts) for step, prompts in measured.items()}
     train_loss = _train_loss(history, curve)
 
     last = max(curve)
     best = min(curve, key=lambda step: curve[step].per_token)
     values = (
-        score.mean(scores.values())
+        score.summary(tests)
         | {
             "best_val_loss": curve[best].per_token,
             "best_val_step": best,
+            "metrics_version": score.VERSION,
             "steps": last,
             "train_loss": train_loss,
             "val_loss": curve[last].per_token,
+            "val_loss_per_cell": curve[last].per_cell,
             "val_loss_per_prompt": curve[last].per_prompt,
             "val_loss_per_task": curve[last].per_task,
             "val_loss_step_0": curve[0].per_token,
             "val_prompts_kept": len(measured[last]),
             "val_tasks": len(asked),
-            "val_tests": len(tests),
+            "val_tests": len(truths),
         }
+        | _stopped(found)
         | _adapted(adapt)
-        | _clean(audit, scores)
+        | _clean(audit, means)
     )
     files.write_json(metrics, values)
-    files.write_csv(tasks, _table(asked, scores, curve[last].tasks))
-    files.write_csv(groups, _groups(asked, scores))
+    files.write_csv(tasks, _table(asked, means, curve[last].tasks))
+    files.write_csv(groups, _groups(asked, means))
+    files.write_text(answers, _answers(asked, found, scored, config.selection))
     log.info(
-        "validation loss %.4f at step 0, %.4f at step %d; vote_2 %.3f over %d tasks",
+        "validation loss %.4f at step 0, %.4f at step %d; selected_2 %.3f over %d tasks",
         curve[0].per_token,
         curve[last].per_token,
         last,
-        values["vote_2"],
+        values["selected_2"],
         len(asked),
     )
 
 
-def _scores(
-    asked: Sequence[Task], answers: Mapping[Test, Sequence[Candidate]]
-) -> dict[str, dict[str, float]]:
-    return {
-        task.id: score.mean(
-            [
-                score.score_test(answers[task.id, number], pair.output)
-                for number, pair in enumerate(task.test)
-            ]
+def _scored(
+    path: Path, found: Mapping[Test, Sequence[Candidate]], selection: str
+) -> dict[Test, dict[int, float]]:
+    """Return the scores of the candidates; `product` does not go without any."""
+    scored = stored.read_scores(path, found)
+    answered = any(candidate.grid is not None for own in found.values() for candidate in own)
+    if selection == "product" and answered and not any(scored.values()):
+        raise ValueError(
+            f"{path}: selection product goes by scores, and there are none; set"
+            " scales.SCALE.predict.rescore above 0, or choose another selection"
         )
-        for task in asked
-    }
+    return scored
+
+
+def _scores(
+    truths: Mapping[Test, np.ndarray],
+    found: Mapping[Test, Sequence[Candidate]],
+    scored: Mapping[Test, Scores],
+    selection: str,
+) -> dict[str, list[dict[str, float]]]:
+    """Return the metrics of each test by task; those of `product` only if there are scores."""
+    with_scores = any(scored.values()) or selection == "product"
+    rules = [rule for rule in score.RULES if rule != "product" or with_scores]
+    by_task: dict[str, list[dict[str, float]]] = {}
+    for test, truth in truths.items():
+        values = score.score_test(
+            found[test], truth, scored[test], rules=rules, selection=selection
+        )
+        by_task.setdefault(test[0], []).append(values)
+    return by_task
+
+
+def _answers(
+    asked: Sequence[Task],
+    found: Mapping[Test, Sequence[Candidate]],
+    scored: Mapping[Test, Scores],
+    selection: str,
+) -> str:
+    """Return the submission."""
+    return submission.text(
+        {
+            task.id: [
+                [choice.grid for choice in ranked(selection, found[test], scored[test])]
+                for test in ((task.id, number) for number in range(len(task.test)))
+            ]
+            for task in asked
+        }
+    )
+
+
+def _stopped(found: Mapping[Test, Sequence[Candidate]]) -> dict[str, float]:
+    """Return the share of the answers that came to an end, if any was begun."""
+    begun = [candidate for own in found.values() for candidate in own if candidate.tokens]
+    return {"stop_rate": sum(answer.ended for answer in begun) / len(begun)} if begun else {}
 
 
 def _adapted(path: Path) -> dict[str, int]:
@@ -148,40 +214,18 @@ def _groups(asked: Sequence[Task], scores: Mapping[str, dict[str, float]]) -> pd
     return pd.DataFrame(rows, columns=["group", "tasks", *GROUP_SCORES])
 
 
-def _answers(path: Path, tests: Collection[Test]) -> dict[Test, list[Candidate]]:
-    """Return the candidates of each test, one for every view."""
-    rows = _read(path, ("task", "test", "view"), tests)
-    views = max((row["view"] + 1 for row in rows), default=0)
-    answers = {test: [score.UNANSWERED] * views for test in tests}
-    for row in rows:
-        cells, shape = row["grid"], (row["height"], row["width"])
-        if cells is None:
-            continue
-        where = f"{path}: view {row['view']} of test {row['test']} of task {row['task']!r}"
-        if None in shape or len(cells) != math.prod(shape):
-            raise ValueError(f"{where} has {len(cells)} cells and the shape {shape}")
-        if row["tokens"] < 1 or not _finite(row["logprob"]):
-            raise ValueError(
-                f"{where} has a log-probability of {row['logprob']} over {row['tokens']} tokens;"
-                " an answer has an end token at least, and finite logits"
-            )
-        grid = np.array(cells, np.uint8).reshape(shape)
-        answers[row["task"], row["test"]][row["view"]] = Candidate(
-            grid, row["logprob"], row["tokens"]
-        )
-    return answers
-
-
-def _measured(path: Path, tests: Collection[Test]) -> dict[int, list[PromptLoss]]:
+def _measured(path: Path, truths: Mapping[Test, np.ndarray]) -> dict[int, list[PromptLoss]]:
     """Return the losses of the validation prompts by step, from 0 on."""
     measured: dict[int, list[PromptLoss]] = {}
-    for row in _read(path, ("step", "task", "test"), tests):
-        if row["tokens"] < 1 or not _finite(row["nll"]):
+    for row in stored.read_rows(path, LOSS_COLUMNS, LOSS_COLUMNS[:3], truths):
+        if row["tokens"] < 1 or not stored.finite(row["nll"]):
             raise ValueError(
                 f"{path}: test {row['test']} of task {row['task']!r} has a loss of {row['nll']}"
                 f" over {row['tokens']} tokens at step {row['step']}"
             )
-        prompt = PromptLoss(row["task"], row["nll"], row["tokens"])
+        prompt = PromptLoss(
+            row["task"], row["nll"], row["tokens"], truths[row["task"], row["test"]].size
+        )
         measured.setdefault(row["step"], []).append(prompt)
     counts = {step: len(measured[step]) for step in sorted(measured)}
     if 0 not in counts or len(set(counts.values())) > 1:
@@ -189,31 +233,6 @@ def _measured(path: Path, tests: Collection[Test]) -> dict[int, list[PromptLoss]
             f"{path}: every step from 0 on has the same prompts, got {counts} prompts by step"
         )
     return {step: measured[step] for step in counts}
-
-
-def _finite(value: float | None) -> bool:
-    # pandas writes nan as null.
-    return value is not None and math.isfinite(value)
-
-
-def _read(path: Path, keys: Sequence[str], tests: Collection[Test]) -> list[dict[str, Any]]:
-    """Read a table with one row for each combination of keys, on known tests.
-
-    Raises:
-        ValueError: If a row is on another test, or two rows are of one combination.
-    """
-    rows = pq.read_table(path).to_pylist()
-    if unknown := sorted({(row["task"], row["test"]) for row in rows} - set(tests)):
-        raise ValueError(
-            f"{path}: {unknown[0]} is not a task and test of validation, nor are"
-            f" {len(unknown) - 1} others; the file is of another run, so repeat its stage"
-        )
-    counts = Counter(tuple(row[key] for key in keys) for row in rows)
-    if twice := [found for found, count in counts.items() if count > 1]:
-        raise ValueError(
-            f"{path}: {len(twice)} of {tuple(keys)} have more than one row, first {twice[0]}"
-        )
-    return rows
 
 
 def _train_loss(path: Path, curve: Mapping[int, Losses]) -> float:

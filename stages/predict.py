@@ -2,7 +2,7 @@
 
 Reads the base model, the adapter folder, the folder of tasks' own adapters and the validation
 tasks; writes one candidate for each test and view, turned back to the original's orientation
-and colors.
+and colors, and a table of scores, which is empty so far.
 """
 
 import logging
@@ -54,8 +54,9 @@ def run(
     adapted: Path,
     validation: Path,
     candidates: Path,
+    scores: Path,
 ) -> None:
-    """Answer the tests of `validation` into `candidates`.
+    """Answer the tests of `validation` into `candidates`; `scores` stay empty.
 
     A task that has an adapter of its own in `adapted` is answered with that, any other with
     `adapter`.
@@ -104,6 +105,19 @@ def run(
     files.write_parquet(
         candidates, pd.DataFrame(rows).astype({"height": "UInt8", "width": "UInt8"})
     )
+    files.write_parquet(
+        scores,
+        pd.DataFrame(
+            {
+                "task": pd.Series(dtype="str"),
+                "test": pd.Series(dtype="int64"),
+                "candidate": pd.Series(dtype="int64"),
+                "view": pd.Series(dtype="int64"),
+                "logprob": pd.Series(dtype="float64"),
+                "tokens": pd.Series(dtype="int64"),
+            }
+        ),
+    )
     log.info(
         "%d answers ended, %d of them are grids",
         sum(answer.ended for answer in found.values()),
@@ -136,11 +150,13 @@ def _row(
         "task": question.task.id,
         "test": question.test,
         "view": question.view,
+        "rank": 0,
         "grid": None if grid is None else grid.reshape(-1),
         "height": None if grid is None else grid.shape[0],
         "width": None if grid is None else grid.shape[1],
         "logprob": 0.0 if answer is None else answer.logprob,
         "tokens": 0 if answer is None else len(answer.tokens) + answer.ended,
+        "ended": answer is not None and answer.ended,
     }
 
 

@@ -36,6 +36,8 @@ class Params(Section):
     """The experiment's seed."""
     init_seed: Annotated[int | Literal["seed"], At("init_seed")]
     """The seed of the adapter's start."""
+    selection: Annotated[str, At("selection")]
+    """The rule that selects the answers."""
     partition: Annotated[params.Partition, At("partition")]
     """The split into training and validation."""
     measure: Annotated[params.Measure, At("measure")]
@@ -69,6 +71,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
 ) -> None:
     """Enter the run into the ledger `rows`, and into `deposit` where that is another one."""
     values = config.model_dump(mode="json")
+    numbers = files.read_json(metrics)
     settings = {
         "partition": values["partition"],
         "measure": values["measure"],
@@ -77,6 +80,8 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
         "model": values["base"],
         "scale": values["budgets"],
         "init_seed": values["init_seed"],
+        "selection": values["selection"],
+        "metrics_version": numbers["metrics_version"],
         "validation_digest": files.read_json(partition)["measured_digest"],
     }
     drawn = files.read_json(mix)
@@ -102,7 +107,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
         mix=drawn,
         start=start,
         adapter=store.address(adapter),
-        metrics=files.read_json(metrics),
+        metrics=numbers,
         history=[
             {name: value for name, value in entry.items() if name not in SPEEDS}
             for entry in ledger.records(history)

@@ -153,6 +153,12 @@ def test_check_answers_a_typo_with_the_names(edited, choice: str, typo: str, mea
             id="init",
         ),
         pytest.param(
+            "selection",
+            "votes",
+            "selection: Input should be 'vote', 'vote_logprob', 'product' or 'best', got 'votes'",
+            id="selection",
+        ),
+        pytest.param(
             "scales/quick/validation/tasks",
             101,
             "scales.quick.validation.tasks is 101, more than the 100 of partition.tasks",
@@ -194,6 +200,21 @@ def test_check_refuses_a_pool_without_swap(edited) -> None:
     path.write_text(path.read_text().replace("swap: true", "swap: false"))
 
     with pytest.raises(ValueError, match=r"datasets\.combo-v2 draws from a pool, which is what"):
+        experiment.check(path)
+
+
+def test_check_refuses_the_product_without_scores(edited) -> None:
+    path = edited("selection", "product")
+    text = path.read_text()
+    none, some = (re.sub("rescore: 0", f"rescore: {count}", text) for count in (0, 2))
+    path.write_text(some)
+    experiment.check(path)
+
+    path.write_text(none)
+    with pytest.raises(
+        ValueError,
+        match=r"selection product goes by scores, and scales\.\w+\.predict\.rescore is 0; set it",
+    ):
         experiment.check(path)
 
 

@@ -30,6 +30,7 @@ def test_make_lists_its_targets() -> None:
         "repro",
         "noise",
         "gallery",
+        "score",
         "test",
         "check",
         "bench",

@@ -39,11 +39,37 @@ def test_write_refuses_a_row_without_a_metric_of_the_table(tmp_path: Path) -> No
     assert not list(tmp_path.rglob("*.json"))
 
 
-def test_read_names_the_file_that_is_no_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize("values", [[], {"dataset": "combo-v2"}, {"version": ledger.VERSION}])
+def test_read_names_the_file_that_is_no_row(tmp_path: Path, values: object) -> None:
     path = ledger.write(tmp_path, row())
-    files.write_json(path, {"dataset": "combo-v2"})
-    with pytest.raises(ValueError, match=f"{path.name}: not a row as this version writes it"):
+    files.write_json(path, values)
+    with pytest.raises(ValueError, match=f"{path.name}: not a row of the ledger; remove the file"):
         ledger.read(tmp_path)
+
+
+def test_read_refuses_a_row_of_this_version_that_lacks_a_field(tmp_path: Path) -> None:
+    path = ledger.write(tmp_path, row())
+    values = files.read_json(path)
+    values["more"] = values.pop("mix")
+    files.write_json(path, values)
+    with pytest.raises(ValueError, match=rf"{path.name}: damaged: .* \['mix', 'more'\]; remove"):
+        ledger.read(tmp_path)
+
+
+@pytest.mark.parametrize("version", [None, 1, ledger.VERSION + 1])
+def test_rows_of_another_version_are_left_out_with_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, version: int | None
+) -> None:
+    kept = row(seed=2)
+    paths = [ledger.write(tmp_path, entry) for entry in (row(seed=0), row(seed=1), kept)]
+    for path in paths[:2]:
+        values = files.read_json(path)
+        del values["version"], values["mix"]
+        files.write_json(path, values | ({} if version is None else {"version": version}))
+    assert ledger.read(tmp_path) == [kept]
+    (message,) = caplog.messages
+    assert message.startswith("left out 2 rows of another version than")
+    assert f"first {paths[0]}; remove the file and repeat its run" in message
 
 
 def test_read_refuses_a_row_at_the_place_of_another(tmp_path: Path) -> None:

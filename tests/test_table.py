@@ -213,9 +213,9 @@ def test_markdown_shows_lines_and_single_runs() -> None:
         ["train", "400", "403", "0.8000", "40", "0.8000", "0.0 %", "0.0 %", "1", "no", "no"],
     ]
     assert [[cell.strip() for cell in line] for line in runs[2:]] == [
-        ["combo-v2", "0", "0.6000", "40", "0.6000", "4.2 %", "8.4 %"],
-        ["combo-v2", "1", "0.6200", "20", "0.7000", "4.2 %", "8.4 %"],
-        ["train", "0", "0.8000", "40", "0.8000", "0.0 %", "0.0 %"],
+        ["combo-v2", "0", "0.6000", "40", "0.6000", "4.2 %", "8.4 %", "12.6 % (4.2 to 16.8)"],
+        ["combo-v2", "1", "0.6200", "20", "0.7000", "4.2 %", "8.4 %", "12.6 % (4.2 to 16.8)"],
+        ["train", "0", "0.8000", "40", "0.8000", "0.0 %", "0.0 %", "0.0 % (0.0 to 0.0)"],
     ]
     assert [cell.strip() for cell in summary[0]] == ["dataset", *table.COLUMNS]
     assert [cell.strip() for cell in runs[0]] == [*table.RUN_COLUMNS]

@@ -46,6 +46,11 @@ def check(path: Path) -> params.File:
             f"{path}: datasets.{file.dataset} draws from a pool, which is what augment.swap does;"
             " set augment.swap to true, or the component's pool to false"
         )
+    if file.selection == "product" and not file.scales[file.scale].predict.rescore:
+        raise ValueError(
+            f"{path}: selection product goes by scores, and scales.{file.scale}.predict.rescore"
+            " is 0; set it above 0, or choose another selection"
+        )
     drawn = file.measure == params.Measure(source=file.partition.source, part="validation")
     for name, scale in file.scales.items():
         if drawn and scale.validation.tasks > file.partition.tasks:

@@ -7,6 +7,7 @@ that of everything but the seed: rows of one fingerprint are repeats of one expe
 import dataclasses
 import hashlib
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,18 @@ import pandas as pd
 from arcmix import files
 from arcmix.code import LENGTH
 
+log = logging.getLogger("arcmix.ledger")
+
+VERSION = 2
+"""Of the format of a row: raised with every change of the fields. Rows had none before 2."""
+
 METRICS = (
     "accuracy",
     "best_val_loss",
     "best_val_step",
+    "selected_2",
+    "selected_2_high",
+    "selected_2_low",
     "val_loss",
     "val_loss_step_0",
     "vote_2",
@@ -45,7 +54,8 @@ class Row:
     settings_fingerprint: str
     """Hash of `settings`: rows that agree in it and in `code` can be compared."""
     settings: dict[str, Any]
-    """Values of the partition, the augmentation, the model and the scale."""
+    """Values of the partition, the augmentation, the model, the scale and the selection, and the
+    version of the metrics."""
     components: list[dict[str, Any]]
     """The dataset's entry in `params.yaml`."""
     mix: dict[str, Any]
@@ -62,6 +72,10 @@ class Row:
     """Scores and loss of each validation task; a loss is None if no prompt fitted."""
     packages: dict[str, str]
     """Versions of the libraries that train."""
+
+
+AGAIN = "remove the file and repeat its run, or read it with the code of its commit"
+"""What to do with a row that this version does not read."""
 
 
 def fingerprint(*values: Any) -> str:  # noqa: ANN401
@@ -83,28 +97,44 @@ def write(folder: Path, row: Row) -> Path:
     """
     path = place(folder, row)
     _check_metrics(path, row)
-    files.write_json(path, dataclasses.asdict(row))
+    files.write_json(path, {"version": VERSION} | dataclasses.asdict(row))
     return path
 
 
 def read(folder: Path) -> list[Row]:
     """Read the rows of a ledger, by dataset, seed and fingerprint.
 
+    Rows of another version of the format are left out, with a warning.
+
     Raises:
         ValueError: If a file is not a row, lies at the place of another one, or lacks a
             metric that the table shows.
     """
-    rows = []
+    rows, others = [], []
     fields = {field.name for field in dataclasses.fields(Row)}
-    for path in folder.glob("*/*.json"):
+    for path in sorted(folder.glob("*/*.json")):
         values = files.read_json(path)
-        if not isinstance(values, dict) or values.keys() != fields:
-            raise ValueError(f"{path}: not a row as this version writes it; remove the file")
+        if not isinstance(values, dict) or not {"dataset", "seed", "fingerprint"} <= values.keys():
+            raise ValueError(f"{path}: not a row of the ledger; remove the file")
+        if values.pop("version", 1) != VERSION:
+            others.append(path)
+            continue
+        if values.keys() != fields:
+            differs = sorted(values.keys() ^ fields)
+            raise ValueError(f"{path}: damaged: has not or should not have {differs}; {AGAIN}")
         row = Row(**values)
         if path != place(folder, row):
             raise ValueError(f"{path}: holds the row of {place(folder, row)}; remove the file")
         _check_metrics(path, row)
         rows.append(row)
+    if others:
+        log.warning(
+            "left out %d rows of another version than %d of their format, first %s; %s",
+            len(others),
+            VERSION,
+            others[0],
+            AGAIN,
+        )
     return sorted(rows, key=lambda row: (row.dataset, row.seed, row.fingerprint))
 
 

@@ -30,6 +30,7 @@ Weight = Annotated[float, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 All = Literal["all"]
 Percent = Annotated[str, Field(pattern=r"^(100|[1-9]?\d)(\.\d+)?%$")]
+Selection = Literal["vote", "vote_logprob", "product", "best"]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 
 
@@ -444,6 +445,8 @@ class Predict(Section):
     """Prompts generated together."""
     max_side: Annotated[int, Field(ge=1, le=30)]
     """An answer may take the tokens of a grid of this height and width."""
+    rescore: NaturalInt
+    """Grids of a test that are scored in all of its views, the most frequent first; 0: none."""
 
 
 class Scale(Section):
@@ -492,6 +495,10 @@ class File(Section):
     """Seed of the adapter's start and of its dropout; seed: the same as `seed`."""
     init: Init
     """What the fine-tune starts from."""
+    selection: Selection
+    """What answers are chosen by. vote: the number of candidates; vote_logprob: that, then their
+    mean log-probability per token; product: the probability in all views, which needs
+    `predict.rescore`; best: the probability of a single candidate."""
     mirror: str
     """Where archives come from: github, or a folder or base URL of REPO-COMMIT.tar.gz."""
     partition: Partition

@@ -7,7 +7,7 @@ in one section; rows of other code stand apart, in the last.
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -20,12 +20,13 @@ STALE = "Stale: recorded by other code"
 
 LEGEND = """\
 One line sums up the runs of one dataset: mean ± standard deviation over its seeds. Losses
-are in nats per answer token; accuracy and vote_2 in percent of the validation tasks, which
-are those that the heading names. Best val loss is the lowest one measured on the way and best
-val step where it was; a line has converged if in no run that was the last step. A dataset that
-uses validation demonstrations has seen the solved pairs of the validation tasks, though not
-their tests, unless audit.drop was none: compare it with others of its kind. A ← B/0-123 is a
-second stage of training: on A, from the adapter of that row of the ledger."""
+are in nats per answer token; accuracy, vote_2 and selected_2 in percent of the validation
+tasks, which are those that the heading names, in brackets the 95 % interval over tasks. Best
+val loss is the lowest one measured on the way and best val step where it was; a line has
+converged if in no run that was the last step. A dataset that uses validation demonstrations
+has seen the solved pairs of the validation tasks, though not their tests, unless audit.drop
+was none: compare it with others of its kind. A ← B/0-123 is a second stage of training: on A,
+from the adapter of that row of the ledger."""
 """What the columns mean, for the Markdown file."""
 
 
@@ -50,6 +51,8 @@ CSV_COLUMNS = (
     "accuracy_sd",
     "vote_2",
     "vote_2_sd",
+    "selected_2",
+    "selected_2_sd",
     "seeds",
     "uses_validation_demonstrations",
     "converged",
@@ -81,6 +84,7 @@ RUN_COLUMNS = {
     "last val loss": ">",
     "accuracy": ">",
     "vote_2": ">",
+    "selected_2": ">",
 }
 """Columns of the list of single runs."""
 
@@ -226,6 +230,8 @@ def _numbers(line: Line) -> dict[str, str | float | None]:
         "accuracy_sd": line.sd("accuracy"),
         "vote_2": line.mean("vote_2"),
         "vote_2_sd": line.sd("vote_2"),
+        "selected_2": line.mean("selected_2"),
+        "selected_2_sd": line.sd("selected_2"),
         "seeds": len(line.rows),
         "uses_validation_demonstrations": int(line.uses_validation),
         "converged": int(line.converged),
@@ -277,6 +283,7 @@ def _runs(section: Section) -> str:
             loss(row.metrics["val_loss"]),
             _percent(row.metrics["accuracy"]),
             _percent(row.metrics["vote_2"]),
+            _interval(row.metrics, "selected_2"),
         ]
         for line in section.lines
         for row in line.rows
@@ -292,6 +299,11 @@ def loss(mean: float, sd: float | None = None) -> str:
 def _percent(mean: float, sd: float | None = None) -> str:
     text = f"{100 * mean:.1f}" if sd is None else f"{100 * mean:.1f} ± {100 * sd:.1f}"
     return f"{text} %"
+
+
+def _interval(metrics: Mapping[str, float], name: str) -> str:
+    low, high = (f"{100 * metrics[f'{name}_{end}']:.1f}" for end in ("low", "high"))
+    return f"{_percent(metrics[name])} ({low} to {high})"
 
 
 def _table(columns: dict[str, str], rows: Sequence[Sequence[str]]) -> str:

@@ -9,13 +9,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from arcmix import files, tasks
+from arcmix import files, score, tasks
 from arcmix.tasks import Pair, Task
 from stages import evaluate
+from tests.answers import stored_candidate, write_candidates, write_scores
 
 ROOT = Path(__file__).parents[2]
-INPUTS = ("validation", "candidates", "losses", "history", "adapt", "audit")
-NAMES = (*INPUTS, "metrics", "tasks", "groups")
+NAMES = (
+    "validation",
+    "candidates",
+    "scores",
+    "losses",
+    "history",
+    "adapt",
+    "audit",
+    "metrics",
+    "tasks",
+    "groups",
+    "answers",
+)
 
 # Task 00000001 has two tests, so that its id must stay a text and its scores are means.
 ONE = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
@@ -27,28 +39,13 @@ TASKS = [
 ]
 
 
-def candidate(
-    task: str, test: int, view: int, grid: np.ndarray | None, logprob: float = -1.0
-) -> dict[str, Any]:
-    return {
-        "task": task,
-        "test": test,
-        "view": view,
-        "grid": None if grid is None else grid.reshape(-1),
-        "height": None if grid is None else grid.shape[0],
-        "width": None if grid is None else grid.shape[1],
-        "logprob": logprob,
-        "tokens": 0 if grid is None else 5,
-    }
-
-
 CANDIDATES = [
-    candidate("00000001", 0, 0, ONE, logprob=-2.0),
-    candidate("00000001", 0, 1, TWO, logprob=-1.0),
-    candidate("00000001", 1, 0, OTHER),
-    candidate("00000001", 1, 1, None),
-    candidate("b", 0, 0, None),
-    candidate("b", 0, 1, None),
+    stored_candidate("00000001", 0, 0, ONE, logprob=-2.0),
+    stored_candidate("00000001", 0, 1, TWO, logprob=-1.0),
+    stored_candidate("00000001", 1, 0, OTHER),
+    stored_candidate("00000001", 1, 1, None, tokens=9),
+    stored_candidate("b", 0, 0, None, tokens=0, logprob=0.0),
+    stored_candidate("b", 0, 1, None, tokens=9),
 ]
 # The second test of task 00000001 is over the token limit.
 LOSSES = [
@@ -69,18 +66,19 @@ HISTORY = [
 def write(
     folder: Path,
     candidates: list[dict[str, Any]] | None = None,
+    scores: Sequence[tuple[str, int, int, int, float]] = (),
     losses: list[tuple] | None = None,
     history: list[tuple] | None = None,
     seen: Sequence[str] = ("b", "of another scale"),
     *,
+    selection: str = "vote_logprob",
     adapted: bool = False,
-) -> dict[str, Path]:
-    """Write a run's files, the good ones where no others are given."""
+) -> dict[str, Any]:
+    """Write a run's files, the good ones where no others are given; return the arguments."""
     paths = {name: folder / name for name in NAMES}
     tasks.write(paths["validation"], TASKS)
-    answers = pd.DataFrame(CANDIDATES if candidates is None else candidates)
-    answers = answers.astype({"height": "UInt8", "width": "UInt8"})
-    files.write_parquet(paths["candidates"], answers)
+    write_candidates(paths["candidates"], CANDIDATES if candidates is None else candidates)
+    write_scores(paths["scores"], [*scores])
     columns = ["step", "task", "test", "nll", "tokens"]
     files.write_parquet(paths["losses"], pd.DataFrame(losses or LOSSES, columns=columns))
     columns = ["step", "samples", "answer_tokens", "learning_rate", "train_loss", "val_loss"]
@@ -88,7 +86,7 @@ def write(
     statuses = pd.DataFrame({"task": ["b", "00000001"], "status": ["adapted", "failed"]})
     files.write_csv(paths["adapt"], statuses if adapted else statuses.head(0))
     files.write_json(paths["audit"], {"seen": seen})
-    return paths
+    return {**paths, "config": evaluate.Params.model_validate({"selection": selection})}
 
 
 def test_run_writes_the_metrics(tmp_path: Path) -> None:
@@ -102,9 +100,45 @@ def test_run_writes_the_metrics(tmp_path: Path) -> None:
         "correct_size": 1 / 8,
         "any_correct_size": 1 / 4,
         "pass_n": 1 / 4,
+        "random2": 3 / 16,
+        "unanswered": (1 / 4 + 1) / 2,
+        # The right grid came first, and a surer one later.
+        "vote_count_1": 1 / 4,
+        "vote_count_2": 1 / 4,
         "vote_1": 0,
         "vote_2": 1 / 4,
-        "unanswered": (1 / 4 + 1) / 2,
+        "best_logprob_1": 0,
+        "best_logprob_2": 1 / 4,
+        "selected_1": 0,
+        "selected_2": 1 / 4,
+        "best_of_two": 1 / 4,
+        "best_of_two_pixels": 1 / 4,
+        "best_of_two_size": 1 / 4,
+        "best_of_two_unanswered": (1 / 4 + 1) / 2,
+        "pass_n_per_test": pytest.approx(1 / 3),
+        "vote_1_per_test": 0,
+        "vote_2_per_test": pytest.approx(1 / 3),
+        "selected_1_per_test": 0,
+        "selected_2_per_test": pytest.approx(1 / 3),
+        "pass_n_all_tests": 0,
+        "vote_1_all_tests": 0,
+        "vote_2_all_tests": 0,
+        "selected_1_all_tests": 0,
+        "selected_2_all_tests": 0,
+        # Of two tasks, all that are drawn are one of them in half of the draws.
+        "accuracy_low": 0,
+        "accuracy_high": 1 / 4,
+        "correct_pixels_low": 0,
+        "correct_pixels_high": 1 / 4,
+        "pass_n_low": 0,
+        "pass_n_high": 1 / 2,
+        "vote_2_low": 0,
+        "vote_2_high": 1 / 2,
+        "selected_2_low": 0,
+        "selected_2_high": 1 / 2,
+        # One of the six was not asked.
+        "stop_rate": 3 / 5,
+        "metrics_version": score.VERSION,
         "adapted_tasks": 0,
         "adapt_failed": 0,
         # The other task is not clean.
@@ -115,12 +149,15 @@ def test_run_writes_the_metrics(tmp_path: Path) -> None:
         "clean_pass_n": 1 / 2,
         "clean_vote_1": 0,
         "clean_vote_2": 1 / 2,
+        "clean_selected_1": 0,
+        "clean_selected_2": 1 / 2,
         "clean_unanswered": 1 / 4,
         "best_val_loss": 0.4,
         "best_val_step": 3,
         "steps": 5,
         "train_loss": 0.7,
         "val_loss": 0.4,
+        "val_loss_per_cell": pytest.approx(4 / 8),
         "val_loss_per_prompt": pytest.approx((1 + 0.25) / 2),
         "val_loss_per_task": pytest.approx((1 + 0.25) / 2),
         "val_loss_step_0": 1,
@@ -159,9 +196,10 @@ def test_run_writes_a_row_for_each_task_in_the_order_of_the_validation_tasks(
     paths = write(tmp_path)
     evaluate.run(**paths)
     assert paths["tasks"].read_text() == (
-        "task,tests,accuracy,correct_pixels,correct_size,pass_n,vote_1,vote_2,unanswered,val_loss\n"
-        "b,1,0,0,0,0,0,0,1,0.25\n"
-        "00000001,2,0.25,0.25,0.25,0.5,0,0.5,0.25,1\n"
+        "task,tests,accuracy,correct_pixels,correct_size,pass_n,vote_1,vote_2,selected_1,selected_2,"
+        "unanswered,val_loss\n"
+        "b,1,0,0,0,0,0,0,0,0,1,0.25\n"
+        "00000001,2,0.25,0.25,0.25,0.5,0,0.5,0,0.5,0.25,1\n"
     )
 
 
@@ -197,26 +235,66 @@ def test_a_task_without_a_group_is_in_none(tmp_path: Path) -> None:
     assert grouped(tmp_path, _00000001="1d_fill") == f"{HEADER}1d_fill,1,0.25,0.25,0.5,0,0.5\n"
 
 
-def test_views_without_a_row_count_as_views_without_a_grid(tmp_path: Path) -> None:
-    found = []
-    for name, rows in (("full", CANDIDATES), ("short", CANDIDATES[:3])):
-        paths = write(tmp_path / name, candidates=rows)
+def test_run_writes_a_submission_of_every_task_in_their_order(tmp_path: Path) -> None:
+    paths = write(tmp_path)
+    evaluate.run(**paths)
+    values = json.loads(paths["answers"].read_text())
+    none = [[0, 0], [0, 0]]
+    assert [*values] == ["b", "00000001"]
+    assert values["b"] == [{"attempt_1": none, "attempt_2": none}]
+    assert values["00000001"] == [
+        {"attempt_1": TWO.tolist(), "attempt_2": ONE.tolist()},
+        {"attempt_1": OTHER.tolist(), "attempt_2": none},
+    ]
+
+
+def test_another_selection_changes_the_submission_and_its_score_alone(tmp_path: Path) -> None:
+    found = {}
+    for rule in ("vote_logprob", "vote"):
+        paths = write(tmp_path / rule, selection=rule)
         evaluate.run(**paths)
-        found.append([paths[output].read_text() for output in ("metrics", "tasks")])
-    assert found[0] == found[1]
+        found[rule] = json.loads(paths["metrics"].read_text())
+        values = json.loads(paths["answers"].read_text())
+        first = values["00000001"][0]["attempt_1"]
+        assert first == (ONE if rule == "vote" else TWO).tolist()
+    before, after = found.values()
+    assert (before["selected_1"], after["selected_1"]) == (0, 1 / 4)
+    changed = {name for name in before if before[name] != after[name]}
+    assert {name for name in changed if "selected_1" not in name} == set()
 
 
-def test_a_run_without_any_answer_scores_zero(tmp_path: Path) -> None:
-    paths = write(tmp_path, candidates=CANDIDATES[3:])
+def test_scores_give_the_product_its_metrics(tmp_path: Path) -> None:
+    scores = [("00000001", 0, number, view, -3.0 + number) for number in (0, 1) for view in (0, 1)]
+    paths = write(tmp_path, scores=scores, selection="product")
     evaluate.run(**paths)
     metrics = json.loads(paths["metrics"].read_text())
-    assert (metrics["unanswered"], metrics["vote_2"], metrics["correct_size"]) == (1, 0, 0)
+    assert (metrics["product_1"], metrics["product_2"]) == (0, 1 / 4)
+    assert metrics["selected_2"] == 1 / 4
+
+
+def test_a_run_without_any_answer_scores_zero_by_every_rule(tmp_path: Path) -> None:
+    nothing = {"grid": None, "height": None, "width": None, "tokens": 0, "ended": False}
+    rows = [row | nothing for row in CANDIDATES]
+    paths = write(tmp_path, candidates=rows, selection="product")
+    evaluate.run(**paths)
+    metrics = json.loads(paths["metrics"].read_text())
+    assert (metrics["unanswered"], metrics["vote_2"], metrics["selected_2"]) == (1, 0, 0)
+    assert "stop_rate" not in metrics
+
+
+def test_several_candidates_of_a_view_count_alike(tmp_path: Path) -> None:
+    more = stored_candidate("00000001", 0, 1, ONE, rank=1)
+    paths = write(tmp_path, candidates=[*CANDIDATES, more])
+    evaluate.run(**paths)
+    metrics = json.loads(paths["metrics"].read_text())
+    assert metrics["accuracy"] == pytest.approx(2 / 3 / 4)
+    assert metrics["vote_1"] == 1 / 4
 
 
 def test_the_order_of_the_rows_does_not_matter(tmp_path: Path) -> None:
     found = []
     for name, step in (("forwards", 1), ("backwards", -1)):
-        paths = write(tmp_path / name, CANDIDATES[::step], LOSSES[::step])
+        paths = write(tmp_path / name, CANDIDATES[::step], losses=LOSSES[::step])
         evaluate.run(**paths)
         found.append([paths[output].read_text() for output in ("metrics", "tasks")])
     assert found[0] == found[1]
@@ -229,42 +307,27 @@ def test_a_task_without_a_prompt_that_fits_has_scores_and_no_loss(tmp_path: Path
     evaluate.run(**paths)
     metrics = json.loads(paths["metrics"].read_text())
     assert (metrics["val_prompts_kept"], metrics["val_tasks"]) == (1, 2)
-    assert paths["tasks"].read_text().endswith("00000001,2,0.25,0.25,0.25,0.5,0,0.5,0.25,\n")
+    assert paths["tasks"].read_text().endswith("00000001,2,0.25,0.25,0.25,0.5,0,0.5,0,0.5,0.25,\n")
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         pytest.param(
-            {"candidates": [*CANDIDATES, candidate("c", 0, 0, None)]},
-            "candidates: ('c', 0) is not a task and test of validation, nor are 0 others",
-            id="candidate-of-another-task",
+            {"candidates": CANDIDATES[:-1]},
+            "candidates: test 0 of task 'b' has no row of view and rank (1, 0)",
+            id="candidate-missing",
         ),
         pytest.param(
-            {"candidates": [*CANDIDATES, candidate("b", 1, 0, None)]},
-            "candidates: ('b', 1) is not a task and test of validation",
-            id="candidate-of-another-test",
+            {"scores": [("b", 0, 0, 0, -1.0)]},
+            "scores: test 0 of task 'b' has scores of the candidates [0] of 0",
+            id="score-of-no-candidate",
         ),
         pytest.param(
-            {"candidates": [*CANDIDATES, CANDIDATES[1]]},
-            "candidates: 1 of ('task', 'test', 'view') have more than one row,"
-            " first ('00000001', 0, 1)",
-            id="candidate-twice",
-        ),
-        pytest.param(
-            {"candidates": [CANDIDATES[0] | {"height": 3}]},
-            "view 0 of test 0 of task '00000001' has 6 cells and the shape (3, 3)",
-            id="cells-that-do-not-fill-the-shape",
-        ),
-        pytest.param(
-            {"candidates": [CANDIDATES[0] | {"height": None}]},
-            "view 0 of test 0 of task '00000001' has 6 cells and the shape (None, 3)",
-            id="grid-without-a-height",
-        ),
-        pytest.param(
-            {"candidates": [CANDIDATES[0] | {"logprob": float("nan")}]},
-            "has a log-probability of None over 5 tokens",
-            id="logprob-not-a-number",
+            {"selection": "product"},
+            "scores: selection product goes by scores, and there are none; set"
+            " scales.SCALE.predict.rescore above 0",
+            id="product-without-scores",
         ),
         pytest.param(
             {"losses": [*LOSSES, (5, "c", 0, 1.0, 1)]},
@@ -318,7 +381,9 @@ def test_run_refuses(tmp_path: Path, changed: dict[str, Any], message: str) -> N
 
 
 def test_the_documentation_defines_every_metric(tmp_path: Path) -> None:
-    paths = write(tmp_path)
+    paths = write(tmp_path, scores=[("00000001", 0, 0, 0, -3.0)])
     evaluate.run(**paths)
-    defined = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE)
+    text = (ROOT / "docs/metrics.md").read_text()
+    cells = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", text, re.MULTILINE)
+    defined = [name for cell in cells for name in re.findall(r"\w+", cell)]
     assert sorted(defined) == sorted(json.loads(paths["metrics"].read_text()))

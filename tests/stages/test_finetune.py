@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from arcmix import augment, examples, fastpath, files, model, tasks
+from arcmix import augment, candidates, examples, fastpath, files, model, tasks
 from arcmix.encode import Encoder
 from arcmix.sources import counting
 from stages import finetune as stage
@@ -135,7 +135,8 @@ def test_a_memorized_task_is_solved_and_a_long_one_is_not_answered(tmp_path, mem
                 "dtype": "float32",
                 "method": "lora",
                 "max_tokens": 150,
-                "predict": {"checkpoint": "last", "views": 3, "batch": 2, "max_side": 4},
+                "predict": {"checkpoint": "last", "views": 3, "batch": 2}
+                | {"max_side": 4, "rescore": 0},
             }
         ),
         base_model=base_model,
@@ -143,6 +144,7 @@ def test_a_memorized_task_is_solved_and_a_long_one_is_not_answered(tmp_path, mem
         adapted=adapted(tmp_path),
         validation=memorized / "validation.parquet",
         candidates=tmp_path / "candidates.parquet",
+        scores=tmp_path / "scores.parquet",
     )
     found = pd.read_parquet(tmp_path / "candidates.parquet")
     assert found[["task", "test", "view"]].to_numpy().tolist() == [
@@ -154,6 +156,10 @@ def test_a_memorized_task_is_solved_and_a_long_one_is_not_answered(tmp_path, mem
     assert first.grid.tolist() == truth.reshape(-1).tolist()
     assert first.tokens == truth.size + truth.shape[0]
     assert found.grid[found.task == "long"].isna().all()
+    answers = candidates.read(tmp_path / "candidates.parquet", [("known", 0), ("long", 0)])
+    assert [answer.ended for answer in answers["long", 0]] == [False] * 3
+    scores = candidates.read_scores(tmp_path / "scores.parquet", answers)
+    assert scores == {("known", 0): {}, ("long", 0): {}}
 
 
 def test_added_tokens_are_trained_saved_and_answered_with(tmp_path, base_model):
@@ -175,7 +181,8 @@ def test_added_tokens_are_trained_saved_and_answered_with(tmp_path, base_model):
                 "dtype": "float32",
                 "method": "lora",
                 "max_tokens": 150,
-                "predict": {"checkpoint": "last", "views": 1, "batch": 2, "max_side": 4},
+                "predict": {"checkpoint": "last", "views": 1, "batch": 2}
+                | {"max_side": 4, "rescore": 0},
             }
         ),
         base_model=base_model,
@@ -183,6 +190,7 @@ def test_added_tokens_are_trained_saved_and_answered_with(tmp_path, base_model):
         adapted=adapted(tmp_path),
         validation=tmp_path / "validation.parquet",
         candidates=tmp_path / "candidates.parquet",
+        scores=tmp_path / "scores.parquet",
     )
     truth = KNOWN.test[0].output
     first = pd.read_parquet(tmp_path / "candidates.parquet").iloc[0]

@@ -14,6 +14,10 @@ METRICS = {
     "accuracy": 0.042,
     "best_val_loss": 0.67,
     "best_val_step": 30,
+    "metrics_version": 2,
+    "selected_2": 0.1,
+    "selected_2_high": 0.2,
+    "selected_2_low": 0.05,
     "val_loss": 0.68,
     "val_loss_step_0": 0.99,
     "vote_2": 0.0625,
@@ -108,6 +112,8 @@ def test_run_enters_the_numbers_and_what_made_them(
         "model": values["models"]["tiny"],
         "scale": values["scales"]["tiny"],
         "init_seed": "seed",
+        "selection": values["selection"],
+        "metrics_version": 2,
         "validation_digest": "cc",
     }
     assert row.components == values["datasets"]["combo-v2"]
@@ -169,6 +175,7 @@ def test_repeats_share_a_fingerprint(run: Run, place: str, value: object) -> Non
         ("partition.seed", 8),
         ("measure.part", "train"),
         ("audit.drop", "none"),
+        ("selection", "best"),
     ],
 )
 def test_other_settings_have_another_fingerprint(run: Run, place: str, value: object) -> None:
@@ -216,6 +223,13 @@ def test_another_adapter_is_another_address_of_the_same_experiment(run: Run) -> 
 def test_other_validation_tasks_are_other_settings(run: Run) -> None:
     (before,) = run.enter()
     run.write("partition.json", json.dumps({"measured_digest": "cd"}))
+    (after,) = (row for row in run.enter() if row.fingerprint != before.fingerprint)
+    assert after.settings_fingerprint != before.settings_fingerprint
+
+
+def test_other_definitions_of_the_metrics_are_other_settings(run: Run) -> None:
+    (before,) = run.enter()
+    run.write("metrics.json", json.dumps(METRICS | {"metrics_version": 3}))
     (after,) = (row for row in run.enter() if row.fingerprint != before.fingerprint)
     assert after.settings_fingerprint != before.settings_fingerprint
 

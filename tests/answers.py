@@ -1,0 +1,62 @@
+"""Candidates for tests: what a model may have answered to a test of two rows and three columns."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from hypothesis import strategies as st
+
+from arcmix import candidates as stored
+from arcmix import files
+from arcmix.select import Candidate
+
+TRUTH = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
+NEAR = np.array([[1, 2, 3], [4, 5, 0]], np.uint8)
+FAR = np.array([[0, 0, 3], [0, 0, 0]], np.uint8)
+TURNED = TRUTH.T.copy()
+FLAT = TRUTH.reshape(1, 6)
+UNASKED = Candidate(None, 0.0, 0, ended=False)
+
+
+def candidate(grid: np.ndarray | None, logprob: float = -1.0, tokens: int = 4) -> Candidate:
+    """Return a candidate that came to its end."""
+    return Candidate(grid, logprob, tokens, ended=True)
+
+
+candidates = st.lists(
+    st.builds(
+        candidate,
+        st.sampled_from([None, TRUTH, NEAR, FAR, TURNED, FLAT]),
+        st.floats(-50, 0),
+        st.integers(1, 40),
+    ),
+    min_size=1,
+    max_size=8,
+)
+"""Lists of candidates of a test."""
+
+
+def stored_candidate(
+    task: str, test: int, view: int, grid: np.ndarray | None, **changes: Any
+) -> dict[str, Any]:
+    """Return a row of the table of candidates, as of a view that gave one."""
+    row = {"task": task, "test": test, "view": view, "rank": 0}
+    row |= {
+        "grid": None if grid is None else grid.reshape(-1),
+        "height": None if grid is None else grid.shape[0],
+        "width": None if grid is None else grid.shape[1],
+    }
+    return row | {"logprob": -1.0, "tokens": 5, "ended": grid is not None} | changes
+
+
+def write_candidates(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write a table of candidates."""
+    table = pd.DataFrame(rows, columns=[*stored.COLUMNS])
+    files.write_parquet(path, table.astype({"height": "UInt8", "width": "UInt8"}))
+
+
+def write_scores(path: Path, rows: list[tuple[str, int, int, int, float]]) -> None:
+    """Write a table of scores of (task, test, candidate, view, log-probability)."""
+    table = pd.DataFrame([(*row, 5) for row in rows], columns=[*stored.SCORE_COLUMNS])
+    files.write_parquet(path, table)

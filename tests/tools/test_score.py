@@ -1,0 +1,73 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arcmix import files, submission, tasks
+from arcmix.tasks import Pair, Task
+from tools import score
+
+ROOT = Path(__file__).parents[2]
+ONE = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
+TWO = np.array([[7], [8]], np.uint8)
+TASKS = [
+    Task("b", "s", "e", 0, (Pair(ONE, TWO),), (Pair(TWO, ONE),)),
+    Task("00000001", "s", "e", 0, (Pair(TWO, ONE),), (Pair(ONE, ONE), Pair(ONE, TWO))),
+]
+PRINTED = """\
+per test, Kaggle's rule            0.3333
+per task, the share of its tests   0.2500
+all tests of a task                0.0000
+2 tasks, 3 tests
+"""
+
+
+@pytest.fixture
+def answers(tmp_path: Path) -> Path:
+    """A submission that solves one of the two tests of one task."""
+    path = tmp_path / "submission.json"
+    files.write_text(path, submission.text({"00000001": [[TWO, ONE], [ONE]], "b": [[]]}))
+    return path
+
+
+def test_a_submission_is_scored_against_a_table_of_tasks(
+    tmp_path: Path, answers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks.write(tmp_path / "tasks.parquet", TASKS)
+    score.run(answers=answers, tasks=tmp_path / "tasks.parquet")
+    assert capsys.readouterr().out == PRINTED
+
+
+def test_a_submission_is_scored_against_a_solutions_file_by_the_command(
+    tmp_path: Path, answers: Path
+) -> None:
+    solutions = {task.id: [pair.output.tolist() for pair in task.test] for task in TASKS}
+    (tmp_path / "solutions.json").write_text(json.dumps(solutions))
+    command = [sys.executable, "-m", "tools.score", "--answers", answers]
+    done = subprocess.run(
+        [*command, "--tasks", tmp_path / "solutions.json"],
+        cwd=ROOT,
+        env={"PYTHONPATH": "src"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == PRINTED
+
+
+def test_a_table_of_variations_is_refused(tmp_path: Path, answers: Path) -> None:
+    again = Task("b", "s", "e", 1, TASKS[0].train, TASKS[0].test)
+    tasks.write(tmp_path / "tasks.parquet", [*TASKS, again])
+    with pytest.raises(ValueError, match=r"tasks.parquet: 3 tasks have 2 ids, and a submission"):
+        score.run(answers=answers, tasks=tmp_path / "tasks.parquet")
+
+
+def test_make_score_asks_for_the_file() -> None:
+    done = subprocess.run(
+        ["make", "-n", "score"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode
+    assert "name a file: make score SUBMISSION=FILE" in done.stderr

@@ -1,0 +1,48 @@
+"""Print the score of answers in Kaggle's format.
+
+Takes any such file, and the right answers from a table of tasks or a solutions file of Kaggle.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from arcmix import files, program, submission
+from arcmix import tasks as tables
+
+
+def run(*, answers: Path, tasks: Path) -> None:
+    """Print how many tests of `tasks` the submission `answers` solves."""
+    truths = _truths(tasks)
+    counts = {task: len(own) for task, own in truths.items()}
+    attempts = submission.check(answers, files.read_json(answers), counts)
+    found = submission.score(attempts, truths)
+    sys.stdout.write(
+        f"per test, Kaggle's rule            {found['per_test']:.4f}\n"
+        f"per task, the share of its tests   {found['per_task']:.4f}\n"
+        f"all tests of a task                {found['all_tests']:.4f}\n"
+        f"{found['tasks']} tasks, {found['tests']} tests\n"
+    )
+
+
+def _truths(path: Path) -> dict[str, list[np.ndarray]]:
+    """Return the right answers of each task.
+
+    Raises:
+        ValueError: If two tasks share an id.
+    """
+    if path.suffix == ".json":
+        return submission.solutions(path, files.read_json(path))
+    found = tables.read(path)
+    truths = {task.id: [pair.output for pair in task.test] for task in found}
+    if len(truths) < len(found):
+        raise ValueError(
+            f"{path}: {len(found)} tasks have {len(truths)} ids, and a submission tells tasks by"
+            " id; take a table without variations"
+        )
+    return truths
+
+
+if __name__ == "__main__":
+    program.main(run)
