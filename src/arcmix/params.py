@@ -10,8 +10,18 @@ from pydantic import Field, model_validator
 
 from arcmix.schema import Section
 
-PARTITION_TABLES = ("train", "evaluation", "new-train", "val-n-1", "val-demonstrations")
-"""The task tables that the partition stage draws from ARC-AGI-1."""
+PARTITION_TABLES = (
+    "train",
+    "evaluation",
+    "new-train",
+    "val-n-1",
+    "val-demonstrations",
+    "measured",
+)
+"""The task tables of stage `partition`: those of ARC-AGI-1, and the tasks that are measured."""
+
+MEASURABLE = ("validation", "train", "evaluation", "new-train", "val-n-1")
+"""The parts of ARC-AGI-1 that may be measured: the drawn validation tasks, or a table."""
 
 PositiveInt = Annotated[int, Field(ge=1)]
 NaturalInt = Annotated[int, Field(ge=0)]
@@ -60,7 +70,8 @@ class ArchiveSource(Tasks):
     commit: Commit
     """The pinned commit; quoted, since some hashes read as numbers."""
     files: dict[str, tuple[str, ...]]
-    """Split -> glob patterns of its files inside the repository; a task's id is the stem."""
+    """Split -> glob patterns of its files inside the repository; a task's id is the stem, its group
+    the folder that a wildcard matches."""
 
 
 class GeneratorSource(Section):
@@ -209,11 +220,20 @@ class Partition(Section):
     """Evaluation tasks drawn for validation; the others join the training tasks."""
 
 
+class Measure(Section):
+    """Which tasks a run is measured on, of which the scale takes the shortest."""
+
+    source: str
+    """A source: the partition's, or another one of tasks with splits."""
+    part: str
+    """Of the partition's source one of `MEASURABLE`; of another a split of it, or all."""
+
+
 class Audit(Section):
     """What follows where training and validation have pairs in common."""
 
     drop: Literal["leaks", "none"]
-    """leaks: training does without the tasks that leak into validation; none: they stay."""
+    """leaks: training does without the tasks that leak into the measured part; none: they stay."""
 
 
 class NewTaskWeights(Section):
@@ -287,10 +307,10 @@ class Init(Section):
 
 
 class ScaleValidation(Section):
-    """Which validation tasks a run is measured on."""
+    """How many tasks a run is measured on, and how long."""
 
     tasks: PositiveInt
-    """How many of the partition's validation tasks: those with the fewest cells."""
+    """How many tasks of the measured part: those with the fewest cells."""
     max_tokens: PositiveInt
     """Longest prompt and answer together; a longer one has no loss and no answer."""
 
@@ -501,6 +521,8 @@ class File(Section):
     """Where archives come from: github, or a folder or base URL of REPO-COMMIT.tar.gz."""
     partition: Partition
     """The split into training and validation."""
+    measure: Measure
+    """The tasks of validation."""
     audit: Audit
     """The comparison of training with validation."""
     augment: Augment
