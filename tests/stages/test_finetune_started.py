@@ -168,8 +168,9 @@ def blinded(base_model, folder, color):
     tokenizer, one = model.load_tokenizer(base_model), model.load(base_model, "float32")
     one.config.tie_word_embeddings = False
     one.lm_head.weight = torch.nn.Parameter(one.lm_head.weight.detach().clone())
+    [seen] = one.get_input_embeddings().parameters()
     with torch.no_grad():
-        one.get_input_embeddings().weight[model.token_id(tokenizer, str(color))] = torch.nan
+        seen[model.token_id(tokenizer, str(color))] = torch.nan
     one.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
