@@ -14,7 +14,7 @@ from pathlib import Path
 LENGTH = 12
 """Hexadecimal digits of a fingerprint."""
 
-LEFT_OUT = ("params.py", "schema.py")
+LEFT_OUT = ("params.py", "scales.py", "schema.py")
 """They hold no values, only their types, and every program imports them; a value that they
 let through reaches the results by way of `params.yaml`."""
 
