@@ -175,9 +175,9 @@ def test_a_second_stage_of_training_starts_from_the_adapter_of_the_first(reposit
 
     output = repository.experiment(**{"init.adapter": first})
 
-    # Nothing is drawn or fetched again but the adapter.
-    trained = {"fetch_adapter", "finetune", "adapt", "predict", "evaluate", "record", "ablation"}
-    assert stages(output) == trained
+    ran = {name.partition("@")[0] for name in stages(output)}
+    assert {"fetch_adapter", "finetune", "adapt", "predict", "evaluate", "record"} <= ran
+    assert not {"check", "download", "fetch_model", "partition", "audit", "augment"} & ran
     after = repository.rows("new-train")
     [second] = {*after} - {*before}
     start = after[second]["start"]
