@@ -1,8 +1,8 @@
 """Stage `audit`: find what training and validation have in common.
 
-Reads the task tables that the dataset names and the validation tasks, those of the scale
-and all others of the partition; writes what they share, which training tasks are dropped
-for it, and which validation tasks are clean.
+Reads the task tables that the dataset names and the part that is measured, all of it whatever
+the scale takes; writes what they share, which training tasks are dropped for it, and which
+tasks of the part are clean. A table of which nothing would be left is an error.
 """
 
 import logging
@@ -26,25 +26,30 @@ class Params(Section):
     """The components of the dataset."""
 
 
-def run(*, config: Params, partition: Path, split: Path, sources: Path, report: Path) -> None:
-    """Compare the tables of the dataset with the validation tasks into `report`."""
-    drawn = set(files.read_json(split)["validation"])
-    validation = [task for task in tasks.read(partition / "evaluation.parquet") if task.id in drawn]
+def run(*, config: Params, partition: Path, sources: Path, report: Path) -> None:
+    """Compare the tables of the dataset with the measured part into `report`."""
+    measured = tasks.read(partition / "part.parquet")
     components = []
     for component in config.dataset:
         folder = partition if component.tasks in params.PARTITION_TABLES else sources
         components.append((component.tasks, tasks.read(folder / f"{component.tasks}.parquet")))
     originals = tasks.read(partition / "train.parquet")
-    found = audit.findings(components, originals, validation, drop=config.audit.drop == "leaks")
+    found = audit.findings(components, originals, measured, drop=config.audit.drop == "leaks")
     collections = audit.overlaps(_collections(sources))
-    files.write_json(report, audit.summary(found, validation) | {"sources": collections})
+    files.write_json(report, audit.summary(found, measured) | {"sources": collections})
     for one in found:
         log.info(
-            "%s: %d tasks share pairs or names with validation tasks, %d of %d tasks dropped",
+            "%s: %d tasks share pairs or names with measured tasks, %d of %d tasks dropped",
             one.table,
             len({match.first for match in one.matches}.union(one.named)),
             len(one.dropped),
             one.tasks,
+        )
+    if lost := [one.table for one in found if one.tasks and len(one.dropped) == one.tasks]:
+        raise ValueError(
+            f"all tasks of {lost} leak into what is measured, so that dropping them leaves"
+            " nothing; choose another dataset or measure another part, or, to train on what is"
+            " measured and know it: -S audit.drop=none"
         )
 
 

@@ -76,8 +76,8 @@ def components(
     parts = []
     for component, leaks in zip(config.dataset, dropped, strict=True):
         folder = partition if component.tasks in params.PARTITION_TABLES else sources
-        found = tasks.read(folder / f"{component.tasks}.parquet")
-        found = mix.without(component.tasks, found, leaks)
+        table = tasks.read(folder / f"{component.tasks}.parquet")
+        found = [task for task in table if task.id not in leaks]
         parts.append(
             mix.part(
                 component.tasks,

@@ -26,6 +26,8 @@ class Params(Section):
     """Where archives come from; what they hold is pinned."""
     partition_source: Annotated[str, At("partition.source")]
     """The source that every run needs."""
+    measured_source: Annotated[str, At("measure.source")]
+    """The source that the run is measured on."""
     dataset: Annotated[tuple[params.Component, ...], At("datasets.${dataset}")]
     """The training dataset, which names the others."""
     source: Annotated[params.Source, At("sources.${key}")]
@@ -34,7 +36,8 @@ class Params(Section):
 
 def run(*, key: str, config: Params, cache: Path, out: Path) -> None:
     """Write the tasks of source `key` to `out`; what was fetched stays in `cache`."""
-    if key not in {config.partition_source, *(part.tasks for part in config.dataset)}:
+    needed = {config.partition_source, config.measured_source}
+    if key not in needed.union(part.tasks for part in config.dataset):
         tasks.write(out, [])
         log.info("%s: not needed here, nothing fetched", key)
         return

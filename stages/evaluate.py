@@ -2,8 +2,8 @@
 
 Reads the validation tasks, the candidates and their scores, the losses of the validation
 prompts, the history of the fine-tune, what became of each task at test time, and the audit.
-Writes the run's metrics, one row of scores for each validation task, and the selected answers
-in Kaggle's format; docs/metrics.md defines the numbers.
+Writes the run's metrics, one row of scores for each validation task and for each group of them,
+and the selected answers in Kaggle's format; docs/metrics.md defines the numbers.
 """
 
 import logging
@@ -40,6 +40,9 @@ TASK_SCORES = (
 )
 """Metrics that have a column in the table of tasks, and a mean over the clean ones."""
 
+GROUP_SCORES = ("accuracy", "correct_pixels", "pass_n", "vote_1", "vote_2")
+"""Metrics that have a column in the table of groups."""
+
 LOSS_COLUMNS = ("step", "task", "test", "nll", "tokens")
 """Columns of the table of losses: one row for a validation prompt at a step."""
 
@@ -63,9 +66,10 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     audit: Path,
     metrics: Path,
     tasks: Path,
+    groups: Path,
     answers: Path,
 ) -> None:
-    """Select and score `candidates` of `validation` into `metrics`, `tasks` and `answers`."""
+    """Select and score `candidates` of `validation`; write the numbers and the `answers`."""
     asked = read_tasks(validation)
     truths = {
         (task.id, number): pair.output for task in asked for number, pair in enumerate(task.test)
@@ -91,6 +95,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     )
     files.write_json(metrics, values)
     files.write_csv(tasks, _table(asked, means, curve[max(curve)].tasks))
+    files.write_csv(groups, _groups(asked, means))
     files.write_text(answers, _answers(asked, found, scored, config.selection))
     log.info(
         "validation loss %.4f at step 0, %.4f at step %d; selected_2 %.3f over %d tasks",
@@ -202,6 +207,16 @@ def _table(
         | {"val_loss": losses.get(task.id, math.nan)}
         for task in asked
     )
+
+
+def _groups(asked: Sequence[Task], scores: Mapping[str, dict[str, float]]) -> pd.DataFrame:
+    """Return the mean scores of each group of tasks; without groups, a table without rows."""
+    names = sorted({task.group for task in asked if task.group is not None})
+    members = {name: [scores[task.id] for task in asked if task.group == name] for name in names}
+    rows = [
+        {"group": name, "tasks": len(found)} | score.mean(found) for name, found in members.items()
+    ]
+    return pd.DataFrame(rows, columns=["group", "tasks", *GROUP_SCORES])
 
 
 def _measured(path: Path, truths: Mapping[Test, np.ndarray]) -> dict[int, list[PromptLoss]]:

@@ -23,6 +23,8 @@ class Params(Section):
     """What the fine-tune starts from."""
     partition: Annotated[params.Partition, At("partition")]
     """The split into training and validation."""
+    measure: Annotated[params.Measure, At("measure")]
+    """The part of the tasks that is measured."""
     audit: Annotated[params.Audit, At("audit")]
     """Whether leaks are dropped."""
     model: Annotated[params.Model, At("models.${model}")]
@@ -104,6 +106,10 @@ def _check(config: Params, name: str, row: dict[str, Any]) -> None:
         "partition.tasks": (then["partition"]["tasks"], now["partition"]["tasks"]),
         "audit.drop": (then["audit"]["drop"], now["audit"]["drop"]),
     }
+    if now["audit"]["drop"] == "leaks":
+        # What leaks into other tasks was not dropped there.
+        had = then.get("measure", {})
+        places |= {f"measure.{name}": (had.get(name), one) for name, one in now["measure"].items()}
     for place, (had, has) in places.items():
         if had != has:
             raise ValueError(

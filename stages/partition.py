@@ -1,7 +1,8 @@
 """Stage `partition`: split ARC-AGI-1 into training and validation tasks.
 
-Reads the tasks of ARC-AGI-1; writes a folder with one table for each part of it that a
-dataset may name, the validation tasks of the scale, and a summary for review.
+Reads the tasks of ARC-AGI-1 and those of the source that is measured; writes a folder with one
+table for each part that a dataset may name and `part`, all of the measured part; then the tasks
+of it that the scale validates on, and a summary for review.
 """
 
 import logging
@@ -19,22 +20,38 @@ class Params(Section):
 
     partition: Annotated[params.Partition, At("partition")]
     """The split."""
+    measure: Annotated[params.Measure, At("measure")]
+    """The part that is measured."""
     validation: Annotated[params.ScaleValidation, At("scales.${scale}.validation")]
-    """The part of it that the scale validates on."""
+    """How much of it the scale validates on."""
 
 
-def run(*, config: Params, task_table: Path, tables: Path, validation: Path, summary: Path) -> None:
+def run(
+    *,
+    config: Params,
+    task_table: Path,
+    measured_table: Path,
+    tables: Path,
+    validation: Path,
+    summary: Path,
+) -> None:
     """Draw the split into the folder `tables` and the table `validation`."""
     found = tasks.read(task_table)
     training, evaluation = (
         [task for task in found if task.split == split] for split in ("training", "evaluation")
     )
     drawn = partition.draw(evaluation, config.partition.seed, config.partition.tasks)
-    measured = partition.shortest(drawn, config.validation.tasks)
-
     parts = partition.tables(training, evaluation, drawn)
-    for name, part in parts.items():
-        tasks.write(tables / f"{name}.parquet", part)
+    if config.measure.source == config.partition.source:
+        offered = parts | {"validation": drawn}
+    else:
+        offered = partition.splits(tasks.read(measured_table))
+    part = offered[config.measure.part]
+    measured = partition.shortest(part, config.validation.tasks)
+
+    parts |= {"part": part, "measured": measured}
+    for name, table in parts.items():
+        tasks.write(tables / f"{name}.parquet", table)
     tasks.write(validation, measured)
     ids = [task.id for task in drawn]
     files.write_json(
@@ -44,13 +61,19 @@ def run(*, config: Params, task_table: Path, tables: Path, validation: Path, sum
             "validation": ids,
             "sha256": partition.sha256(ids),
             "sha256_sorted": partition.sha256(sorted(ids)),
-            "tasks": {name: len(part) for name, part in parts.items()} | {"validation": len(ids)},
+            "tasks": {name: len(table) for name, table in parts.items()} | {"validation": len(ids)},
             "validation_tests": sum(len(task.test) for task in drawn),
             "measured": [task.id for task in measured],
             "measured_digest": tasks.digest(measured),
         },
     )
-    log.info("%d validation tasks, %d of them measured", len(drawn), len(measured))
+    log.info(
+        "%d of the %d tasks of %s %s are measured",
+        len(measured),
+        len(part),
+        config.measure.source,
+        config.measure.part,
+    )
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ class Params(Section):
     """The rule that selects the answers."""
     partition: Annotated[params.Partition, At("partition")]
     """The split into training and validation."""
+    measure: Annotated[params.Measure, At("measure")]
+    """Which tasks were measured."""
     audit: Annotated[params.Audit, At("audit")]
     """Whether leaks were dropped."""
     augment: Annotated[params.Augment, At("augment")]
@@ -72,6 +74,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     numbers = files.read_json(metrics)
     settings = {
         "partition": values["partition"],
+        "measure": values["measure"],
         "audit": values["audit"],
         "augment": values["augment"],
         "model": values["base"],

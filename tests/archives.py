@@ -56,7 +56,7 @@ def mirror(folder: Path) -> Path:
 def entry(**pins: object) -> params.ArchiveSource:
     """Return the repository's entry in `params.yaml`, some pins replaced."""
     values = [
-        (name.rpartition("/")[2].removesuffix(".json"), split, json.loads(CONTENT[name]))
+        (name.rpartition("/")[2].removesuffix(".json"), split, None, json.loads(CONTENT[name]))
         for split, folder in (("training", "easy"), ("evaluation", "hard"))
         for name in CONTENT
         if name.count("/") == 3 and f"/{folder}/" in name

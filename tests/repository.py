@@ -43,6 +43,7 @@ def settings() -> dict[str, Any]:
         "model": values["models"]["tiny"],
         "scale": values["scales"]["tiny"],
         "partition": values["partition"],
+        "measure": values["measure"],
         "audit": values["audit"],
     }
 

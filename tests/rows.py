@@ -14,6 +14,7 @@ def row(
     code: str = "c0de00000001",
     variant: int = 0,
     settings: int = 0,
+    measured: str = "validation",
     last: float | None = None,
     accuracy: float = 0.042,
     uses_validation: bool = False,
@@ -26,7 +27,11 @@ def row(
     The loss falls from 0.99 to `loss` at the last step, or, where the `last` one is
     given, at half of the steps.
     """
-    values = {"model": {"kind": model}, "augment": {"color_swaps": settings}}
+    values = {
+        "model": {"kind": model},
+        "augment": {"color_swaps": settings},
+        "measure": {"source": "arc-agi-1", "part": measured},
+    }
     middle = (0.99 + loss) / 2 if last is None else loss
     end = loss if last is None else last
     curve = [(0, 0.99), (steps // 2, middle), (steps, end)]

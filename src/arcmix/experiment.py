@@ -51,8 +51,9 @@ def check(path: Path) -> params.File:
             f"{path}: selection product goes by scores, and scales.{file.scale}.predict.rescore"
             " is 0; set it above 0, or choose another selection"
         )
+    drawn = file.measure == params.Measure(source=file.partition.source, part="validation")
     for name, scale in file.scales.items():
-        if scale.validation.tasks > file.partition.tasks:
+        if drawn and scale.validation.tasks > file.partition.tasks:
             raise ValueError(
                 f"{path}: scales.{name}.validation.tasks is {scale.validation.tasks},"
                 f" more than the {file.partition.tasks} of partition.tasks"
@@ -86,6 +87,22 @@ def _check_tables(path: Path, file: params.File) -> None:
     if file.partition.source not in arc:
         found = schema.unknown(file.partition.source, arc)
         raise ValueError(f"{path}: partition.source: {found}")
+    _check_measure(path, file)
+
+
+def _check_measure(path: Path, file: params.File) -> None:
+    """Refuse to measure what is no part of a source of tasks."""
+    source, part = file.measure.source, file.measure.part
+    splits = {name: _splits(one) for name, one in file.sources.items() if _splits(one)}
+    if source not in splits:
+        raise ValueError(f"{path}: measure.source: {schema.unknown(source, splits)}")
+    own = source == file.partition.source
+    allowed = params.MEASURABLE if own else {"all", *splits[source]}
+    if part not in allowed:
+        found = schema.unknown(part, allowed)
+        if part in params.MEASURABLE:
+            found += f"; for that, set measure.source to {file.partition.source}"
+        raise ValueError(f"{path}: measure.part of {source}: {found}")
 
 
 def _splits(source: params.Source) -> set[str]:

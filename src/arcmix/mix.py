@@ -1,6 +1,6 @@
 """A training dataset: the entries of its components, one after the other."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,26 +33,8 @@ def dropped(audit: Mapping[str, Any], tables: Sequence[str]) -> list[frozenset[s
 
 
 def uses_validation(audit: Mapping[str, Any]) -> bool:
-    """Return whether the audit leaves pairs of the validation tasks in training."""
-    return any(
-        one["by_design"] or (len(one["matches"]) > 0 and not one["dropped"])
-        for one in audit["components"]
-    )
-
-
-def without(table: str, found: Sequence[Task], ids: Collection[str]) -> list[Task]:
-    """Return the tasks of a table but those of some ids.
-
-    Raises:
-        ValueError: If that leaves none of them.
-    """
-    kept = [task for task in found if task.id not in ids]
-    if found and not kept:
-        raise ValueError(
-            f"all {len(ids)} tasks of table {table!r} leak into validation, so that dropping"
-            " them leaves nothing; choose another table, or set audit.drop to none"
-        )
-    return kept
+    """Return whether the audit leaves pairs of the measured tasks in training."""
+    return any(one["similar"] > 0 and not one["dropped"] for one in audit["components"])
 
 
 def part(table: str, found: Sequence[Task], *, per_test: bool, weight: int, digest: str) -> Part:

@@ -10,8 +10,18 @@ from pydantic import Field, model_validator
 
 from arcmix.schema import Section
 
-PARTITION_TABLES = ("train", "evaluation", "new-train", "val-n-1", "val-demonstrations")
-"""The task tables that the partition stage draws from ARC-AGI-1."""
+PARTITION_TABLES = (
+    "train",
+    "evaluation",
+    "new-train",
+    "val-n-1",
+    "val-demonstrations",
+    "measured",
+)
+"""The task tables of stage `partition`: those of ARC-AGI-1, and the tasks that are measured."""
+
+MEASURABLE = ("validation", "train", "evaluation", "new-train", "val-n-1")
+"""The parts of ARC-AGI-1 that may be measured: the drawn validation tasks, or a table."""
 
 PositiveInt = Annotated[int, Field(ge=1)]
 NaturalInt = Annotated[int, Field(ge=0)]
@@ -60,7 +70,8 @@ class ArchiveSource(Tasks):
     commit: Commit
     """The pinned commit; quoted, since some hashes read as numbers."""
     files: dict[str, tuple[str, ...]]
-    """Split -> glob patterns of its files inside the repository; a task's id is the stem."""
+    """Split -> glob patterns of its files inside the repository; a task's id is the stem, its group
+    the folder that a wildcard matches."""
 
 
 class GeneratorSource(Section):
@@ -209,11 +220,20 @@ class Partition(Section):
     """Evaluation tasks drawn for validation; the others join the training tasks."""
 
 
+class Measure(Section):
+    """Which tasks a run is measured on, of which the scale takes the shortest."""
+
+    source: str
+    """A source: the partition's, or another one of tasks with splits."""
+    part: str
+    """Of the partition's source one of `MEASURABLE`; of another a split of it, or all."""
+
+
 class Audit(Section):
     """What follows where training and validation have pairs in common."""
 
     drop: Literal["leaks", "none"]
-    """leaks: training does without the tasks that leak into validation; none: they stay."""
+    """leaks: training does without the tasks that leak into the measured part; none: they stay."""
 
 
 class NewTaskWeights(Section):
@@ -287,10 +307,10 @@ class Init(Section):
 
 
 class ScaleValidation(Section):
-    """Which validation tasks a run is measured on."""
+    """How many tasks a run is measured on, and how long."""
 
     tasks: PositiveInt
-    """How many of the partition's validation tasks: those with the fewest cells."""
+    """How many tasks of the measured part: those with the fewest cells."""
     max_tokens: PositiveInt
     """Longest prompt and answer together; a longer one has no loss and no answer."""
 
@@ -420,13 +440,31 @@ class Predict(Section):
     checkpoint: Literal["best", "last"]
     """The adapter of the lowest validation loss, or of the last step."""
     views: PositiveInt
-    """Augmented copies of each test, each answered once; the first is the original."""
-    batch: PositiveInt
-    """Prompts generated together."""
+    """Augmented copies of each test, each answered; the first is the original."""
+    search: Literal["greedy", "sample", "beam", "dfs"]
+    """How an answer is found: token by token the most probable one, drawn, the best of several
+    kept side by side, or all answers above a probability (ARChitects 2024)."""
+    width: PositiveInt
+    """Answers to a view: how many are drawn, or kept side by side."""
+    temperature: Annotated[float, Field(gt=0)]
+    """What `sample` divides the logits by."""
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+    """The least probability of an answer of `dfs`."""
+    grammar: bool
+    """Whether an answer has to be a grid; the model's own choice stands where it can be one."""
+    draft: Literal["none", "copy", "views"]
+    """What `greedy` reads ahead, which changes the time and not the answer: nothing, the test's
+    input, or the answer to the first view where there is one."""
+    kv_format: Literal["none", "fp8_e5m2", "fp8_e4m3", "int8", "int4"]
+    """What keys and values of attention are rounded to; `none` leaves them as they are."""
+    kv_static: bool
+    """Whether the room for keys and values is reserved at once, and does not grow."""
+    batch_tokens: PositiveInt
+    """Most tokens of a batch: the longest prompt and answer, times the answers."""
     max_side: Annotated[int, Field(ge=1, le=30)]
     """An answer may take the tokens of a grid of this height and width."""
-    rescore: NaturalInt
-    """Grids of a test that are scored in all of its views, the most frequent first; 0: none."""
+    rescore: Annotated[int, Field(ge=0)]
+    """How many of a test's candidates are scored in all of its views; 0 for no scores."""
 
 
 class Scale(Section):
@@ -483,6 +521,8 @@ class File(Section):
     """Where archives come from: github, or a folder or base URL of REPO-COMMIT.tar.gz."""
     partition: Partition
     """The split into training and validation."""
+    measure: Measure
+    """The tasks of validation."""
     audit: Audit
     """The comparison of training with validation."""
     augment: Augment

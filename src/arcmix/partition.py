@@ -1,6 +1,7 @@
 """The split of ARC-AGI-1 into training and validation tasks (arc24, notebook 005)."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -54,22 +55,36 @@ def n_minus_1(tasks: Iterable[Task]) -> list[Task]:
     A task of a single demonstration is left out (arc24 `create_n-1_dataset.py`).
     """
     return [
-        Task(task.id, task.source, task.split, task.variation, task.train[1:], task.train[:1])
+        replace(task, train=task.train[1:], test=task.train[:1])
         for task in tasks
         if len(task.train) > 1
     ]
+
+
+def splits(tasks: Sequence[Task]) -> dict[str, list[Task]]:
+    """Return the parts that a source other than the partition's gives: its splits, and `all`."""
+    names = sorted({task.split for task in tasks})
+    parts = {name: [task for task in tasks if task.split == name] for name in names}
+    return parts | {"all": list(tasks)}
 
 
 def shortest(tasks: Sequence[Task], count: int) -> list[Task]:
     """Return the tasks of fewest cells, in their given order; ties go to the earlier one.
 
     Raises:
-        ValueError: If there are fewer tasks than asked for.
+        ValueError: If there are fewer tasks than asked for, or two share an id, by which all
+            results go.
     """
     if count > len(tasks):
         raise ValueError(
-            f"cannot validate on {count} of {len(tasks)} validation tasks;"
+            f"cannot measure {count} of {len(tasks)} tasks;"
             f" set the scale's validation.tasks to at most {len(tasks)}"
+        )
+    counts = Counter(task.id for task in tasks)
+    if twice := [id_ for id_, number in counts.items() if number > 1]:
+        raise ValueError(
+            f"{len(twice)} ids are of more than one task, first {twice[0]!r};"
+            " set measure.part to a split in which no two tasks share an id"
         )
     ranked = sorted(range(len(tasks)), key=lambda index: tasks[index].cells)
     return [tasks[index] for index in sorted(ranked[:count])]

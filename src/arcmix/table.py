@@ -21,11 +21,12 @@ STALE = "Stale: recorded by other code"
 LEGEND = """\
 One line sums up the runs of one dataset: mean ± standard deviation over its seeds. Losses
 are in nats per answer token; accuracy, vote_2 and selected_2 in percent of the validation
-tasks, in brackets the 95 % interval over tasks. Best val loss is the lowest one measured on
-the way and best val step where it was; a line has converged if in no run that was the last
-step. A dataset that uses validation demonstrations has seen the solved pairs of the
-validation tasks, though not their tests: compare it with others of its kind. A ← B/0-123 is a
-second stage of training: on A, from the adapter of that row of the ledger."""
+tasks, which are those that the heading names, in brackets the 95 % interval over tasks. Best
+val loss is the lowest one measured on the way and best val step where it was; a line has
+converged if in no run that was the last step. A dataset that uses validation demonstrations
+has seen the solved pairs of the validation tasks, though not their tests, unless audit.drop
+was none: compare it with others of its kind. A ← B/0-123 is a second stage of training: on A,
+from the adapter of that row of the ledger."""
 """What the columns mean, for the Markdown file."""
 
 
@@ -133,7 +134,8 @@ class Section:
     """Lines that stand together."""
 
     title: str
-    """MODEL at SCALE, with the settings' fingerprint where that is not enough; or `STALE`."""
+    """MODEL at SCALE on SOURCE PART, the tasks that are measured, with the settings' fingerprint
+    where that is not enough; or `STALE`."""
     lines: tuple[Line, ...]
     """The lines, lowest loss first."""
     stale: bool
@@ -154,14 +156,20 @@ def sections(rows: Iterable[Row], code: str) -> list[Section]:
             groups[row.model, row.scale, row.settings_fingerprint].append(row)
         else:
             stale.append(row)
-    titles = Counter((model, scale) for model, scale, _ in groups)
+    titles = Counter(_title(members[0]) for members in groups.values())
     found = []
-    for (model, scale, settings), members in sorted(groups.items()):
-        which = f" (settings {settings[:SHORT]})" if titles[model, scale] > 1 else ""
-        found.append(Section(f"{model} at {scale}{which}", _lines(members), stale=False))
+    for (_, _, settings), members in sorted(groups.items()):
+        title = _title(members[0])
+        which = f" (settings {settings[:SHORT]})" if titles[title] > 1 else ""
+        found.append(Section(f"{title}{which}", _lines(members), stale=False))
     if stale:
         found.append(Section(STALE, _lines(stale, always_tell=True), stale=True))
     return found
+
+
+def _title(row: Row) -> str:
+    measured = row.settings["measure"]
+    return f"{row.model} at {row.scale} on {measured['source']} {measured['part']}"
 
 
 def _lines(rows: Iterable[Row], *, always_tell: bool = False) -> tuple[Line, ...]:

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ SCHEMA = pa.schema(
         ("output_width", pa.uint8()),
         ("rng", pa.float32()),
         ("pso", pa.float32()),
+        ("group", pa.string()),
     ]
 )
 """One row a pair; grids row by row with their shapes beside them."""
@@ -58,7 +59,8 @@ class Task:
     its one test. No other source has such tasks, `as_task` refuses them.
 
     `variation` tells apart tasks drawn by one generator; elsewhere it is 0. `rng` and `pso`
-    are the means of RE-ARC's two measures of an example's difficulty; elsewhere None.
+    are the means of RE-ARC's two measures of an example's difficulty; elsewhere None. `group` is
+    what the source puts together, such as the tasks of a concept; None where it says nothing.
     """
 
     id: str
@@ -69,11 +71,16 @@ class Task:
     test: tuple[Pair, ...]
     rng: float | None = None
     pso: float | None = None
+    group: str | None = None
 
     @property
     def cells(self) -> int:
         """Number of cells in all grids of the task."""
         return sum(pair.input.size + pair.output.size for pair in self.train + self.test)
+
+
+Value = tuple[str, str, str | None, Any]
+"""Id, split, group and parsed JSON of a task."""
 
 
 def as_grid(rows: Any, max_side: int) -> np.ndarray:  # noqa: ANN401
@@ -126,13 +133,11 @@ def as_task(
     return Task(id_, source, split, variation, pairs["train"], pairs["test"])
 
 
-def parse(
-    values: Iterable[tuple[str, str, Any]], source: str, max_side: int
-) -> tuple[list[Task], Counter[str]]:
+def parse(values: Iterable[Value], source: str, max_side: int) -> tuple[list[Task], Counter[str]]:
     """Parse JSON tasks and set aside those that are no ARC tasks.
 
     Args:
-        values: (id, split, parsed JSON) of each task.
+        values: What the source says of each task.
         source: Name of the source.
         max_side: Longest side of a grid.
 
@@ -143,15 +148,15 @@ def parse(
         ValueError: If two tasks of a split share an id.
     """
     tasks, rejects = {}, Counter()
-    for id_, split, value in values:
+    for id_, split, group, value in values:
         if (split, id_) in tasks:
             raise ValueError(f"two tasks of {source} {split} have the id {id_!r}")
         try:
-            tasks[split, id_] = as_task(
-                id_, value, source=source, split=split, variation=0, max_side=max_side
-            )
+            found = as_task(id_, value, source=source, split=split, variation=0, max_side=max_side)
         except ValueError as error:
             rejects[str(error).split(",")[0]] += 1
+        else:
+            tasks[split, id_] = replace(found, group=group)
     return [tasks[key] for key in sorted(tasks)], rejects
 
 
@@ -185,6 +190,7 @@ def write(path: Path, tasks: Iterable[Task]) -> None:
         "pair": [number for _, _, number, _ in rows],
         "rng": [task.rng for task, *_ in rows],
         "pso": [task.pso for task, *_ in rows],
+        "group": [task.group for task, *_ in rows],
     }
     for side in ("input", "output"):
         grids = [getattr(pair, side) for *_, pair in rows]
@@ -211,7 +217,7 @@ def read(path: Path) -> list[Task]:
     table = pq.read_table(path)
     if not table.schema.equals(SCHEMA):
         raise ValueError(f"{path}: not a task table, has columns {table.column_names}")
-    names = ["task", "source", "split", "variation", "rng", "pso", "role"]
+    names = ["task", "source", "split", "variation", "rng", "pso", "group", "role"]
     columns = {name: table[name].to_pylist() for name in names}
     grids = {side: _grids(table, side) for side in ("input", "output")}
     tasks: dict[tuple[Any, ...], dict[str, list[Pair]]] = {}
@@ -220,8 +226,15 @@ def read(path: Path) -> list[Task]:
         pairs = tasks.setdefault(key, {"train": [], "test": []})
         pairs[columns["role"][row]].append(Pair(grids["input"][row], grids["output"][row]))
     return [
-        Task(*key, train=tuple(pairs["train"]), test=tuple(pairs["test"]), rng=rng, pso=pso)
-        for (*key, rng, pso), pairs in tasks.items()
+        Task(
+            *key,
+            train=tuple(pairs["train"]),
+            test=tuple(pairs["test"]),
+            rng=rng,
+            pso=pso,
+            group=group,
+        )
+        for (*key, rng, pso, group), pairs in tasks.items()
     ]
 
 

@@ -1,4 +1,5 @@
 import gzip
+import json
 import tarfile
 import threading
 from collections.abc import Callable
@@ -8,7 +9,7 @@ import pytest
 
 from arcmix import params
 from arcmix.sources import archive, pins, transfer
-from tests.archives import COMMIT, CONTENT, FILE, FILES, TOP, entry, mirror, pack
+from tests.archives import COMMIT, CONTENT, FILE, FILES, TOP, entry, mirror, pack, task
 
 HASTE = transfer.Patience(attempts=2, wait=0.01, timeout=0.3)
 TASK = f"{TOP}/data/easy/a.json"
@@ -36,6 +37,27 @@ def test_load_reads_the_files_that_the_patterns_name(tmp_path: Path) -> None:
 
     assert ids(loaded) == ALL
     assert loaded.origin == str(tmp_path / "cache" / FILE)
+
+
+def test_a_group_is_the_folder_that_a_wildcard_matches(tmp_path: Path) -> None:
+    content = json.dumps(task(1)).encode()
+    names = ("corpus/Above/Above1", "corpus/Above/Above2", "corpus/Inside/Inside1", "Minimal/Above")
+    path = pack(tmp_path / FILE, [(f"{TOP}/{name}.json", content) for name in names])
+    splits = {"corpus": ("corpus/*/*.json",), "minimal": ("Minimal/*.json",)}
+
+    assert [(id_, split, group) for id_, split, group, _ in archive.read(path, splits)] == [
+        ("Above1", "corpus", "Above"),
+        ("Above2", "corpus", "Above"),
+        ("Inside1", "corpus", "Inside"),
+        ("Above", "minimal", None),
+    ]
+
+
+def test_folders_of_several_wildcards_make_one_group(tmp_path: Path) -> None:
+    path = pack(tmp_path / FILE, CONTENT.items())
+    found = archive.read(path, {"training": ("d*a/ea*/*.json",)})
+
+    assert {group for _, _, group, _ in found} == {"data/easy"}
 
 
 def test_load_fetches_from_a_base_url(tmp_path: Path, serve: Callable) -> None:
@@ -214,7 +236,7 @@ def test_an_archive_from_a_tar_command_is_as_good(tmp_path: Path) -> None:
     members = [(f"./{name}", content) for name, content in CONTENT.items()]
     path = pack(tmp_path / FILE, [folder, *members])
 
-    assert sorted(split for _, split, _ in archive.read(path, FILES)) == [
+    assert sorted(split for _, split, *_ in archive.read(path, FILES)) == [
         "evaluation",
         "training",
         "training",

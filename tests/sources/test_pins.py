@@ -7,7 +7,11 @@ from arcmix import tasks
 from arcmix.sources import pins
 from tests.archives import entry, task
 
-VALUES = [("b", "training", task(2)), ("a", "training", task(1)), ("a", "evaluation", task(4))]
+VALUES = [
+    ("b", "training", None, task(2)),
+    ("a", "training", "easy", task(1)),
+    ("a", "evaluation", None, task(4)),
+]
 
 
 def test_verified_returns_the_tasks_in_order() -> None:
@@ -24,7 +28,7 @@ def test_verified_returns_the_tasks_in_order() -> None:
 def test_verified_takes_tasks_beside_rejects() -> None:
     ragged = task(1) | {"test": [{"input": [[1, 2], [3]], "output": [[1]]}]}
 
-    loaded = pins.verified("mini", [*VALUES, ("c", "training", ragged)], entry(), "here")
+    loaded = pins.verified("mini", [*VALUES, ("c", "training", None, ragged)], entry(), "here")
 
     assert loaded.rejects == {"rows are of one width": 1}
 
@@ -55,7 +59,7 @@ def test_verified_names_the_rejects_of_too_small_a_count() -> None:
 
 
 def test_one_color_changes_the_digest() -> None:
-    changed = [("b", "training", task(7)), *VALUES[1:]]
+    changed = [("b", "training", None, task(7)), *VALUES[1:]]
     digest = tasks.digest(tasks.parse(changed, "mini", 30)[0])
 
     with pytest.raises(ValueError, match=f"found 3 tasks, 3 tests, digest {digest}"):

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from arcmix import files, tasks
+from arcmix import tasks
 from arcmix.sources import counting
 from stages import audit as stage
 from tests.arc import component, task
@@ -19,7 +19,6 @@ def run(tmp_path, *tables, drop="leaks"):
     stage.run(
         config=stage.Params.model_validate({"audit": {"drop": drop}, "dataset": components}),
         partition=tmp_path / "partition",
-        split=tmp_path / "partition.json",
         sources=tmp_path / "sources",
         report=tmp_path / "audit.json",
     )
@@ -35,7 +34,7 @@ def tables(tmp_path):
     tasks.write(tmp_path / "sources/arc.parquet", [VALIDATION, LEAK, OTHER])
     tasks.write(tmp_path / "sources/re-arc.parquet", drawn)
     tasks.write(tmp_path / "sources/mini-arc.parquet", [])
-    files.write_json(tmp_path / "partition.json", {"validation": ["e1"]})
+    tasks.write(tmp_path / "partition/part.parquet", [VALIDATION])
 
 
 def test_run_reports_and_drops_the_leaks_of_each_component(tmp_path):
@@ -44,6 +43,33 @@ def test_run_reports_and_drops_the_leaks_of_each_component(tmp_path):
     assert [one["dropped"] for one in report["components"]] == [["t1"], ["t1"]]
     assert report["seen"] == ["e1"]
     assert (report["clean_tasks"], report["dropped_tasks"]) == (0, 2)
+
+
+def test_what_leaks_depends_on_what_is_measured(tmp_path):
+    tasks.write(tmp_path / "partition/part.parquet", [OTHER])
+    report = run(tmp_path, "train", "evaluation")
+    assert [one["dropped"] for one in report["components"]] == [["t2"], ["e2"]]
+    assert (report["seen"], report["validation_tasks"]) == (["t2"], 1)
+
+
+@pytest.mark.parametrize("table", ["train", "re-arc", "measured"])
+def test_run_refuses_to_drop_a_whole_table_and_says_what_to_set(tmp_path, table):
+    whole = [LEAK, OTHER, replace(OTHER, id="t3")]
+    tasks.write(tmp_path / "partition/part.parquet", whole)
+    tasks.write(tmp_path / "partition/measured.parquet", whole[1:])
+    hint = rf"all tasks of \['{table}'\] leak into what is measured.*: -S audit\.drop=none$"
+    with pytest.raises(ValueError, match=hint):
+        run(tmp_path, "mini-arc", table)
+    # The report is there for a look.
+    assert len(json.loads((tmp_path / "audit.json").read_text())["components"]) == 2
+
+    [_, known] = run(tmp_path, "mini-arc", table, drop="none")["components"]
+    assert (known["dropped"], known["similar"] > 0) == ([], True)
+
+
+def test_a_source_that_was_not_fetched_is_no_table_that_leaks(tmp_path):
+    [found] = run(tmp_path, "mini-arc")["components"]
+    assert (found["tasks"], found["dropped"]) == (0, [])
 
 
 def test_run_drops_nothing_where_told_so_and_finds_the_same(tmp_path):

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from arcmix.sources import counting
 from stages import download
 from tests import gym, wheels
 from tests.arc import component
-from tests.archives import COMMIT, FILE, entry, mirror
+from tests.archives import COMMIT, FILE, entry, mirror, task
 from tests.sources.test_counting import source
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +31,7 @@ def config(source: schema.Section, place: Path | str, *, dataset: str = "mini") 
     values = {
         "mirror": str(place),
         "partition_source": "arc",
+        "measured_source": "concepts",
         "dataset": [component(dataset)],
         "source": source.model_dump(),
     }
@@ -71,10 +73,12 @@ def test_run_fetches_nothing_for_a_source_that_no_component_names(
     assert not (tmp_path / "cache").exists()
 
 
-def test_run_fetches_the_source_of_the_partition_for_every_dataset(tmp_path: Path) -> None:
+def test_run_fetches_what_is_split_and_what_is_measured_for_every_dataset(tmp_path: Path) -> None:
     given = config(entry(), mirror(tmp_path / "mirror"), dataset="new-train")
 
     assert len(run(tmp_path, given, key="arc")) == 3
+    assert len(run(tmp_path, given, key="concepts")) == 3
+    assert run(tmp_path, given) == []
 
 
 def test_the_environment_wins_over_the_parameter(
@@ -99,6 +103,17 @@ def test_a_refused_archive_leaves_the_table_as_it_was(tmp_path: Path) -> None:
 
     assert (tmp_path / "tasks" / "mini.parquet").read_bytes() == before
     assert [file.name for file in (tmp_path / "tasks").iterdir()] == ["mini.parquet"]
+
+
+def test_run_keeps_the_group_that_a_folder_tells(tmp_path: Path) -> None:
+    files = {"training": ("data/*/b.json",), "evaluation": ("data/hard/*.json",)}
+    values = [("b", "training", None, task(2)), ("a", "evaluation", None, task(4))]
+    digest = tasks.digest(tasks.parse(values, "mini", 30)[0])
+    given = entry(files=files, tasks=2, tests=2, digest=digest)
+
+    found = run(tmp_path, config(given, mirror(tmp_path / "mirror")))
+
+    assert [(one.id, one.group) for one in found] == [("a", None), ("b", "easy")]
 
 
 def test_run_draws_from_the_generators_of_a_wheel(tmp_path: Path) -> None:
@@ -157,9 +172,19 @@ def test_the_program_writes_the_same_bytes_again_and_says_one_line_per_error(
 
 @pytest.mark.skipif(not REAL, reason="needs ARCMIX_MIRROR: a mirror of the real archives")
 @pytest.mark.parametrize(
-    "key", ["arc-agi-1", "arc-agi-1-github", "concept-arc", "mini-arc", "1d-arc"]
+    ("key", "groups"),
+    [
+        ("arc-agi-1", {}),
+        ("arc-agi-1-github", {}),
+        ("arc-agi-2", {}),
+        ("concept-arc", {10: 16}),
+        ("mini-arc", {}),
+        ("1d-arc", {50: 17, 51: 1}),
+    ],
 )
-def test_the_real_sources_are_what_is_pinned(key: str, tmp_path: Path) -> None:
+def test_the_real_sources_are_what_is_pinned(
+    key: str, groups: dict[int, int], tmp_path: Path
+) -> None:
     values = schema.read(ROOT / "params.yaml") | {"dataset": "only", "mirror": REAL}
     values["datasets"] = {"only": [component(key)]}
     (tmp_path / "params.yaml").write_text(json.dumps(values))
@@ -168,3 +193,5 @@ def test_the_real_sources_are_what_is_pinned(key: str, tmp_path: Path) -> None:
     found = run(tmp_path, given, key=key)
 
     assert tasks.digest(found) == values["sources"][key]["digest"]
+    sizes = Counter(task.group for task in found if task.group is not None)
+    assert Counter(sizes.values()) == groups

@@ -1,6 +1,7 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ NAMES = (
     "audit",
     "metrics",
     "tasks",
+    "groups",
     "answers",
 )
 
@@ -199,6 +201,38 @@ def test_run_writes_a_row_for_each_task_in_the_order_of_the_validation_tasks(
         "b,1,0,0,0,0,0,0,0,0,1,0.25\n"
         "00000001,2,0.25,0.25,0.25,0.5,0,0.5,0,0.5,0.25,1\n"
     )
+
+
+def grouped(tmp_path: Path, **groups: str) -> str:
+    """Return the table of groups where tasks are in some."""
+    paths = write(tmp_path)
+    found = [replace(task, group=groups.get(f"_{task.id}")) for task in TASKS]
+    tasks.write(paths["validation"], found)
+    evaluate.run(**paths)
+    return paths["groups"].read_text()
+
+
+HEADER = "group,tasks,accuracy,correct_pixels,pass_n,vote_1,vote_2\n"
+
+
+def test_tasks_without_groups_have_a_table_of_groups_without_rows(tmp_path: Path) -> None:
+    assert grouped(tmp_path) == HEADER
+
+
+def test_a_row_of_a_group_is_the_mean_of_its_tasks(tmp_path: Path) -> None:
+    assert grouped(tmp_path, _b="one", _00000001="one") == (
+        f"{HEADER}one,2,0.125,0.125,0.25,0,0.25\n"
+    )
+
+
+def test_groups_stand_in_the_order_of_their_names(tmp_path: Path) -> None:
+    assert grouped(tmp_path, _b="b", _00000001="a") == (
+        f"{HEADER}a,1,0.25,0.25,0.5,0,0.5\nb,1,0,0,0,0,0\n"
+    )
+
+
+def test_a_task_without_a_group_is_in_none(tmp_path: Path) -> None:
+    assert grouped(tmp_path, _00000001="1d_fill") == f"{HEADER}1d_fill,1,0.25,0.25,0.5,0,0.5\n"
 
 
 def test_run_writes_a_submission_of_every_task_in_their_order(tmp_path: Path) -> None:

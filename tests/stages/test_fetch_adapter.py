@@ -177,6 +177,8 @@ def test_run_refuses_a_revision_whose_run_has_no_row(
         ),
         ("partition/seed", 8, "with partition.seed 7, this run has 8; choose a run that has"),
         ("partition/tasks", 90, "with partition.tasks 100, this run has 90;"),
+        ("measure/part", "train", "with measure.part validation, this run has train;"),
+        ("measure/source", "mini-arc", "with measure.source arc-agi-1, this run has mini-arc;"),
         ("audit/drop", "none", "with audit.drop leaks, this run has none;"),
     ],
 )
@@ -191,6 +193,17 @@ def test_run_refuses_an_adapter_that_does_not_fit(
 
     with pytest.raises(ValueError, match=f"init.adapter: {rows['first']} was .*{message}"):
         run(rows["first"])
+
+
+def test_where_no_leak_is_dropped_other_tasks_may_be_measured(
+    run: Run, trained: tuple[Repository, dict[str, str]]
+) -> None:
+    repository, _ = trained
+    name = repository.train("knowing", "eval", settings=settings() | {"audit": {"drop": "none"}})
+    run.values["audit"]["drop"] = "none"
+    run.values["measure"]["part"] = "train"
+
+    assert run(name)["adapter"] == name
 
 
 def test_run_says_how_to_make_an_adapter_again_that_is_gone(

@@ -106,6 +106,7 @@ def test_run_enters_the_numbers_and_what_made_them(
     values = YAML(typ="safe").load(PARAMS)
     assert row.settings == {
         "partition": values["partition"],
+        "measure": {"source": "arc-agi-1", "part": "validation"},
         "audit": values["audit"],
         "augment": values["augment"],
         "model": values["models"]["tiny"],
@@ -172,6 +173,7 @@ def test_repeats_share_a_fingerprint(run: Run, place: str, value: object) -> Non
         ("models.tiny.seed", 1),
         ("augment.color_swaps", 9),
         ("partition.seed", 8),
+        ("measure.part", "train"),
         ("audit.drop", "none"),
         ("selection", "best"),
     ],

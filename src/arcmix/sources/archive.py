@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from arcmix import files, params
+from arcmix import files, params, tasks
 from arcmix.sources import pins, transfer
 
 MAX_MEMBERS = 20_000
@@ -90,8 +90,8 @@ def _get(name: str, place: str, path: Path, *, mirror: str, patience: transfer.P
         ) from error
 
 
-def read(path: Path, splits: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, str, object]]:
-    """Yield (id, split, parsed JSON) of the task files in an archive.
+def read(path: Path, splits: Mapping[str, tuple[str, ...]]) -> Iterator[tasks.Value]:
+    """Yield the task files in an archive; a task's group is what wildcards for folders match.
 
     Args:
         path: A .tar.gz with one top folder.
@@ -104,9 +104,8 @@ def read(path: Path, splits: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[st
     try:
         with _Limited(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as archive:
             for member, inner in _members(archive):
-                split = _split(inner, splits)
-                if split is not None:
-                    yield inner.stem, split, _json(archive, member)
+                if (named := _named(inner, splits)) is not None:
+                    yield inner.stem, *named, _json(archive, member)
             # The checksum stands at the end of the file, behind the last member.
             while unpacked.read(transfer.CHUNK):
                 pass
@@ -142,10 +141,15 @@ def _members(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, PurePo
         yield member, PurePosixPath(*path.parts[1:])
 
 
-def _split(path: PurePosixPath, splits: Mapping[str, tuple[str, ...]]) -> str | None:
+def _named(
+    path: PurePosixPath, splits: Mapping[str, tuple[str, ...]]
+) -> tuple[str, str | None] | None:
+    """Return the split and the group of a file, or None for one that no pattern names."""
     for split, patterns in splits.items():
-        if any(_matches(path, PurePosixPath(pattern)) for pattern in patterns):
-            return split
+        for pattern in map(PurePosixPath, patterns):
+            if _matches(path, pattern):
+                folders = zip(path.parts[:-1], pattern.parts[:-1], strict=True)
+                return split, "/".join(name for name, part in folders if name != part) or None
     return None
 
 

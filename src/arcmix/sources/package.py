@@ -3,9 +3,8 @@
 import importlib.resources
 import json
 from collections.abc import Iterator
-from typing import Any
 
-from arcmix import params
+from arcmix import params, tasks
 from arcmix.sources import pins
 
 
@@ -20,7 +19,7 @@ def load(name: str, source: params.PackageSource) -> pins.Loaded:
     return pins.verified(name, _read(name, source), source, origin)
 
 
-def _read(name: str, source: params.PackageSource) -> Iterator[tuple[str, str, Any]]:
+def _read(name: str, source: params.PackageSource) -> Iterator[tasks.Value]:
     try:
         folder = importlib.resources.files(source.package)
     except ModuleNotFoundError:
@@ -35,4 +34,4 @@ def _read(name: str, source: params.PackageSource) -> Iterator[tuple[str, str, A
                 f"{source.file} of {source.package} has the splits {sorted(values)}, not {key!r}"
             )
         for id_, value in values[key].items():
-            yield id_, split, value
+            yield id_, split, None, value

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from arcmix import params, tasks
 
@@ -19,14 +18,12 @@ class Loaded:
     """Where they came from, for the log."""
 
 
-def verified(
-    name: str, values: Iterable[tuple[str, str, Any]], pins: params.Tasks, origin: str
-) -> Loaded:
+def verified(name: str, values: Iterable[tasks.Value], pins: params.Tasks, origin: str) -> Loaded:
     """Parse the tasks of a source and compare them with its pins.
 
     Args:
         name: Name of the source.
-        values: (id, split, parsed JSON) of each task.
+        values: What the source says of each task.
         pins: What the source must hold.
         origin: Where the values come from.
 
