@@ -68,7 +68,8 @@ def answers(folder, base_model, trained):
                 "dtype": "float32",
                 "method": "lora",
                 "max_tokens": 150,
-                "predict": {"checkpoint": "last", "views": 1, "batch": 1, "max_side": 4},
+                "predict": {"checkpoint": "last", "views": 1, "batch": 1}
+                | {"max_side": 4, "rescore": 0},
             }
         ),
         base_model=base_model,
@@ -76,6 +77,7 @@ def answers(folder, base_model, trained):
         adapted=folder / "adapted",
         validation=trained / "validation.parquet",
         candidates=folder / "candidates.parquet",
+        scores=folder / "scores.parquet",
     )
     return pd.read_parquet(folder / "candidates.parquet").set_index("task")
 
