@@ -19,15 +19,13 @@ repro: $(STAMP) ## Run the pipeline and print its table.
 	@$(RUN) dvc repro
 	@cat results/ablation.md
 
-noise: $(STAMP) ## Run SCALE with MODEL over each seed alone; print the spread by each.
-	@for seed in 0 1 2; do \
-	  $(RUN) dvc exp run -q --queue $(NOISE) -S seed=$$seed -S init_seed=0 || exit; \
+noise: $(STAMP) ## Run the experiment of NOISE over each of its seeds alone; print the spread by each.
+	@# Of each run: seed, init_seed and partition.seed.
+	@for seeds in "0 0 7" "1 0 7" "2 0 7" "0 1 7" "0 2 7" "0 0 11" "0 0 12"; do \
+	  set -- $$seeds; \
+	  $(RUN) dvc exp run -q --temp $(NOISE) \
+	    -S seed=$$1 -S init_seed=$$2 -S partition.seed=$$3 || exit; \
 	done
-	@for seed in 1 2; do \
-	  $(RUN) dvc exp run -q --queue $(NOISE) -S seed=0 -S init_seed=$$seed || exit; \
-	  $(RUN) dvc exp run -q --queue $(NOISE) -S seed=0 -S init_seed=0 -S partition.seed=1$$seed || exit; \
-	done
-	@$(RUN) dvc exp run -q --run-all
 	@$(RUN) python -m tools.noise --library src/arcmix --programs stages --rows results/ledger
 
 gallery: $(STAMP) ## Draw the tasks and the samples of the last run as pages.

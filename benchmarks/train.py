@@ -11,9 +11,13 @@ that its peak of memory is its own; those of a case take turns, so that a busy m
 for all. A step is timed from the end of the one before; the first, of short samples, is not.
 Without a GPU the time that counts is that of the processor by thread, so that whoever else is on
 it does not count; `--threads 1` is surest, since threads that wait for each other take its time.
+
+By itself it compares the two with loss on the answer and on all outputs, in minutes; `--full`,
+every way and samples of each length, on one thread and on all.
 """
 
 import argparse
+import functools
 import multiprocessing
 import os
 import platform
@@ -49,7 +53,7 @@ FINETUNE = params.Finetune(
     unit="steps",
     batch=8,
     micro_tokens=512,
-    max_tokens=1024,
+    max_tokens=512,
     too_long="skip",
     loss="answer",
     learning_rate=1e-4,
@@ -84,7 +88,7 @@ TOLERANCE = {"float32": 1e-4, "bfloat16": 0.02}
 
 MIB = 2**20
 
-WARM_UP = 256
+WARM_UP = 128
 """Most tokens of a sample of the first step."""
 
 
@@ -172,10 +176,8 @@ def samples(
     count: int,
 ) -> Iterator[tuple[prompt.Text, examples.Example]]:
     """Yield the texts and the tokens of samples of such lengths, always the same ones."""
-    entries = package.load("arc-agi-1", data_path.ARC).tasks
-    pool, slots = augment.pool(entries), np.arange(len(entries))
-    found = 0
-    for stretch in data_path.stretches(pool, slots, DRAWN):
+    pool, found = _pool(), 0
+    for stretch in data_path.stretches(pool, np.arange(len(pool.first_pair)), DRAWN):
         made = fastpath.as_texts(tokenizer, style, stretch)
         for pairs, example in zip(augment.split(stretch), made, strict=True):
             if found < count and lengths[0] <= len(example.input_ids) <= lengths[1]:
@@ -184,6 +186,11 @@ def samples(
                 yield prompt.render(style, *shown), example
         if found == count:
             return
+
+
+@functools.cache
+def _pool() -> augment.Pool:
+    return augment.pool(package.load("arc-agi-1", data_path.ARC).tasks)
 
 
 def measure(job: Job) -> Result:
@@ -297,35 +304,37 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def cases(lengths: Sequence[int], dtype: str) -> list[Case]:
-    """Return what is compared: on samples of all lengths, then on those of about one."""
-    plain = FINETUNE.model_copy(update={"dtype": dtype})
+def cases(dtype: str) -> list[Case]:
+    """Return what is compared in minutes: samples as the scale quick takes them."""
+    trl, ours, *_, trl_outputs, outputs = _ways(dtype, 8)
+    return [Case("up to 512 tokens, batch 8", (1, 512), (trl, ours, trl_outputs, outputs))]
+
+
+def all_cases(dtype: str, lengths: Sequence[int]) -> list[Case]:
+    """Return all that can be compared: samples of all lengths, then those of about one."""
+    mixed = Case("up to 1024 tokens, batch 8", (1, 1024), _ways(dtype, 8))
+    trl, ours, *_ = _ways(dtype, 4)
+    return [mixed] + [
+        Case(f"about {length} tokens, batch 4", (length * 7 // 8, length), (trl, ours))
+        for length in lengths
+    ]
+
+
+def _ways(dtype: str, batch: int) -> list[Way]:
+    plain = FINETUNE.model_copy(update={"dtype": dtype, "batch": batch})
 
     def way(name: str, *, trl: bool = False, **changes: object) -> Way:
         return Way(name, trl, plain.model_copy(update=changes))
 
-    mixed = Case(
-        "mixed lengths, batch 8",
-        (1, 1024),
-        (
-            way("TRL, texts", trl=True),
-            way("arcmix"),
-            way("arcmix, a sample a row", micro_tokens=1),
-            way("arcmix, rows of 2048", micro_tokens=2048),
-            way("arcmix, cut vocabulary", cut_vocabulary=True),
-            way("TRL, our labels of all outputs", trl=True, loss="outputs"),
-            way("arcmix, all outputs", loss="outputs"),
-        ),
-    )
-    scaling = [
-        Case(
-            f"about {length} tokens, batch 4",
-            (length * 7 // 8, length),
-            (way("TRL, texts", trl=True, batch=4), way("arcmix", batch=4)),
-        )
-        for length in lengths
+    return [
+        way("TRL, texts", trl=True),
+        way("arcmix"),
+        way("arcmix, a sample a row", micro_tokens=1),
+        way("arcmix, rows of 2048", micro_tokens=2048),
+        way("arcmix, cut vocabulary", cut_vocabulary=True),
+        way("TRL, our labels of all outputs", trl=True, loss="outputs"),
+        way("arcmix, all outputs", loss="outputs"),
     ]
-    return [mixed, *scaling]
 
 
 def check(case: Case, results: Sequence[Result]) -> None:
@@ -344,7 +353,9 @@ def check(case: Case, results: Sequence[Result]) -> None:
             )
 
 
-def row(way: Way, repeats: Sequence[Result], first: Sequence[Result], tflops: float | None) -> str:
+def row(
+    way: Way, repeats: Sequence[Result], first: Sequence[Result], tflops: float | None
+) -> list[str]:
     """Return a row of the table; numbers are medians over the steps of all repeats."""
     one, other = repeats[0], first[0]
     seconds, base = (
@@ -354,9 +365,7 @@ def row(way: Way, repeats: Sequence[Result], first: Sequence[Result], tflops: fl
     wall = statistics.median(step for each in repeats for step in each.wall)
     steps = len(one.wall)
     rate, labelled = one.tokens / steps / seconds, one.labelled / steps / seconds
-    # A frozen weight takes two operations forward and two backward, for the activations alone.
-    used = f"{4 * one.parameters * rate / (tflops * 1e10):.0f} %" if tflops else "n/a"
-    cells = (
+    cells = [
         way.name,
         f"{seconds:.2f}",
         f"{wall:.2f}",
@@ -365,31 +374,33 @@ def row(way: Way, repeats: Sequence[Result], first: Sequence[Result], tflops: fl
         f"{labelled:,.0f}",
         f"{100 * one.tokens / one.padded:.0f} %",
         f"{statistics.median(each.peak for each in repeats) / MIB:,.0f}",
-        used,
         f"{one.losses[-1]:.4f}",
         f"{base / seconds:.2f}",
         f"{labelled / (other.labelled / steps / base):.2f}",
-    )
-    return f"| {' | '.join(cells)} |"
+    ]
+    if tflops is not None:
+        # A frozen weight takes two operations forward and two backward, for the activations alone.
+        cells.append(f"{4 * one.parameters * rate / (tflops * 1e10):.0f} %")
+    return cells
 
 
 def compare(folder: Path, chosen: Sequence[Case], arguments: argparse.Namespace) -> None:
-    """Print a table for each case."""
+    """Print a table for each case on each number of threads."""
+    header = HEADER if arguments.tflops is None else (*HEADER, "MFU")
     # Forked from a process that has imported everything and run nothing.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "trl.trainer.sft_trainer", "arcmix.train"])
     with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as alone:
-        for case in chosen:
-            steps, threads = arguments.steps, arguments.threads
-            jobs = [Job(folder, case, way, steps, threads) for way in case.ways]
+        for case, threads in ((one, count) for one in chosen for count in arguments.threads):
+            jobs = [Job(folder, case, way, arguments.steps, threads) for way in case.ways]
             # All ways once, then all again.
             results = list(alone.map(measure, jobs * arguments.repeats))
             found = [results[number :: len(jobs)] for number in range(len(jobs))]
             check(case, results[: len(jobs)])
-            print(f"| {case.name} | {' | '.join(HEADER)} |")
-            print(f"| --- |{' ---: |' * len(HEADER)}")
+            title = f"{case.name}, {threads} thread{'s' * (threads > 1)}"
+            print(f"| {title} | {' | '.join(header)} |\n| --- |{' ---: |' * len(header)}")
             for way, repeats in zip(case.ways, found, strict=True):
-                print(row(way, repeats, found[0], arguments.tflops))
+                print(f"| {' | '.join(row(way, repeats, found[0], arguments.tflops))} |")
             print(flush=True)
 
 
@@ -401,8 +412,7 @@ HEADER = (
     "labelled/s",
     "not padding",
     "peak MiB",
-    "MFU",
-    "last loss",
+    "loss",
     "x samples/s",
     "x labelled/s",
 )
@@ -413,10 +423,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A training step against TRL's SFTTrainer.")
     parser.add_argument("--model", type=Path, default=Path("data/base-model"), help="a folder")
     parser.add_argument("--dtype", choices=sorted(TOLERANCE), default="bfloat16")
+    parser.add_argument("--full", action="store_true", help="every way and length")
     parser.add_argument("--steps", type=int, default=1, help="timed in each repeat")
-    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--lengths", type=int, nargs="*", default=[256, 512, 1024, 2048])
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, nargs="+", help="all; with --full, one and all")
     parser.add_argument("--tflops", type=float, help="what the GPU can do in this dtype, for MFU")
     arguments = parser.parse_args()
     if not arguments.model.is_dir():
@@ -424,11 +435,15 @@ def main() -> None:
         return
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     print(
-        f"{arguments.model.name}, {arguments.dtype}, {where}, {arguments.threads} threads,"
-        f" load {os.getloadavg()[0]:.1f}; {arguments.repeats} x {arguments.steps} steps\n",
+        f"{arguments.model.name}, {arguments.dtype}, {where}, load {os.getloadavg()[0]:.1f};"
+        f" {arguments.repeats} x {arguments.steps} steps\n",
         flush=True,
     )
-    compare(arguments.model, cases(arguments.lengths, arguments.dtype), arguments)
+    chosen, threads = cases(arguments.dtype), {torch.get_num_threads()}
+    if arguments.full:
+        chosen, threads = all_cases(arguments.dtype, arguments.lengths), threads | {1}
+    arguments.threads = arguments.threads or sorted(threads)
+    compare(arguments.model, chosen, arguments)
 
 
 if __name__ == "__main__":

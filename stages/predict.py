@@ -1,32 +1,49 @@
-"""Stage `predict`: answer the validation tests.
+"""Stage `predict`: answer the validation tests, and score the candidates in all views.
 
 Reads the base model, the adapter folder, the folder of tasks' own adapters and the validation
-tasks; writes one candidate for each test and view, turned back to the original's orientation
-and colors, and a table of scores, which is empty so far.
+tasks; writes the candidates of each test and view, turned back to the original's orientation
+and colors, and the log-probabilities of the leading ones in each view. What is found is kept in
+a folder of `predictions`, so that a run that was killed goes on, and more views extend fewer.
 """
 
 import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 
 from arcmix import (
-    examples,
+    airv,
+    code,
     files,
     generate,
+    inference,
     model,
     params,
     program,
-    prompt,
+    select,
     tasks,
     tuned,
     views,
 )
-from arcmix.encode import Encoder
 from arcmix.schema import At, Section
+from arcmix.views import Question
 
 log = logging.getLogger("arcmix.predict")
+
+TIME_ONLY = {"views", "draft", "kv_static", "batch_tokens", "rescore", "checkpoint"}
+"""Settings that an answer to a view does not depend on."""
+
+SCORES = {
+    "task": "str",
+    "test": "int64",
+    "candidate": "int64",
+    "view": "int64",
+    "logprob": "float64",
+    "tokens": "int64",
+}
+"""Columns of the scores -> their types."""
 
 
 class Params(Section):
@@ -53,111 +70,83 @@ def run(
     adapter: Path,
     adapted: Path,
     validation: Path,
+    predictions: Path,
     candidates: Path,
     scores: Path,
 ) -> None:
-    """Answer the tests of `validation` into `candidates`; `scores` stay empty.
+    """Answer the tests of `validation` into `candidates`, and score these into `scores`.
 
     A task that has an adapter of its own in `adapted` is answered with that, any other with
-    `adapter`.
+    `adapter`. Of the processes that share the work, the first writes.
     """
     model.quiet()
-    settings = config.predict
-    trained_with = params.Prompt.model_validate_json((adapter / "prompt.json").read_text())
-    tokenizer = model.load_tokenizer(adapter / "tokenizer")
-    encoder = Encoder(trained_with.encoder)
-    style = examples.style(tokenizer, trained_with.format, encoder, "answer")
     asked = [
         question
         for task in tasks.read(validation)
         for test in range(len(task.test))
-        for question in views.questions(task, test, settings.views, config.background, config.seed)
+        for question in views.questions(
+            task, test, config.predict.views, config.background, config.seed
+        )
     ]
-    texts = [_text(style, question) for question in asked]
-    prompts = [example.input_ids for example in examples.tokenize(tokenizer, texts)]
-    kept = [number for number, ids in enumerate(prompts) if len(ids) <= config.max_tokens]
+    exam = airv.Exam(adapter, asked, config.predict)
+    kept = [number for number, ids in enumerate(exam.prompts) if len(ids) <= config.max_tokens]
     log.info("%d of %d prompts of at most %d tokens", len(kept), len(asked), config.max_tokens)
 
     own = set(files.read_json(adapted / "tasks.json"))
     groups: dict[Path, list[int]] = {}
     for number in kept:
         id_ = asked[number].task.id
-        folder = adapted / id_ if id_ in own else adapter / settings.checkpoint
+        folder = adapted / id_ if id_ in own else adapter / config.predict.checkpoint
         groups.setdefault(folder, []).append(number)
     models = tuned.load_each(
-        base_model, [*groups], config.dtype, config.method, tokenizer, encoder.tokens
+        base_model, [*groups], config.dtype, config.method, exam.tokenizer, exam.added
     )
-    found: dict[int, generate.Answer] = {}
+    scope = code.key(
+        Path(__file__),
+        config.model_dump_json(exclude={"background": True, "predict": TIME_ONLY}),
+        [base_model, adapter / "tokenizer", adapter / "prompt.json"],
+    )
+    found: dict[int, list[generate.Answer]] = {}
+    scored: list[dict[str, object]] = []
     with program.progress(len(kept), "predict", "prompt") as bar:
-        for answering, numbers in zip(models, groups.values(), strict=True):
-            answers = generate.greedy(
-                answering,
-                [prompts[number] for number in numbers],
-                end=model.token_id(tokenizer, style.end),
-                budget=examples.answer_budget(tokenizer, style, settings.max_side),
-                batch=settings.batch,
-                done=bar.update,
-            )
-            found |= dict(zip(numbers, answers, strict=True))
+        for answering, (folder, numbers) in zip(models, groups.items(), strict=True):
+            memory = inference.Memory(predictions, f"{scope}\n{code.digest([folder])}")
+            solver = airv.Solver(answering, exam, memory, config.predict, config.seed)
+            found |= solver.answer(numbers, bar.update)
+            if config.predict.rescore:
+                scored += solver.score(numbers, found)
+    if not inference.processes().is_main_process:
+        return
     rows = [
-        _row(question, found.get(number), style, tokenizer) for number, question in enumerate(asked)
+        row
+        for number in range(len(asked))
+        for row in _rows(asked[number], exam.candidates(number, found.get(number, [])))
     ]
     files.write_parquet(
         candidates, pd.DataFrame(rows).astype({"height": "UInt8", "width": "UInt8"})
     )
-    files.write_parquet(
-        scores,
-        pd.DataFrame(
-            {
-                "task": pd.Series(dtype="str"),
-                "test": pd.Series(dtype="int64"),
-                "candidate": pd.Series(dtype="int64"),
-                "view": pd.Series(dtype="int64"),
-                "logprob": pd.Series(dtype="float64"),
-                "tokens": pd.Series(dtype="int64"),
-            }
-        ),
-    )
+    files.write_parquet(scores, pd.DataFrame(scored, columns=[*SCORES]).astype(SCORES))
     log.info(
         "%d answers ended, %d of them are grids",
-        sum(answer.ended for answer in found.values()),
+        sum(row["ended"] for row in rows),
         sum(row["grid"] is not None for row in rows),
     )
 
 
-def _text(style: prompt.Style, question: views.Question) -> prompt.Text:
-    turned = [
-        tasks.Pair(question.shown.apply(pair.input), question.shown.apply(pair.output))
-        for pair in (question.task.train[number] for number in question.order)
-    ]
-    shown = question.shown.apply(question.task.test[question.test].input)
-    return prompt.render(style, turned, shown, None)
-
-
-def _row(
-    question: views.Question,
-    answer: generate.Answer | None,
-    style: prompt.Style,
-    tokenizer: model.PreTrainedTokenizerBase,
-) -> dict[str, object]:
-    grid = None
-    if answer is not None and answer.ended:
-        text = str(tokenizer.decode(list(answer.tokens), clean_up_tokenization_spaces=False))
-        grid = prompt.parse_answer(style, text + style.end)
-    if grid is not None:
-        grid = question.shown.invert(grid)
-    return {
-        "task": question.task.id,
-        "test": question.test,
-        "view": question.view,
-        "rank": 0,
-        "grid": None if grid is None else grid.reshape(-1),
-        "height": None if grid is None else grid.shape[0],
-        "width": None if grid is None else grid.shape[1],
-        "logprob": 0.0 if answer is None else answer.logprob,
-        "tokens": 0 if answer is None else len(answer.tokens) + answer.ended,
-        "ended": answer is not None and answer.ended,
-    }
+def _rows(question: Question, candidates: Sequence[select.Candidate]) -> Iterator[dict[str, Any]]:
+    for rank, one in enumerate(candidates):
+        yield {
+            "task": question.task.id,
+            "test": question.test,
+            "view": question.view,
+            "rank": rank,
+            "grid": None if one.grid is None else one.grid.reshape(-1),
+            "height": None if one.grid is None else one.grid.shape[0],
+            "width": None if one.grid is None else one.grid.shape[1],
+            "logprob": one.logprob,
+            "tokens": one.tokens,
+            "ended": one.ended,
+        }
 
 
 if __name__ == "__main__":

@@ -77,7 +77,16 @@ def test_closure_ends_where_imports_go_round(library: Path) -> None:
 
 
 def test_programs_are_those_that_make_numbers(tmp_path: Path) -> None:
-    for name in ("predict", "record", "ablation", "check", "download", "__init__", "new"):
+    for name in (
+        "predict",
+        "report",
+        "record",
+        "ablation",
+        "check",
+        "download",
+        "__init__",
+        "new",
+    ):
         (tmp_path / f"{name}.py").touch()
     assert [file.stem for file in code.programs(tmp_path)] == ["download", "new", "predict"]
 

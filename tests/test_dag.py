@@ -59,10 +59,14 @@ class Repository:
         flags = [flag for name, value in choices.items() for flag in ("-S", f"{name}={value}")]
         return self.run("dvc", "exp", "run", *flags)
 
+    def rows(self, dataset: str = "*") -> dict[str, dict]:
+        """Return the rows of the ledger, or of one dataset in it, by their names."""
+        found = self.folder.glob(f"results/ledger/{dataset}/*.json")
+        return {f"{path.parent.name}/{path.stem}": _json(path) for path in found}
+
     def ledger(self) -> set[tuple[str, int]]:
         """Return the dataset and the seed of each row."""
-        rows = self.folder.glob("results/ledger/*/*.json")
-        return {(row["dataset"], row["seed"]) for row in map(_json, rows)}
+        return {(row["dataset"], row["seed"]) for row in self.rows().values()}
 
 
 def _json(path: Path) -> dict:
@@ -91,6 +95,8 @@ def test_a_run_ends_with_the_table_and_leaves_nothing_to_do(repository):
     metrics = _json(repository.folder / "results/metrics.json")
     assert metrics["val_loss"] < metrics["val_loss_step_0"]
     assert repository.ledger() == {("combo-v2", 0)}
+    page = (repository.folder / "results/report.html").read_text()
+    assert "<h1>combo-v2, tiny at tiny, seed 0</h1>" in page
     assert "up to date" in repository.run("dvc", "status")
     assert stages(repository.run("dvc", "repro")) == set()
 
@@ -160,3 +166,24 @@ def test_a_queued_sweep_enters_its_rows_and_one_command_makes_the_table(reposito
     [line] = [line for line in table.splitlines() if line.startswith("| train ") and "±" in line]
     assert line.split("|")[9].strip() == "2"
     assert "up to date" in repository.run("dvc", "status")
+
+
+def test_a_second_stage_of_training_starts_from_the_adapter_of_the_first(repository):
+    repository.experiment(dataset="new-train")
+    before = repository.rows("new-train")
+    [first] = [name for name, row in before.items() if row["seed"] == 0]
+
+    output = repository.experiment(**{"init.adapter": first})
+
+    # Nothing is drawn or fetched again but the adapter.
+    trained = {"fetch_adapter", "finetune", "adapt", "predict", "evaluate", "record", "ablation"}
+    assert stages(output) == trained
+    after = repository.rows("new-train")
+    [second] = {*after} - {*before}
+    start = after[second]["start"]
+    assert (start["adapter"], start["address"]) == (first, before[first]["adapter"])
+    ended, began = before[first]["metrics"]["val_loss"], after[second]["metrics"]["val_loss_step_0"]
+    assert began == pytest.approx(ended, rel=1e-6)
+    assert after[second]["adapter"] != before[first]["adapter"]
+    table = (repository.folder / "results/ablation.md").read_text().splitlines()
+    assert any(line.startswith(f"| new-train ← {first[:-5]} ") for line in table)

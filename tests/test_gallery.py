@@ -2,14 +2,14 @@ import html
 import re
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from arcmix import gallery
 from arcmix.gallery import Token
-from tests.arc import grids, task
+from tests.arc import task
+from tests.test_drawing import cells
 
 ROW = {
     "sample": 17,
@@ -26,34 +26,6 @@ TOKENS = [Token("a", special=False, trained=False), Token("b", special=False, tr
 def facts(section):
     """Return the lines under the title of a section."""
     return re.findall("<li>(.*?)</li>", section)
-
-
-def cells(picture):
-    """Return the grid that a picture draws."""
-    [(width, height)] = re.findall(r'viewBox="0 0 (\d+) (\d+)"', picture)
-    found = np.full((int(height), int(width)), 99)
-    for color, path in re.findall(r'class="c(\d)" d="([^"]*)"', picture):
-        for x, y, length in re.findall(r"M(\d+) (\d+)h(\d+)v1h-\3z", path):
-            run = found[int(y), int(x) : int(x) + int(length)]
-            assert len(run) == int(length)
-            assert (run == 99).all()
-            run[:] = int(color)
-    return found
-
-
-@given(grids)
-def test_a_picture_covers_each_cell_once_in_its_color(grid):
-    np.testing.assert_array_equal(cells(gallery.picture(grid, 9)), grid)
-
-
-def test_a_picture_says_its_size_in_cells_and_has_it_in_pixels():
-    drawn = gallery.picture(np.zeros((2, 5), np.uint8), 9)
-    assert 'role="img" aria-label="grid of 2 by 5 cells" width="45" height="18"' in drawn
-
-
-def test_there_is_a_rule_for_each_color():
-    assert len(set(gallery.PALETTE)) == 10
-    assert ".c4 { fill: #FFDC00; }" in gallery.STYLE
 
 
 def test_a_task_shows_all_its_pairs_and_its_facts():

@@ -33,6 +33,7 @@ def test_each_seed_has_the_spread_of_the_runs_that_differ_in_it_alone():
             statistics.stdev([0.5, 0.9]),
         ]
     )
+    assert [one.mean for one in found] == pytest.approx([1.9 / 3, 1.54 / 3, 0.7])
 
 
 def test_groups_of_other_datasets_are_pooled_not_mixed():
@@ -52,8 +53,23 @@ def test_an_init_seed_that_follows_the_seed_is_that_seed():
 
 def test_the_table_has_a_line_for_each_seed():
     text = noise.markdown(DATA, ["best_val_loss", "accuracy"])
-    assert text.splitlines()[2:] == [
-        f"| `seed` | 1 | 3 | {statistics.stdev([0.5, 0.6, 0.8]):.4f} | 0.0000 |",
+    assert text.splitlines()[0] == "### smollm2-135m at quick"
+    assert text.splitlines()[4:] == [
+        "| `seed` | 1 | 3 | 0.6333 ± 0.1528 | 0.0420 ± 0.0000 |",
         "| `init_seed` | 0 | 0 |  |  |",
         "| `partition.seed` | 0 | 0 |  |  |",
     ]
+
+
+def test_models_and_scales_have_tables_of_their_own():
+    tiny = [dataclasses.replace(row, model="tiny", scale="tiny") for row in INIT]
+    single = dataclasses.replace(DATA[0], scale="paper")
+    text = noise.markdown([*DATA, single, *tiny], ["best_val_loss"])
+    titles = [line for line in text.splitlines() if line.startswith("#")]
+    assert titles == ["### smollm2-135m at quick", "### tiny at tiny"]
+    assert text.count("| 1 | 3 |") == text.count("| 1 | 2 |") == 1
+
+
+def test_runs_that_differ_in_more_than_one_seed_have_no_table():
+    with pytest.raises(ValueError, match=r"no two of 2 runs .* seed, init_seed, .*: make noise"):
+        noise.markdown([DATA[0], made(0.6, seed=1, partition=8)], ["best_val_loss"])

@@ -5,7 +5,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from arcmix import plots, table
+from arcmix import drawing, plots, table
+from tests.entries import CLOSE, FAR, LONG, TRUTH, entry
 from tests.rows import row
 
 CODE = row().code
@@ -74,3 +75,48 @@ def test_bars_tell_validation_demonstrations_by_color(tmp_path: Path) -> None:
         np.isclose(image[..., :3], orange, atol=0.01).all(axis=-1).sum() for image in (plain, seen)
     ]
     assert areas[1] > 10 * areas[0]
+
+
+def answers(path: Path, best: list, worst: list) -> np.ndarray:
+    plots.answers(path, best, worst)
+    return matplotlib.image.imread(path)
+
+
+def area(image: np.ndarray, color: str) -> int:
+    """Return how many pixels have a color."""
+    rgb = np.array([*bytes.fromhex(color.removeprefix("#"))]) / 255
+    return int(np.isclose(image[..., :3], rgb, atol=0.01).all(axis=-1).sum())
+
+
+@pytest.mark.parametrize(
+    ("best", "worst"),
+    [
+        pytest.param([entry("a", [TRUTH])], [], id="one"),
+        pytest.param([entry("a", [TRUTH])] * 10, [entry("b", [None])] * 10, id="ten"),
+        pytest.param([entry("a", [LONG])] * 6, [entry("b", [CLOSE], [FAR])] * 5, id="six"),
+        pytest.param([entry("a", [None])], [entry("$b$", [])], id="unanswered"),
+    ],
+)
+def test_the_figure_of_answers_has_a_row_for_each_five(tmp_path: Path, best, worst) -> None:
+    image = answers(tmp_path / "a.png", best, worst)
+    rows = -(-len(best) // 5) + -(-len(worst) // 5)
+    parts = bool(best) + bool(worst)
+    assert image.shape[:2] == (round(150 * (1.8 * rows + 0.4 * parts)), 1950)
+    assert image[..., :3].min() < 0.5
+
+
+def test_the_figure_of_answers_shows_truth_and_first_attempt(tmp_path: Path) -> None:
+    blue, red = (np.full((2, 3), color, np.uint8) for color in (1, 2))
+    image = answers(tmp_path / "a.png", [entry("a", [red, blue, red], truth=blue)], [])
+    crossed, plain = area(image, drawing.PALETTE[2]), area(image, drawing.PALETTE[1])
+    # The crosses take a little of each cell of the attempt.
+    assert 0.7 * plain < crossed < plain
+    right = answers(tmp_path / "b.png", [entry("a", [blue], truth=blue)], [])
+    assert area(right, drawing.PALETTE[1]) == 2 * plain
+
+
+def test_equal_entries_make_equal_figures(tmp_path: Path) -> None:
+    entries = [entry("a", [CLOSE])], [entry("b", [FAR])]
+    answers(tmp_path / "a.png", *entries)
+    answers(tmp_path / "b.png", *entries)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

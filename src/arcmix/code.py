@@ -18,7 +18,7 @@ LEFT_OUT = ("params.py", "schema.py")
 """They hold no values, only their types, and every program imports them; a value that they
 let through reaches the results by way of `params.yaml`."""
 
-AROUND = ("check", "record", "ablation")
+AROUND = ("check", "report", "record", "ablation")
 """Programs that look at a run from outside and change none of its numbers."""
 
 
@@ -62,8 +62,13 @@ def key(program: Path, values: str, inputs: Iterable[Path]) -> str:
         values: Its parameters as text.
         inputs: The files and folders that it reads.
     """
-    found = hashlib.sha256(values.encode())
-    found.update(fingerprint([program], Path(__file__).parent).encode())
+    found = f"{values}\n{fingerprint([program], Path(__file__).parent)}\n{digest(inputs)}"
+    return hashlib.sha256(found.encode()).hexdigest()[:16]
+
+
+def digest(inputs: Iterable[Path]) -> str:
+    """Return the sha256 of files, and of folders with the names in them."""
+    found = hashlib.sha256()
     for path in inputs:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             found.update(f"{file.relative_to(path)}\n".encode())
@@ -71,7 +76,7 @@ def key(program: Path, values: str, inputs: Iterable[Path]) -> str:
                 continue
             with file.open("rb") as opened:
                 found.update(hashlib.file_digest(opened, "sha256").digest())
-    return found.hexdigest()[:16]
+    return found.hexdigest()
 
 
 def _tree(file: Path) -> ast.Module:

@@ -1,11 +1,6 @@
-"""Tasks and training samples as pages to look at: no script, and nothing is fetched.
-
-A grid is an inline SVG with one path for each of its colors, so that a page of hundreds of
-grids stays small and every cell is a shape that a browser can be asked about.
-"""
+"""Tasks and training samples as pages to look at: no script, and nothing is fetched."""
 
 import html
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,21 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from arcmix import drawing
 from arcmix.tasks import COLORS, Pair, Task
-
-PALETTE = (
-    "#000000",
-    "#0074D9",
-    "#FF4136",
-    "#2ECC40",
-    "#FFDC00",
-    "#AAAAAA",
-    "#F012BE",
-    "#FF851B",
-    "#7FDBFF",
-    "#870C25",
-)
-"""The colors 0-9 of ARC's own testing interface."""
 
 WIDEST, CELLS = 240, (4, 20)
 """Pixels of the longest side of a task's grids, as long as a cell's side stays between these."""
@@ -36,27 +18,6 @@ GRIDS = ("heights", "widths", "cells")
 """The columns of the samples that hold their grids."""
 
 STYLE = """\
-:root { color-scheme: light; --line: #d8dbe0; --soft: #5c6470; }
-body { margin: 0 auto; padding: 1.5rem; max-width: 90rem; background: #f4f5f7; color: #1c2026;
-  font: 15px/1.5 system-ui, sans-serif; }
-h1 { margin: .5rem 0 0; font-size: 1.6rem; }
-h2 { margin: 0; font: 600 1.05rem ui-monospace, monospace; }
-p { max-width: 46rem; }
-a { color: #0b5cad; }
-section { margin: 1rem 0; padding: 1rem 1.25rem; background: #fff; border: 1px solid var(--line);
-  border-radius: 8px; }
-ul { display: flex; flex-wrap: wrap; gap: 0 1.25rem; margin: .15rem 0 .6rem; padding: 0;
-  list-style: none; color: var(--soft); }
-.pairs { display: flex; flex-wrap: wrap; gap: .75rem; margin-top: .75rem; }
-.pair { padding: .5rem .75rem .75rem; border: 1px solid var(--line); border-radius: 6px; }
-.test { background: #fff8e6; border-color: #e8cf8a; }
-.pair h3 { margin: 0 0 .35rem; font-size: .85rem; font-weight: 600; }
-.arrow { margin: .3rem 0; color: var(--soft); line-height: 1; }
-figure { margin: 0; }
-figcaption { color: var(--soft); font-size: .75rem; }
-svg { display: block; outline: 1px solid #555; shape-rendering: crispEdges; }
-.lines { fill: none; stroke: #555; stroke-width: 1px; vector-effect: non-scaling-stroke;
-  pointer-events: none; }
 pre { margin: .75rem 0 0; padding: .75rem; columns: 19rem; column-rule: 1px solid var(--line);
   border: 1px solid var(--line); border-radius: 6px; white-space: pre-wrap;
   overflow-wrap: anywhere; font: 12.5px/1.45 ui-monospace, monospace; }
@@ -70,8 +31,8 @@ pre .special { color: #a3137f; font-weight: 600; }
 table { border-collapse: collapse; background: #fff; }
 th, td { padding: .35rem .9rem; border: 1px solid var(--line); text-align: left; }
 td + td { text-align: right; font-variant-numeric: tabular-nums; }
-""" + "".join(f".c{number} {{ fill: {color}; }}\n" for number, color in enumerate(PALETTE))
-"""The look of all pages."""
+"""
+"""The look of a text in tokens and of the index."""
 
 
 @dataclass(frozen=True)
@@ -83,26 +44,6 @@ class Token:
     """Whether it is one of the tokenizer's own marks, such as the end of a text."""
     trained: bool
     """Whether it carries loss."""
-
-
-def picture(cells: np.ndarray, side: int) -> str:
-    """Return a grid as SVG, `side` pixels a cell; a color's path has a rectangle for each run."""
-    height, width = cells.shape
-    paths: defaultdict[int, str] = defaultdict(str)
-    for y, row in enumerate(cells.tolist()):
-        x = 0
-        for color, run in groupby(row):
-            length = len(list(run))
-            paths[color] += f"M{x} {y}h{length}v1h-{length}z"
-            x += length
-    shapes = "".join(f'<path class="c{color}" d="{path}"/>' for color, path in paths.items())
-    lines = "".join(f"M{x} 0v{height}" for x in range(1, width))
-    lines += "".join(f"M0 {y}h{width}" for y in range(1, height))
-    return (
-        f'<svg role="img" aria-label="grid of {height} by {width} cells"'
-        f' width="{side * width}" height="{side * height}" viewBox="0 0 {width} {height}">'
-        f'{shapes}<path class="lines" d="{lines}"/></svg>'
-    )
 
 
 def task(found: Task) -> str:
@@ -140,7 +81,7 @@ def sample(row: Mapping[str, Any], tokens: Sequence[Token], max_tokens: int) -> 
     long = f", more than the {max_tokens} that training takes" if len(tokens) > max_tokens else ""
     facts.append(f"{len(tokens)} tokens{long}")
     facts.append(f"{sum(token.trained for token in tokens)} of them with loss")
-    colors = picture(np.array([range(COLORS), row["colors"]]), CELLS[1])
+    colors = drawing.picture(np.array([range(COLORS), row["colors"]]), CELLS[1])
     drawn = _pairs(pairs[:-1], pairs[-1:])
     return _section(f"sample {row['sample']}", facts, f"{colors}{drawn}{text(tokens)}")
 
@@ -182,12 +123,12 @@ def page(title: str, lead: str, body: Iterable[str]) -> str:
         lead: What it shows, one paragraph of text.
         body: HTML.
     """
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width">\n'
-        f"<title>{html.escape(title)}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n"
+    body = "\n".join(body)
+    return drawing.page(
+        title,
+        STYLE,
         f'<nav><a href="index.html">Gallery</a></nav>\n<h1>{html.escape(title)}</h1>\n'
-        f"<p>{html.escape(lead)}</p>\n{chr(10).join(body)}\n</body>\n</html>\n"
+        f"<p>{html.escape(lead)}</p>\n{body}",
     )
 
 
@@ -233,7 +174,7 @@ def _cards(found: Iterable[tuple[str, str, Sequence[np.ndarray]]]) -> str:
 def _figure(cells: np.ndarray, side: int) -> str:
     height, width = cells.shape
     caption = f"<figcaption>{height} by {width}</figcaption>"
-    return f"<figure>{picture(cells, side)}{caption}</figure>"
+    return f"<figure>{drawing.picture(cells, side)}{caption}</figure>"
 
 
 def _counted(number: int, what: str) -> str:

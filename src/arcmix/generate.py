@@ -1,14 +1,52 @@
-"""Greedy answers to many prompts at once."""
+"""Answers to many prompts at once, by greedy choice, sampling, beam or depth-first search.
 
+Greedy choice reads a guess of what comes next along with what is settled, and keeps as much of
+it as it would have chosen itself (speculative decoding, Leviathan et al. 2023, with a draft in
+place of a draft model): the answer is the same, in fewer passes.
+
+The depth-first search of the ARChitects (2024) finds all answers above a probability. Here its
+branches advance together, a token a pass. The answers are the same, since a branch lives by its
+own probability alone, and there are never more than one over the threshold of them.
+"""
+
+import dataclasses
+import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
-from arcmix.loss import left_padded
+from arcmix import draws, params
+from arcmix.drafts import continuation
+from arcmix.grammar import Grammar, State
+from arcmix.kv import Rows
+
+WINDOW = (8, 64)
+"""Tokens of a draft that are read at once: at first, and at most. All kept, they are doubled;
+one refused, they are twice those kept."""
+
+LOOK = 16
+"""Tokens that are had without sorting all of them."""
+
+FREE = State(0, 0, 0, 0, "")
+"""The state of an answer that no grammar looks at."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """A prompt to answer."""
+
+    tokens: np.ndarray
+    """Token ids, int32 (n,)."""
+    draft: np.ndarray
+    """Token ids of a guess of the answer, int32 (m,), maybe none."""
+    family: Hashable
+    """Queries of one family begin alike, and the beginning is read once."""
+    purpose: str
+    """What its samples are drawn for."""
 
 
 @dataclass(frozen=True)
@@ -18,86 +56,322 @@ class Answer:
     tokens: tuple[int, ...]
     """Token ids up to the end of the answer, or up to the budget."""
     logprob: float
-    """Summed log-probability of the tokens and of the end token."""
+    """Summed log-probability of the tokens and of the end token, in nats, whatever a grammar
+    or a temperature had to say."""
     ended: bool
     """Whether the end token came within the budget."""
 
 
-@torch.inference_mode()
-def greedy(
+@dataclass(frozen=True)
+class Language:
+    """What an answer may be."""
+
+    end: int
+    """Token that ends it."""
+    budget: int
+    """Most tokens of it, the end token included."""
+    grammar: Grammar | None
+    """What it has to obey, if anything."""
+    texts: Sequence[tuple[str, str]]
+    """The text of each token as the first of an answer and as a later one, for the grammar."""
+
+    @property
+    def start(self) -> State:
+        """The state before the first token."""
+        return self.grammar.start if self.grammar else FREE
+
+    def after(self, state: State, token: int) -> State | None:
+        """Return the state after one more token, None if it may not come."""
+        if self.grammar is None:
+            return state
+        if token == self.end:
+            return state if self.grammar.complete(state) else None
+        text = self.texts[token][state != self.grammar.start]
+        return self.grammar.advance(state, text) if text else None
+
+    def options(
+        self, state: State, keys: torch.Tensor, logprobs: torch.Tensor
+    ) -> Iterator[tuple[int, float, State]]:
+        """Yield the tokens that may come, the one of the largest key first.
+
+        Args:
+            state: The state before them.
+            keys: What orders the tokens, (vocabulary,).
+            logprobs: Their log-probabilities, (vocabulary,).
+        """
+        for token in _falling(keys):
+            after = self.after(state, token)
+            if after is not None:
+                yield token, float(logprobs[token]), after
+
+
+def _falling(keys: torch.Tensor) -> Iterator[int]:
+    """Yield the places of keys, the largest key first; the first few are had without sorting."""
+    first = keys.topk(min(LOOK, len(keys))).indices.tolist()
+    yield from first
+    seen = set(first)
+    yield from (place for place in keys.argsort(descending=True).tolist() if place not in seen)
+
+
+@dataclass
+class _Branch:
+    """An answer as far as it is written."""
+
+    query: int
+    state: State
+    written: list[int] = field(default_factory=list)
+    logprob: float = 0.0
+    number: int = 0
+    """Of the samples of a query."""
+    row: int = 0
+    """Where the model has read it."""
+    window: int = WINDOW[0]
+
+
+def answer(
     model: PreTrainedModel,
-    prompts: Sequence[np.ndarray],
-    *,
-    end: int,
-    budget: int,
-    batch: int,
-    done: Callable[[int], object],
-) -> list[Answer]:
-    """Return the most probable continuation of each prompt, token by token.
+    queries: Sequence[Query],
+    language: Language,
+    settings: params.Predict,
+    seed: int,
+) -> list[list[Answer]]:
+    """Return the answers to each query, the most probable first; all queries are one batch.
 
     Args:
         model: A causal language model.
-        prompts: Token ids of each prompt, int32 (n,).
-        end: Token that ends an answer.
-        budget: Most tokens of an answer, the end token included.
-        batch: Prompts generated together, of similar length.
-        done: Called with the number of prompts of each batch.
+        queries: The prompts.
+        language: What an answer may be.
+        settings: How it is searched for.
+        seed: The experiment's seed.
+
+    Returns:
+        One answer for each query by greedy choice; `width` of them by sampling, maybe equal
+        ones; at most `width` by beam search; and by depth-first search those that end and are
+        not less probable than `threshold`, maybe none.
 
     Raises:
         ValueError: If the model gives no finite logits.
     """
     model.eval()
-    answers: dict[int, Answer] = {}
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-    for first in range(0, len(order), batch):
-        chosen = order[first : first + batch]
-        found = _batch(model, [prompts[index] for index in chosen], end, budget)
-        answers |= dict(zip(chosen, found, strict=True))
-        done(len(chosen))
-    return [answers[index] for index in range(len(prompts))]
+    longest = max(len(query.tokens) for query in queries)
+    slots = longest + language.budget + WINDOW[1] if settings.kv_static else 0
+    rows = Rows(model, settings.kv_format, slots)
+    with torch.inference_mode():
+        if settings.search == "greedy":
+            return _greedy(rows, queries, language)
+        return _branching(rows, queries, language, settings, seed)
 
 
-def _batch(
-    model: PreTrainedModel, prompts: Sequence[np.ndarray], end: int, budget: int
-) -> list[Answer]:
-    ids, mask, positions = left_padded(prompts, model.device)
-    cache = DynamicCache(config=model.config)
-    tokens: list[list[int]] = [[] for _ in prompts]
-    logprobs = [0.0] * len(prompts)
-    ended = [False] * len(prompts)
-    rows = list(range(len(prompts)))
-    for _ in range(budget):
-        logits = model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
-        best, picked = torch.log_softmax(logits.float(), dim=-1).max(dim=-1)
-        for row, token, logprob in zip(rows, picked.tolist(), best.tolist(), strict=True):
-            if not math.isfinite(logprob):
-                raise ValueError(
-                    f"the model gives a log-probability of {logprob} after"
-                    f" {len(tokens[row])} tokens; train and predict in bfloat16 or float32"
-                )
-            logprobs[row] += logprob
-            ended[row] = token == end
-            if not ended[row]:
-                tokens[row].append(token)
-        going = [place for place, row in enumerate(rows) if not ended[row]]
-        if not going:
-            break
-        if len(going) < len(rows):
-            kept = torch.tensor(going, device=model.device)
-            cache.batch_select_indices(kept)
-            picked, mask, positions = picked[kept], mask[kept], positions[kept]
-            rows = [rows[place] for place in going]
-        ids = picked[:, None]
-        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-        positions = positions[:, -1:] + 1
-    return [
-        Answer(tuple(found), logprob, over)
-        for found, logprob, over in zip(tokens, logprobs, ended, strict=True)
+def read_prompts(
+    rows: Rows, queries: Sequence[Query], offers: Sequence[Sequence[int]]
+) -> torch.Tensor:
+    """Read prompts as the first thing, what those of a family have in common once.
+
+    Args:
+        rows: Rows that have read nothing.
+        queries: The prompts.
+        offers: What each row reads after its prompt.
+
+    Returns:
+        Logits after the last token of each prompt and after what follows, as `Rows.read` gives
+        them.
+    """
+    keep = max(map(len, offers)) + 1
+    prompts = [query.tokens.tolist() for query in queries]
+    families = [query.family for query in queries]
+    members: dict[Hashable, list[int]] = {}
+    for number, family in enumerate(families):
+        members.setdefault(family, []).append(number)
+    if len(members) == len(prompts):
+        whole = [[*prompt, *offer] for prompt, offer in zip(prompts, offers, strict=True)]
+        return rows.read(whole, keep)
+    shared = {family: _shared([prompts[one] for one in own]) for family, own in members.items()}
+    rows.read([prompts[own[0]][: shared[family]] for family, own in members.items()], 1)
+    places = {family: place for place, family in enumerate(members)}
+    rows.take([places[family] for family in families])
+    rest = [
+        [*prompt[shared[family] :], *offer]
+        for prompt, family, offer in zip(prompts, families, offers, strict=True)
     ]
+    return rows.read(rest, keep)
+
+
+def _shared(prompts: Sequence[Sequence[int]]) -> int:
+    """Return how many tokens prompts begin with alike, one less than the shortest at most."""
+    alike = itertools.takewhile(lambda ids: len(set(ids)) == 1, zip(*prompts, strict=False))
+    return min(sum(1 for _ in alike), min(map(len, prompts)) - 1)
+
+
+def _greedy(rows: Rows, queries: Sequence[Query], language: Language) -> list[list[Answer]]:
+    branches = [_Branch(number, language.start) for number in range(len(queries))]
+    found: dict[int, Answer] = {}
+    offers = [_offer(queries[branch.query], branch, language) for branch in branches]
+    logits = read_prompts(rows, queries, offers)
+    while True:
+        going, struck = [], []
+        for row, (branch, offer) in enumerate(zip(branches, offers, strict=True)):
+            ended, kept = _settle(branch, offer, logits[row, -len(offer) - 1 :], language)
+            struck.append(len(offer) - kept)
+            if ended or len(branch.written) == language.budget:
+                found[branch.query] = Answer(tuple(branch.written), branch.logprob, ended)
+            else:
+                going.append(row)
+        if not going:
+            return [[found[number]] for number in range(len(queries))]
+        rows.strike(struck)
+        rows.take(going)
+        branches = [branches[row] for row in going]
+        offers = [_offer(queries[branch.query], branch, language) for branch in branches]
+        new = [[branch.written[-1], *offer] for branch, offer in zip(branches, offers, strict=True)]
+        logits = rows.read(new, max(map(len, new)))
+
+
+def _offer(query: Query, branch: _Branch, language: Language) -> list[int]:
+    """Return the tokens of the draft to read along with what is settled."""
+    room = min(branch.window, language.budget - len(branch.written) - 1)
+    return continuation(query.draft, branch.written)[:room].tolist()
+
+
+def _settle(
+    branch: _Branch, offer: Sequence[int], logits: torch.Tensor, language: Language
+) -> tuple[bool, int]:
+    """Write on in a branch as long as the offered tokens are those that the model chooses.
+
+    Args:
+        branch: It is written to.
+        offer: Tokens that were read.
+        logits: Before each of these and after the last, (len(offer) + 1, vocabulary).
+        language: What an answer may be.
+
+    Returns:
+        Whether the answer is at its end, and how many of the offered tokens are in it.
+    """
+    exact = logits.float()
+    tops, picked = exact.max(dim=-1)
+    logprobs = (tops - exact.logsumexp(dim=-1)).tolist()
+    for place, (choice, top) in enumerate(zip(picked.tolist(), logprobs, strict=True)):
+        _check(top, branch)
+        token, logprob = choice, top
+        state = language.after(branch.state, token)
+        if state is None:
+            row = exact[place].log_softmax(dim=-1)
+            token, logprob, state = next(language.options(branch.state, row, row))
+        branch.logprob += logprob
+        if token == language.end:
+            return True, place
+        branch.written.append(token)
+        branch.state = state
+        if place == len(offer) or offer[place] != token:
+            branch.window = _window(branch.window, place, len(offer))
+            return False, place
+    raise AssertionError("unreachable: the place after the offer returns")
+
+
+def _window(window: int, kept: int, offered: int) -> int:
+    if kept == offered:
+        return min(2 * window, WINDOW[1])
+    return max(2, 2 * kept)
+
+
+def _branching(
+    rows: Rows,
+    queries: Sequence[Query],
+    language: Language,
+    settings: params.Predict,
+    seed: int,
+) -> list[list[Answer]]:
+    copies = settings.width if settings.search == "sample" else 1
+    branches = [
+        _Branch(query, language.start, number=number)
+        for query in range(len(queries))
+        for number in range(copies)
+    ]
+    logits = read_prompts(rows, queries, [()] * len(queries))
+    # The row of each branch; at first those of a query share one.
+    parents = [branch.query for branch in branches]
+    found: list[list[Answer]] = [[] for _ in queries]
+    while branches:
+        logprobs = logits[:, -1].float().log_softmax(dim=-1)
+        grown: dict[int, list[_Branch]] = {number: [] for number in range(len(queries))}
+        for branch, row in zip(branches, parents, strict=True):
+            _check(float(logprobs[row].max()), branch)
+            options = _options(branch, logprobs[row], queries, language, settings, seed)
+            grown[branch.query] += [
+                dataclasses.replace(
+                    branch,
+                    state=state,
+                    written=[*branch.written, token],
+                    logprob=branch.logprob + logprob,
+                    row=row,
+                )
+                for token, logprob, state in options
+            ]
+        if settings.search == "beam":
+            grown = {
+                query: _best(children, found[query], settings.width)
+                for query, children in grown.items()
+            }
+        branches = []
+        for query, children in grown.items():
+            for child in children:
+                if child.written[-1] == language.end:
+                    found[query].append(
+                        Answer(tuple(child.written[:-1]), child.logprob, ended=True)
+                    )
+                elif len(child.written) < language.budget:
+                    branches.append(child)
+                elif settings.search != "dfs":
+                    found[query].append(Answer(tuple(child.written), child.logprob, ended=False))
+        if branches:
+            rows.take([branch.row for branch in branches])
+            logits = rows.read([[branch.written[-1]] for branch in branches], 1)
+            parents = [*range(len(branches))]
+    most = settings.width if settings.search == "beam" else None
+    return [sorted(answers, key=lambda one: -one.logprob)[:most] for answers in found]
+
+
+def _best(children: Sequence[_Branch], found: Sequence[Answer], width: int) -> list[_Branch]:
+    """Return the branches that a beam goes on with: an answer that ended keeps its place."""
+    ranked = sorted([*children, *found], key=lambda one: -one.logprob)
+    return [one for one in ranked[:width] if isinstance(one, _Branch)]
+
+
+def _options(
+    branch: _Branch,
+    logprobs: torch.Tensor,
+    queries: Sequence[Query],
+    language: Language,
+    settings: params.Predict,
+    seed: int,
+) -> Iterator[tuple[int, float, State]]:
+    """Yield the tokens that a branch may go on with, their log-probabilities, and the states.
+
+    Args:
+        branch: The branch.
+        logprobs: Of all tokens, (vocabulary,).
+        queries: The prompts.
+        language: What an answer may be.
+        settings: How it is searched for.
+        seed: The experiment's seed.
+    """
+    if settings.search == "sample":
+        # The largest after Gumbel noise is a draw from the softmax (Gumbel-max), and the largest
+        # that the grammar allows is one from that of the allowed.
+        purpose = f"{queries[branch.query].purpose}/{branch.number}"
+        words = draws.words(seed, purpose, len(branch.written), 1, len(logprobs))[0]
+        noise = -np.log(-np.log(draws.uniform(words) + 2.0**-54))
+        keys = logprobs.double().cpu() / settings.temperature + torch.from_numpy(noise)
+        return itertools.islice(language.options(branch.state, keys, logprobs), 1)
+    options = language.options(branch.state, logprobs, logprobs)
+    if settings.search == "beam":
+        return itertools.islice(options, settings.width)
+    floor = math.log(settings.threshold) - branch.logprob
+    return itertools.takewhile(lambda option: option[1] >= floor, options)
+
+
+def _check(logprob: float, branch: _Branch) -> None:
+    if not math.isfinite(logprob):
+        raise ValueError(
+            f"the model gives a log-probability of {logprob} after {len(branch.written)} tokens;"
+            " train and predict in bfloat16 or float32"
+        )

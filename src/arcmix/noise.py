@@ -26,6 +26,8 @@ class Spread:
     """Runs in groups of two or more."""
     groups: int
     """Such groups."""
+    mean: float | None
+    """Mean over these runs; None without a group."""
     deviation: float | None
     """Pooled standard deviation inside the groups; None without a group."""
 
@@ -47,10 +49,12 @@ def _spread(
     factor: str, groups: Iterable[list[ledger.Row]], value: Callable[[ledger.Row], float]
 ) -> Spread:
     found = [[value(row) for row in group] for group in groups if len(group) > 1]
-    runs = sum(map(len, found))
-    squares = sum(statistics.variance(values) * (len(values) - 1) for values in found)
-    deviation = (squares / (runs - len(found))) ** 0.5 if found else None
-    return Spread(factor, runs, len(found), deviation)
+    if not found:
+        return Spread(factor, 0, 0, None, None)
+    values = [one for group in found for one in group]
+    squares = sum(statistics.variance(group) * (len(group) - 1) for group in found)
+    deviation = (squares / (len(values) - len(found))) ** 0.5
+    return Spread(factor, len(values), len(found), statistics.fmean(values), deviation)
 
 
 def _groups(rows: Sequence[ledger.Row], factor: str) -> list[list[ledger.Row]]:
@@ -82,14 +86,36 @@ def _rest(row: ledger.Row) -> list[Any]:
 
 
 def markdown(rows: Sequence[ledger.Row], metrics: Sequence[str]) -> str:
-    """Return the spreads as a table, a line a seed."""
-    by_metric = {metric: spreads(rows, metric) for metric in metrics}
+    """Return a table for each model at a scale: mean ± standard deviation, a line a seed.
+
+    Raises:
+        ValueError: If no two rows differ in one seed alone.
+    """
+    sections: dict[str, list[ledger.Row]] = {}
+    for row in rows:
+        sections.setdefault(f"{row.model} at {row.scale}", []).append(row)
+    tables = [
+        f"### {title}\n\n{_table(members, metrics)}"
+        for title, members in sorted(sections.items())
+        if any(found.groups for found in spreads(members, metrics[0]))
+    ]
+    if not tables:
+        raise ValueError(
+            f"no two of {len(rows)} runs of the present code differ in one of the seeds"
+            f" {', '.join(FACTORS)} and in nothing else; run: make noise"
+        )
+    return "\n".join(tables)
+
+
+def _table(rows: Sequence[ledger.Row], metrics: Sequence[str]) -> str:
+    columns = [spreads(rows, metric) for metric in metrics]
     lines = [
-        f"| what differs | groups | runs | {' | '.join(f'sd of {name}' for name in metrics)} |",
+        f"| what differs | groups | runs | {' | '.join(metrics)} |",
         f"| --- | ---: | ---: |{' ---: |' * len(metrics)}",
     ]
-    for number, factor in enumerate(FACTORS):
-        found = [by_metric[metric][number] for metric in metrics]
-        cells = " | ".join("" if one.deviation is None else f"{one.deviation:.4f}" for one in found)
-        lines.append(f"| `{factor}` | {found[0].groups} | {found[0].runs} | {cells} |")
+    for found in zip(*columns, strict=True):
+        cells = " | ".join(
+            "" if one.mean is None else f"{one.mean:.4f} ± {one.deviation:.4f}" for one in found
+        )
+        lines.append(f"| `{found[0].factor}` | {found[0].groups} | {found[0].runs} | {cells} |")
     return "\n".join(lines) + "\n"

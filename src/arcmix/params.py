@@ -440,13 +440,31 @@ class Predict(Section):
     checkpoint: Literal["best", "last"]
     """The adapter of the lowest validation loss, or of the last step."""
     views: PositiveInt
-    """Augmented copies of each test, each answered once; the first is the original."""
-    batch: PositiveInt
-    """Prompts generated together."""
+    """Augmented copies of each test, each answered; the first is the original."""
+    search: Literal["greedy", "sample", "beam", "dfs"]
+    """How an answer is found: token by token the most probable one, drawn, the best of several
+    kept side by side, or all answers above a probability (ARChitects 2024)."""
+    width: PositiveInt
+    """Answers to a view: how many are drawn, or kept side by side."""
+    temperature: Annotated[float, Field(gt=0)]
+    """What `sample` divides the logits by."""
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+    """The least probability of an answer of `dfs`."""
+    grammar: bool
+    """Whether an answer has to be a grid; the model's own choice stands where it can be one."""
+    draft: Literal["none", "copy", "views"]
+    """What `greedy` reads ahead, which changes the time and not the answer: nothing, the test's
+    input, or the answer to the first view where there is one."""
+    kv_format: Literal["none", "fp8_e5m2", "fp8_e4m3", "int8", "int4"]
+    """What keys and values of attention are rounded to; `none` leaves them as they are."""
+    kv_static: bool
+    """Whether the room for keys and values is reserved at once, and does not grow."""
+    batch_tokens: PositiveInt
+    """Most tokens of a batch: the longest prompt and answer, times the answers."""
     max_side: Annotated[int, Field(ge=1, le=30)]
     """An answer may take the tokens of a grid of this height and width."""
-    rescore: NaturalInt
-    """Grids of a test that are scored in all of its views, the most frequent first; 0: none."""
+    rescore: Annotated[int, Field(ge=0)]
+    """How many of a test's candidates are scored in all of its views; 0 for no scores."""
 
 
 class Scale(Section):

@@ -1,4 +1,4 @@
-"""The figures: the table as bars, and the losses as curves. Only here is matplotlib used."""
+"""The figures: table, losses, and answers. Only here is matplotlib used."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -8,12 +8,15 @@ from pathlib import Path
 from statistics import fmean
 
 import matplotlib.style
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from arcmix import files, table
+from arcmix import drawing, files, table
+from arcmix.report import Entry
 from arcmix.table import Line, Section
 
 COLORS = (
@@ -34,6 +37,9 @@ DASHES = ("-", "--", ":")
 
 WITHOUT, WITH = "#6699cc", "#ee9955"
 """Bars of datasets without and with validation demonstrations."""
+
+ACROSS = 5
+"""Tasks beside each other, two grids each."""
 
 INK = "#444444"
 """Text, axes and error bars."""
@@ -90,6 +96,28 @@ def curves(path: Path, sections: Sequence[Section]) -> None:
             validation.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
 
+def answers(path: Path, best: Sequence[Entry], worst: Sequence[Entry]) -> None:
+    """Draw the first attempt at the first test of some tasks beside the truth, as a PNG.
+
+    Wrong cells are crossed. Equal entries make equal bytes.
+
+    Args:
+        path: The PNG.
+        best: Tasks of the upper part.
+        worst: Tasks of the lower part; it is left out if there are none.
+    """
+    parts = [(title, part) for title, part in (("best", best), ("worst", worst)) if part]
+    rows = [-(-len(part) // ACROSS) for _, part in parts]
+    with matplotlib.style.context(["default", STYLE]):
+        figure = Figure(figsize=(13, 1.8 * sum(rows) + 0.4 * len(rows)), layout="constrained")
+        panels = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=rows)
+        for (title, part), (panel,), height in zip(parts, panels, rows, strict=True):
+            named = f"The {len(part)} {title} tasks: truth of and first attempt at the first test"
+            panel.suptitle(named, x=0.01, ha="left")
+            _draw_answers(panel, part, height)
+        _save(figure, path)
+
+
 @contextmanager
 def _panels(
     path: Path, sections: Sequence[Section], columns: int
@@ -107,9 +135,41 @@ def _panels(
         else:
             figure.text(0.5, 0.5, "No run of the present code.", ha="center", va="center")
         yield figure, panels
-        with files.replacing(path) as new:
-            # The version of matplotlib in the file would change its bytes for nothing.
-            figure.savefig(new, format="png", metadata={"Software": None})
+        _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with files.replacing(path) as new:
+        # The version of matplotlib in the file would change its bytes for nothing.
+        figure.savefig(new, format="png", metadata={"Software": None})
+
+
+def _draw_answers(panel: SubFigure, entries: Sequence[Entry], rows: int) -> None:
+    axes = panel.subplots(rows, 2 * ACROSS, squeeze=False).reshape(-1, 2)
+    for left, right in axes:
+        left.set_axis_off()
+        right.set_axis_off()
+    for entry, (left, right) in zip(entries, axes, strict=False):
+        truth, found = entry.task.test[0].output, entry.rankings[0].answers
+        _draw_grid(left, truth)
+        left.set_title(entry.task.id, parse_math=False)
+        if not found:
+            right.text(0.5, 0.5, "no answer", ha="center", va="center")
+            continue
+        grid = found[0].grid
+        _draw_grid(right, grid)
+        if grid.shape != truth.shape:
+            right.set_title("wrong size")
+            continue
+        y, x = np.nonzero(grid != truth)
+        right.set_title(f"{len(x)} of {grid.size} wrong" if len(x) else "right")
+        # White under black is seen on every color.
+        for color, size, width in (("white", 16, 2.5), ("black", 12, 1)):
+            right.scatter(x, y, size, color, marker="x", linewidths=width)
+
+
+def _draw_grid(axes: Axes, grid: np.ndarray) -> None:
+    axes.imshow(grid, ListedColormap(drawing.PALETTE), vmin=0, vmax=9, interpolation="nearest")
 
 
 def _draw_bars(axes: Axes, section: Section) -> None:

@@ -143,9 +143,13 @@ def render(
         prompt = style.chat(_dialog(style, shown, asked))
     else:
         prompt = style.chat(_question(style, shown, asked))
-    answer = "" if test_output is None else f"{style.opening}{write(test_output)}{style.end}"
     prompt, spans = unmarked(prompt)
-    return Text(prompt, answer, spans)
+    return Text(prompt, "" if test_output is None else answer(style, test_output), spans)
+
+
+def answer(style: Style, grid: np.ndarray) -> str:
+    """Return the text of an answer with its end token."""
+    return f"{style.opening}{style.encoder.encode(grid)}{style.end}"
 
 
 def unmarked(marked: str) -> tuple[str, tuple[tuple[int, int], ...]]:

@@ -18,7 +18,7 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from arcmix import model, params
+from arcmix import files, model, params
 
 Tuned = PreTrainedModel | PeftModel
 """A model that trains: with an adapter, or as a whole."""
@@ -203,8 +203,18 @@ def save(tuned: Tuned, folder: Path) -> None:
     if isinstance(tuned, PeftModel):
         # Of the other embeddings none has changed.
         tuned.save_pretrained(str(folder), save_embedding_layers=False)
+        _sort_sets(tuned.peft_config["default"].to_dict(), folder / "adapter_config.json")
     else:
         tuned.save_pretrained(folder)
+
+
+def _sort_sets(config: Mapping[str, Any], path: Path) -> None:
+    """Write the sets of a saved config in order: peft's order is another in each process.
+
+    Equal runs would have adapters of unequal addresses else.
+    """
+    sets = {name: sorted(value) for name, value in config.items() if isinstance(value, set)}
+    files.write_json(path, files.read_json(path) | sets)
 
 
 def load(

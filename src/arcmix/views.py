@@ -28,8 +28,8 @@ def questions(task: Task, test: int, count: int, background: float, seed: int) -
     """Return the views of a test: view 0 is the original, the others are drawn.
 
     The eight symmetries take turns, and each view but the first has its own colors and
-    order of pairs (arc24's AIRV). View v is a function of (seed, task, test, v), so more
-    views extend fewer.
+    order of pairs (arc24's AIRV). View v is a function of (seed, task, v), so more views extend
+    fewer, and the tests of a task are shown behind the same demonstrations.
 
     Args:
         task: The task.
@@ -38,7 +38,7 @@ def questions(task: Task, test: int, count: int, background: float, seed: int) -
         background: Chance that a recoloring moves color 0 too.
         seed: The experiment's seed.
     """
-    purpose = f"predict/{task.id}/{test}"
+    purpose = f"predict/{task.id}"
     words = draws.words(seed, f"{purpose}/colors", 0, count, COLORS + 1)
     colors = grid.color_maps(words[:, 1:], draws.uniform(words[:, 0]) < background)
     orders = np.argsort(

@@ -22,9 +22,24 @@ def rows(base_model, *flags):
     return [row.split(" | ") for row in found]
 
 
-def test_the_benchmark_finds_equal_losses_and_prints_a_row_for_each_way(base_model):
-    found = rows(base_model, "--dtype", "float32", "--threads", "1", "--lengths")
+def test_the_benchmark_finds_equal_losses_and_tells_what_each_way_takes(base_model):
+    found = rows(base_model, "--dtype", "float32", "--threads", "1", "--repeats", "1")
     assert [row[0] for row in found] == [
+        "TRL, texts",
+        "arcmix",
+        "TRL, our labels of all outputs",
+        "arcmix, all outputs",
+    ]
+    padding = [int(row[6].removesuffix(" %")) for row in found]
+    assert padding[0] == padding[2] < padding[1] == padding[3] == 100
+    labelled = [float(row[5].replace(",", "")) / float(row[3]) for row in found]
+    assert labelled[3] > 2 * labelled[1]
+    assert found[0][9:] == ["1.00", "1.00"]
+
+
+def test_the_full_benchmark_has_every_way(base_model):
+    small = ["--dtype", "float32", "--threads", "1", "--repeats", "1", "--lengths"]
+    assert [row[0] for row in rows(base_model, "--full", *small)] == [
         "TRL, texts",
         "arcmix",
         "arcmix, a sample a row",
@@ -33,10 +48,6 @@ def test_the_benchmark_finds_equal_losses_and_prints_a_row_for_each_way(base_mod
         "TRL, our labels of all outputs",
         "arcmix, all outputs",
     ]
-    padding = {row[0]: int(row[6].removesuffix(" %")) for row in found}
-    assert padding["TRL, texts"] < padding["arcmix"] == 100
-    labelled = {row[0]: float(row[5].replace(",", "")) / float(row[3]) for row in found}
-    assert labelled["arcmix, all outputs"] > 2 * labelled["arcmix"]
 
 
 def test_the_benchmark_says_what_it_needs_where_there_is_no_model(tmp_path):

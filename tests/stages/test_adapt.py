@@ -7,7 +7,7 @@ import pytest
 
 from arcmix import files, model, tasks, tuned
 from stages import adapt as stage
-from stages import predict
+from tests import predicting
 from tests.arc import pair, task
 from tests.test_augment import make
 from tests.test_train import settings
@@ -60,25 +60,7 @@ def run(folder, base_model, trained, test_time, validation=None):
 
 
 def answers(folder, base_model, trained):
-    predict.run(
-        config=predict.Params.model_validate(
-            {
-                "seed": 0,
-                "background": 0.1,
-                "dtype": "float32",
-                "method": "lora",
-                "max_tokens": 150,
-                "predict": {"checkpoint": "last", "views": 1, "batch": 1}
-                | {"max_side": 4, "rescore": 0},
-            }
-        ),
-        base_model=base_model,
-        adapter=trained / "adapter",
-        adapted=folder / "adapted",
-        validation=trained / "validation.parquet",
-        candidates=folder / "candidates.parquet",
-        scores=folder / "scores.parquet",
-    )
+    predicting.run(folder, base_model, trained, folder / "adapted", views=1)
     return pd.read_parquet(folder / "candidates.parquet").set_index("task")
 
 

@@ -10,7 +10,7 @@ from arcmix import augment, candidates, examples, fastpath, files, model, tasks
 from arcmix.encode import Encoder
 from arcmix.sources import counting
 from stages import finetune as stage
-from stages import predict
+from tests import predicting
 from tests.arc import task
 from tests.sources.test_counting import source
 from tests.test_augment import make
@@ -127,25 +127,7 @@ def test_the_history_and_the_losses_tell_of_the_same_prompts(memorized):
 
 
 def test_a_memorized_task_is_solved_and_a_long_one_is_not_answered(tmp_path, memorized, base_model):
-    predict.run(
-        config=predict.Params.model_validate(
-            {
-                "seed": 0,
-                "background": 0.1,
-                "dtype": "float32",
-                "method": "lora",
-                "max_tokens": 150,
-                "predict": {"checkpoint": "last", "views": 3, "batch": 2}
-                | {"max_side": 4, "rescore": 0},
-            }
-        ),
-        base_model=base_model,
-        adapter=memorized / "adapter",
-        adapted=adapted(tmp_path),
-        validation=memorized / "validation.parquet",
-        candidates=tmp_path / "candidates.parquet",
-        scores=tmp_path / "scores.parquet",
-    )
+    predicting.run(tmp_path, base_model, memorized, adapted(tmp_path), views=3)
     found = pd.read_parquet(tmp_path / "candidates.parquet")
     assert found[["task", "test", "view"]].to_numpy().tolist() == [
         [name, 0, view] for name in ("known", "long") for view in range(3)
@@ -173,25 +155,7 @@ def test_added_tokens_are_trained_saved_and_answered_with(tmp_path, base_model):
         learning_rate=0.01,
         lora=lora(rank=16, alpha=32),
     )
-    predict.run(
-        config=predict.Params.model_validate(
-            {
-                "seed": 0,
-                "background": 0.1,
-                "dtype": "float32",
-                "method": "lora",
-                "max_tokens": 150,
-                "predict": {"checkpoint": "last", "views": 1, "batch": 2}
-                | {"max_side": 4, "rescore": 0},
-            }
-        ),
-        base_model=base_model,
-        adapter=tmp_path / "adapter",
-        adapted=adapted(tmp_path),
-        validation=tmp_path / "validation.parquet",
-        candidates=tmp_path / "candidates.parquet",
-        scores=tmp_path / "scores.parquet",
-    )
+    predicting.run(tmp_path, base_model, tmp_path, adapted(tmp_path), views=1)
     truth = KNOWN.test[0].output
     first = pd.read_parquet(tmp_path / "candidates.parquet").iloc[0]
     assert first.grid.tolist() == truth.reshape(-1).tolist()

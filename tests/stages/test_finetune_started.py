@@ -13,9 +13,11 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import torch
 from pandas.testing import assert_frame_equal
 
-from arcmix import augment, files, tasks, train
+from arcmix import augment, files, model, store, tasks, train
+from arcmix.tasks import Pair, Task
 from tests.arc import task
 from tests.test_augment import make
 from tests.test_train import settings
@@ -26,13 +28,25 @@ TWO = "accelerate launch --config_file launch/ddp.yaml --num_processes 2"
 SPEEDS = ["tokens_per_second", "answer_tokens_per_second", "seconds_per_step"]
 
 
-def start(folder, base_model, launch="python", report_to="none", **changes):
-    """Start a fine-tune of three tasks as the pipeline does."""
+def start(
+    folder,
+    base_model,
+    launch="python",
+    *,
+    entries=TASKS,
+    validation=TASKS,
+    report_to="none",
+    **changes,
+):
+    """Start a fine-tune of three tasks, or of others, as the pipeline does."""
     folder.mkdir(exist_ok=True)
-    tasks.write(folder / "validation.parquet", TASKS)
-    drawn = augment.draw(augment.pool(TASKS), np.arange(3), make(), 0, 0, 19)
+    tasks.write(folder / "validation.parquet", validation)
+    slots = np.arange(len(entries))
+    drawn = augment.draw(augment.pool(entries), slots, make(), 0, 0, 19)
     augment.write(folder / "samples.parquet", iter([drawn]))
-    files.write_json(folder / "mix.json", {"components": [{"table": "all", "entries": len(TASKS)}]})
+    files.write_json(
+        folder / "mix.json", {"components": [{"table": "all", "entries": len(entries)}]}
+    )
     files.write_json(folder / "initial" / "start.json", {"adapter": "none"})
     scale = {
         "prompt": {"format": "bare", "encoder": ["minimal"]},
@@ -84,12 +98,9 @@ def history(folder):
     return pd.read_csv(folder / "history.csv").drop(columns=SPEEDS)
 
 
-def adapters(folder):
-    """Return the weights of the best and of the last adapter."""
-    return [
-        (folder / f"adapter/{name}/adapter_model.safetensors").read_bytes()
-        for name in ("best", "last")
-    ]
+def adapter(folder):
+    """Return the address of the adapters of a run, which is that of all their files."""
+    return store.address(folder / "adapter")
 
 
 STEPS = {"budget": 30, "micro_tokens": 200, "learning_rate": 0.001}
@@ -135,7 +146,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_end(tmp_path, base_model, who
 
     assert "arcmix.finetune: going on at" in log
     assert_frame_equal(history(tmp_path), history(whole(launch)), check_exact=True)
-    assert adapters(tmp_path) == adapters(whole(launch))
+    assert adapter(tmp_path) == adapter(whole(launch))
     assert [*(tmp_path / "checkpoints").iterdir()] == []
 
 
@@ -145,8 +156,44 @@ def test_processes_that_cannot_share_a_batch_end_in_one_error(tmp_path, base_mod
     assert log.count("arcmix.finetune: 19 training samples") == 1
 
 
+def painted(color):
+    """Return a task whose grids are of one color."""
+    grids = [np.full((1 + number, 2), color, np.uint8) for number in range(3)]
+    pairs = tuple(Pair(one, one) for one in grids)
+    return Task(f"painted-{color}", "arc", "training", 0, pairs[:2], pairs[2:])
+
+
+def blinded(base_model, folder, color):
+    """Write a copy of a model that answers NaN wherever it reads a color."""
+    tokenizer, one = model.load_tokenizer(base_model), model.load(base_model, "float32")
+    one.config.tie_word_embeddings = False
+    one.lm_head.weight = torch.nn.Parameter(one.lm_head.weight.detach().clone())
+    [seen] = one.get_input_embeddings().parameters()
+    with torch.no_grad():
+        seen[model.token_id(tokenizer, str(color))] = torch.nan
+    one.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("place", "step"), [(1, 1), (6, 2)], ids=["in-the-first", "in-the-other"])
+def test_a_loss_that_is_not_finite_in_one_process_ends_both_in_one_error(
+    tmp_path, base_model, place, step
+):
+    # Of the four samples of a step, the first process has the first two.
+    entries = [painted(color) for color in range(1, 9)]
+    order = augment.draw(augment.pool(entries), np.arange(8), make(), 0, 0, 19).entries
+    blind = blinded(base_model, tmp_path / "blind", color=order[place] + 1)
+    run = STEPS | {"entries": entries, "validation": [painted(0)], "micro_tokens": 1}
+
+    log = finish(start(tmp_path / "run", blind, TWO, **run), status=1)
+
+    told = f"error in finetune: the loss is nan at step {step}, samples [{place}]; lower the"
+    assert log.count(told) == log.count("error in finetune") == 1
+
+
 def test_a_tracker_follows_the_run_and_does_not_change_it(tmp_path, base_model, whole):
     finish(start(tmp_path, base_model, report_to="tensorboard", **STEPS))
     [events] = tmp_path.glob("tracking/*/events.out.tfevents.*")
     assert b"train/loss" in events.read_bytes()
-    assert adapters(tmp_path) == adapters(whole("python"))
+    assert adapter(tmp_path) == adapter(whole("python"))

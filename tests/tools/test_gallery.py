@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arcmix import augment, gallery, model, tasks
+from arcmix import augment, drawing, model, tasks
 from arcmix.encode import Encoder
 from arcmix.tasks import Pair, Task
 from tests.arc import task
@@ -63,7 +63,7 @@ def titles(page):
 
 def rgb(color):
     """Return a color of the palette as a browser writes it."""
-    red, green, blue = bytes.fromhex(gallery.PALETTE[color][1:])
+    red, green, blue = bytes.fromhex(drawing.PALETTE[color][1:])
     return f"rgb({red}, {green}, {blue})"
 
 

@@ -1,0 +1,165 @@
+"""What a run answered to each validation task, and the page that shows it.
+
+A test has its distinct answers, the best first; the first two of them are its attempts. The
+page holds all grids as digits, for `viewer` to draw.
+"""
+
+import html
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from arcmix import drawing, viewer
+from arcmix.select import Choice, Scores
+from arcmix.tasks import Task
+
+ATTEMPTS = 2
+"""Answers that may be given to a test."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """The answers to a test."""
+
+    answers: tuple[Choice, ...]
+    """The distinct ones, the best first."""
+    asked: int
+    """Number of candidates, those without a grid included."""
+    scores: Scores
+    """What the model gives to those of them that were scored anew."""
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A task as the report shows it."""
+
+    task: Task
+    rankings: tuple[Ranking, ...]
+    """The answers to each of the task's tests."""
+    loss: float | None
+    """The task's validation loss, in nats per answer token; None if it has none."""
+
+    @property
+    def score(self) -> float:
+        """Share of the tests that one of the attempts solves."""
+        solved = [
+            any(share_right(answer.grid, pair.output) == 1 for answer in found.answers[:ATTEMPTS])
+            for pair, found in zip(self.task.test, self.rankings, strict=True)
+        ]
+        return sum(solved) / len(solved)
+
+    @property
+    def pixels(self) -> float:
+        """Share of right cells in the first attempt, mean over the tests."""
+        shares = [
+            share_right(found.answers[0].grid, pair.output) if found.answers else 0.0
+            for pair, found in zip(self.task.test, self.rankings, strict=True)
+        ]
+        return math.fsum(shares) / len(shares)
+
+    @property
+    def votes(self) -> float:
+        """Votes for the first attempt, mean over the tests."""
+        votes = [len(found.answers[0].votes) if found.answers else 0 for found in self.rankings]
+        return sum(votes) / len(votes)
+
+    @property
+    def status(self) -> str:
+        """`solved` if each test is, `partly` if some are, `unanswered` if no test has a grid."""
+        if not any(found.answers for found in self.rankings):
+            return "unanswered"
+        return {0.0: "unsolved", 1.0: "solved"}.get(self.score, "partly")
+
+
+def share_right(grid: np.ndarray, truth: np.ndarray) -> float:
+    """Return the share of a grid's cells that are right, 0 if it has another shape."""
+    return float(np.mean(grid == truth)) if grid.shape == truth.shape else 0.0
+
+
+def extremes(entries: Sequence[Entry], count: int) -> tuple[list[Entry], list[Entry]]:
+    """Return the best tasks and the worst, each from its end on, and none in both.
+
+    Better is the task with more tests solved, then with more cells right in the first attempt,
+    then with an answer, then with the lower validation loss, then with the lower id.
+
+    Args:
+        entries: All tasks.
+        count: Most tasks of either kind; of fewer than twice as many, it is the halves.
+    """
+
+    def rank(entry: Entry) -> tuple[float, float, bool, float, str]:
+        loss = math.inf if entry.loss is None else entry.loss
+        return -entry.score, -entry.pixels, entry.status == "unanswered", loss, entry.task.id
+
+    ranked = sorted(entries, key=rank)
+    half = (len(ranked) + 1) // 2
+    return ranked[:half][:count], ranked[half:][::-1][:count]
+
+
+def page(title: str, lead: str, entries: Sequence[Entry]) -> str:
+    """Return the page; equal entries make equal texts.
+
+    Args:
+        title: Of the page.
+        lead: What it shows, a paragraph of text.
+        entries: All tasks.
+    """
+    known = {"attempts": ATTEMPTS, "tasks": [_entry(entry) for entry in entries]}
+    data = json.dumps(known, separators=(",", ":"), allow_nan=False)
+    # No text of the data can end the element that it stands in.
+    data = data.replace("<", r"\u003c")
+    return drawing.page(
+        title,
+        viewer.STYLE,
+        f'<h1>{html.escape(title)}</h1>\n<p id="lead">{html.escape(lead)}</p>\n{viewer.TOOLS}'
+        f'<script type="application/json" id="data">{data}</script>\n'
+        f"<script>{viewer.SCRIPT}</script>",
+    )
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    task = entry.task
+    return {
+        "id": task.id,
+        "status": entry.status,
+        "score": entry.score,
+        "pixels": _rounded(entry.pixels),
+        "votes": _rounded(entry.votes),
+        "loss": None if entry.loss is None else _rounded(entry.loss),
+        "cells": task.cells,
+        "train": [[_digits(pair.input), _digits(pair.output)] for pair in task.train],
+        "tests": [
+            {
+                "input": _digits(pair.input),
+                "truth": _digits(pair.output),
+                "asked": found.asked,
+                "answers": [_answer(one, found.scores, pair.output) for one in found.answers],
+            }
+            for pair, found in zip(task.test, entry.rankings, strict=True)
+        ],
+    }
+
+
+def _answer(answer: Choice, scores: Scores, truth: np.ndarray) -> list[Any]:
+    """Return an answer; a row of its grid is empty where it is right."""
+    right = dict(enumerate(_rows(truth)))
+    rows = ["" if row == right.get(y) else row for y, row in enumerate(_rows(answer.grid))]
+    score = scores.get(answer.number)
+    rescored = None if score is None else _rounded(score)
+    return ["/".join(rows), len(answer.votes), _rounded(answer.confidence), rescored]
+
+
+def _digits(grid: np.ndarray) -> str:
+    return "/".join(_rows(grid))
+
+
+def _rows(grid: np.ndarray) -> list[str]:
+    return ["".join(map(str, row)) for row in grid.tolist()]
+
+
+def _rounded(value: float) -> float:
+    return round(value, 4)

@@ -1,0 +1,90 @@
+"""Stage `report`: show what was answered to each validation task.
+
+Reads the validation tasks, the candidates, the scores of those that were scored anew, and the
+table of tasks, which has their losses. Writes a page that needs no server and fetches nothing,
+and a figure of the best and the worst tasks.
+"""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+
+from arcmix import candidates as stored
+from arcmix import files, params, plots, program, report, select, tasks
+from arcmix.report import Entry, Ranking
+from arcmix.schema import At, Section
+
+log = logging.getLogger("arcmix.report")
+
+EXTREMES = 10
+"""Tasks of the figure that are the best, and as many that are the worst."""
+
+
+class Params(Section):
+    """The values that the stage depends on."""
+
+    dataset: Annotated[str, At("dataset")]
+    """Name of the training dataset."""
+    model: Annotated[str, At("model")]
+    """Name of the base model."""
+    scale: Annotated[str, At("scale")]
+    """Name of the budgets."""
+    seed: Annotated[int, At("seed")]
+    """The experiment's seed."""
+    selection: Annotated[params.Selection, At("selection")]
+    """The rule that ranks the answers to a test."""
+
+
+def run(
+    *,
+    config: Params,
+    validation: Path,
+    candidates: Path,
+    scores: Path,
+    table: Path,
+    page: Path,
+    figure: Path,
+) -> None:
+    """Show the `candidates` of `validation` as a `page`, the extremes of them as a `figure`."""
+    asked = tasks.read(validation)
+    tests = [(task.id, number) for task in asked for number in range(len(task.test))]
+    answers = stored.read(candidates, tests)
+    scored = stored.read_scores(scores, answers)
+    rankings = {
+        test: Ranking(
+            tuple(select.ranked(config.selection, answers[test], scored[test])),
+            len(answers[test]),
+            scored[test],
+        )
+        for test in tests
+    }
+    losses = _losses(table)
+    entries = [
+        Entry(
+            task,
+            tuple(rankings[task.id, number] for number in range(len(task.test))),
+            losses.get(task.id),
+        )
+        for task in asked
+    ]
+    title = f"{config.dataset}, {config.model} at {config.scale}, seed {config.seed}"
+    lead = (
+        f"The answers to {len(asked)} validation tasks, ranked by {config.selection}. A test is"
+        f" solved if one of the first {report.ATTEMPTS} is right. Wrong cells are crossed."
+    )
+    files.write_text(page, report.page(title, lead, entries))
+    plots.answers(figure, *report.extremes(entries, EXTREMES))
+    solved = sum(entry.status == "solved" for entry in entries)
+    log.info("%d of %d tasks solved; open %s", solved, len(entries), page)
+
+
+def _losses(path: Path) -> dict[str, float]:
+    """Return the validation loss of each task that has one."""
+    found = pd.read_csv(path, dtype={"task": str}).dropna(subset="val_loss")
+    return dict(zip(found["task"], found["val_loss"].tolist(), strict=True))
+
+
+if __name__ == "__main__":
+    program.main(run)

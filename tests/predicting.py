@@ -1,0 +1,102 @@
+"""Stage `predict` on files of a folder, called or started as DVC starts it."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from arcmix import params
+from stages import predict
+
+ROOT = Path(__file__).parents[1]
+
+PLAIN: dict[str, Any] = {
+    "checkpoint": "last",
+    "views": 3,
+    "search": "greedy",
+    "width": 2,
+    "temperature": 1.0,
+    "threshold": 0.1,
+    "grammar": False,
+    "draft": "views",
+    "kv_format": "none",
+    "kv_static": False,
+    "batch_tokens": 600,
+    "max_side": 4,
+    "rescore": 0,
+}
+
+
+def settings(**changes: Any) -> params.Predict:
+    """Return how tests are answered, but for the changes."""
+    return params.Predict.model_validate(PLAIN | changes)
+
+
+def paths(folder: Path, base_model: Path, trained: Path, adapted: Path) -> dict[str, Path]:
+    """Return the files of the stage, in and out."""
+    return {
+        "base_model": base_model,
+        "adapter": trained / "adapter",
+        "adapted": adapted,
+        "validation": trained / "validation.parquet",
+        "predictions": folder / "predictions",
+        "candidates": folder / "candidates.parquet",
+        "scores": folder / "scores.parquet",
+    }
+
+
+def run(folder: Path, base_model: Path, trained: Path, adapted: Path, **changes: Any) -> None:
+    """Answer the validation tests of a folder with its adapter."""
+    predict.run(
+        config=predict.Params.model_validate(
+            {
+                "seed": 0,
+                "background": 0.1,
+                "dtype": "float32",
+                "method": "lora",
+                "max_tokens": 150,
+                "predict": settings(**changes),
+            }
+        ),
+        **paths(folder, base_model, trained, adapted),
+    )
+
+
+def start(
+    files: dict[str, Path], folder: Path, program: str, **changes: Any
+) -> subprocess.Popen[str]:
+    """Start the stage on its files.
+
+    Args:
+        files: What `paths` returned.
+        folder: Where its params lie.
+        program: What starts it, such as `python -m stages.predict`.
+        changes: Of the settings.
+    """
+    scale = {
+        "validation": {"max_tokens": 150},
+        "finetune": {"dtype": "float32", "method": "lora"},
+        "predict": settings(**changes).model_dump(mode="json"),
+    }
+    values = {
+        "seed": 0,
+        "scale": "tiny",
+        "augment": {"background": 0.1},
+        "scales": {"tiny": scale},
+    }
+    (folder / "params.yaml").write_text(json.dumps(values))
+    flags = {"params": folder / "params.yaml"} | files
+    words = [
+        word for name, path in flags.items() for word in (f"--{name.replace('_', '-')}", str(path))
+    ]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return subprocess.Popen(
+        [*shlex.split(program), *words],
+        cwd=ROOT,
+        env=os.environ | {"PATH": path, "PYTHONPATH": "src:.", "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )

@@ -1,0 +1,137 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pytest
+
+from arcmix import files, tasks
+from arcmix.tasks import Pair, Task
+from stages import report
+
+TRUTH = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
+CLOSE = np.array([[1, 2, 3], [4, 0, 6]], np.uint8)
+FAR = np.array([[7, 7]], np.uint8)
+SHOWN = Pair(TRUTH.T, FAR)
+
+# The second task's id must stay a text.
+TASKS = [
+    Task("b", "s", "e", 0, (SHOWN,), (Pair(FAR, TRUTH), Pair(FAR, TRUTH))),
+    Task("00000001", "s", "e", 0, (SHOWN, SHOWN), (Pair(TRUTH, TRUTH),)),
+]
+
+
+def candidate(
+    task: str, test: int, view: int, rank: int, grid: np.ndarray | None, logprob: float
+) -> dict[str, Any]:
+    height, width = (None, None) if grid is None else grid.shape
+    return {
+        "task": task,
+        "test": test,
+        "view": view,
+        "rank": rank,
+        "grid": None if grid is None else grid.reshape(-1),
+        "height": height,
+        "width": width,
+        "logprob": logprob,
+        "tokens": 0 if grid is None else 4,
+        "ended": grid is not None,
+    }
+
+
+CANDIDATES = [
+    candidate("b", 0, 0, 0, FAR, -1.0),
+    candidate("b", 0, 0, 1, CLOSE, -2.0),
+    candidate("b", 0, 1, 0, TRUTH, -3.0),
+    candidate("b", 1, 0, 0, None, 0.0),
+    candidate("b", 1, 1, 0, FAR, -1.0),
+    candidate("00000001", 0, 0, 0, None, 0.0),
+    candidate("00000001", 0, 1, 0, None, 0.0),
+]
+SCORES = [
+    ("b", 0, 0, 0, -9.0, 4),
+    ("b", 0, 0, 1, -9.5, 4),
+    ("b", 0, 2, 0, -1.0, 4),
+    ("b", 0, 2, 1, -1.25, 4),
+]
+COLUMNS = ["task", "test", "candidate", "view", "logprob", "tokens"]
+
+
+def run(
+    folder: Path, selection: str = "vote_logprob", scores: list[tuple] | None = None
+) -> dict[str, Path]:
+    """Write a run's files and the report of them; return the paths."""
+    names = ("validation", "candidates", "scores", "table", "page", "figure")
+    paths = {name: folder / f"{name}.png" for name in names}
+    tasks.write(paths["validation"], TASKS)
+    answers = pd.DataFrame(CANDIDATES).astype({"height": "UInt8", "width": "UInt8"})
+    files.write_parquet(paths["candidates"], answers)
+    files.write_parquet(paths["scores"], pd.DataFrame(scores or [], columns=COLUMNS))
+    losses = pd.DataFrame({"task": ["b", "00000001"], "val_loss": [None, 0.5]})
+    files.write_csv(paths["table"], losses)
+    names = {"dataset": "mix", "model": "tiny", "scale": "quick", "seed": 3}
+    config = report.Params.model_validate(names | {"selection": selection})
+    report.run(config=config, **paths)
+    return paths
+
+
+def shown(page: Path) -> dict[str, Any]:
+    """Return what a page knows of each task."""
+    [found] = re.findall(
+        '<script type="application/json" id="data">(.*)</script>', page.read_text()
+    )
+    return {task["id"]: task for task in json.loads(found)["tasks"]}
+
+
+def grids(test: dict[str, Any]) -> list[str]:
+    return [answer[0] for answer in test["answers"]]
+
+
+def test_run_shows_the_answers_to_each_task_and_its_loss(tmp_path: Path) -> None:
+    found = shown(run(tmp_path)["page"])
+    assert [*found] == ["b", "00000001"]
+    assert [found[task]["loss"] for task in found] == [None, 0.5]
+    assert [found[task]["status"] for task in found] == ["unsolved", "unanswered"]
+    first, second = found["b"]["tests"]
+    assert (grids(first), first["asked"]) == (["77", "/406", "/"], 3)
+    assert (grids(second), second["asked"]) == (["77"], 2)
+    assert [test["answers"] for test in found["00000001"]["tests"]] == [[]]
+
+
+def test_run_ranks_by_the_selection(tmp_path: Path) -> None:
+    found = shown(run(tmp_path, "product", SCORES)["page"])
+    first, _ = found["b"]["tests"]
+    assert grids(first) == ["/", "77", "/406"]
+    assert [answer[3] for answer in first["answers"]] == [-2.25, -18.5, None]
+    assert found["b"]["status"] == "partly"
+
+
+def test_run_says_which_run_it_shows(tmp_path: Path) -> None:
+    text = run(tmp_path)["page"].read_text()
+    assert "<h1>mix, tiny at quick, seed 3</h1>" in text
+    assert "The answers to 2 validation tasks, ranked by vote_logprob." in text
+
+
+def test_run_writes_the_figure_of_the_best_and_the_worst(tmp_path: Path) -> None:
+    image = matplotlib.image.imread(run(tmp_path)["figure"])
+    # One row of the best, one of the worst.
+    assert image.shape[:2] == (660, 1950)
+
+
+def test_equal_files_make_equal_bytes(tmp_path: Path) -> None:
+    first, again = run(tmp_path / "first"), run(tmp_path / "again")
+    for name in ("page", "figure"):
+        assert first[name].read_bytes() == again[name].read_bytes()
+
+
+def test_run_refuses_scores_of_another_run(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"'c', 0.* is not a task and test of validation"):
+        run(tmp_path, scores=[("c", 0, 0, 0, -1.0, 4)])
+
+
+def test_a_browser_opens_the_page(tmp_path: Path, browse) -> None:
+    browser = browse(run(tmp_path)["page"].rename(tmp_path / "report.html"))
+    assert browser.find_element("id", "shown").text == "2 of 2 tasks"
