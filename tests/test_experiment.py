@@ -206,7 +206,7 @@ def test_check_refuses_a_pool_without_swap(edited) -> None:
 def test_check_refuses_the_product_without_scores(edited) -> None:
     path = edited("selection", "product")
     text = path.read_text()
-    none, some = (re.sub("rescore: 0", f"rescore: {count}", text) for count in (0, 2))
+    none, some = (re.sub(r"rescore: \d+", f"rescore: {count}", text) for count in (0, 2))
     path.write_text(some)
     experiment.check(path)
 
