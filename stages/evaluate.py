@@ -80,40 +80,28 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     means = {task: score.mean(own) for task, own in tests.items()}
     measured = _measured(losses, truths)
     curve = {step: score.losses(prompts) for step, prompts in measured.items()}
-    train_loss = _train_loss(history, curve)
-
-    last = max(curve)
-    best = min(curve, key=lambda step: curve[step].per_token)
     values = (
         score.summary(tests)
+        | _stopped(found)
+        | _losses(curve, _train_loss(history, curve))
+        | _adapted(adapt)
+        | _clean(audit, means)
         | {
-            "best_val_loss": curve[best].per_token,
-            "best_val_step": best,
             "metrics_version": score.VERSION,
-            "steps": last,
-            "train_loss": train_loss,
-            "val_loss": curve[last].per_token,
-            "val_loss_per_cell": curve[last].per_cell,
-            "val_loss_per_prompt": curve[last].per_prompt,
-            "val_loss_per_task": curve[last].per_task,
-            "val_loss_step_0": curve[0].per_token,
-            "val_prompts_kept": len(measured[last]),
+            "val_prompts_kept": len(measured[0]),
             "val_tasks": len(asked),
             "val_tests": len(truths),
         }
-        | _stopped(found)
-        | _adapted(adapt)
-        | _clean(audit, means)
     )
     files.write_json(metrics, values)
-    files.write_csv(tasks, _table(asked, means, curve[last].tasks))
+    files.write_csv(tasks, _table(asked, means, curve[max(curve)].tasks))
     files.write_csv(groups, _groups(asked, means))
     files.write_text(answers, _answers(asked, found, scored, config.selection))
     log.info(
         "validation loss %.4f at step 0, %.4f at step %d; selected_2 %.3f over %d tasks",
-        curve[0].per_token,
-        curve[last].per_token,
-        last,
+        values["val_loss_step_0"],
+        values["val_loss"],
+        values["steps"],
         values["selected_2"],
         len(asked),
     )
@@ -173,6 +161,23 @@ def _stopped(found: Mapping[Test, Sequence[Candidate]]) -> dict[str, float]:
     """Return the share of the answers that came to an end, if any was begun."""
     begun = [candidate for own in found.values() for candidate in own if candidate.tokens]
     return {"stop_rate": sum(answer.ended for answer in begun) / len(begun)} if begun else {}
+
+
+def _losses(curve: Mapping[int, Losses], train_loss: float) -> dict[str, float]:
+    """Return the metrics of the losses by step."""
+    last = max(curve)
+    best = min(curve, key=lambda step: curve[step].per_token)
+    return {
+        "best_val_loss": curve[best].per_token,
+        "best_val_step": best,
+        "steps": last,
+        "train_loss": train_loss,
+        "val_loss": curve[last].per_token,
+        "val_loss_per_cell": curve[last].per_cell,
+        "val_loss_per_prompt": curve[last].per_prompt,
+        "val_loss_per_task": curve[last].per_task,
+        "val_loss_step_0": curve[0].per_token,
+    }
 
 
 def _adapted(path: Path) -> dict[str, int]:

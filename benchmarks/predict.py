@@ -1,0 +1,296 @@
+"""Our answers to prompts against transformers' `generate`, with a model that we fine-tuned.
+
+All take the same merged model, prompts, dtype and budget of tokens, and choose greedily:
+
+- `generate, one`: `model.generate`, one prompt at a time;
+- `generate, 8`: the same with eight prompts at a time in the order of the tasks, padded;
+- ours, without a draft, with the test's input as one, and with the first view's answer as well.
+
+The prompts are views of the validation tests whose answer is of the size of their input, which is
+what copying is for; `--sizes all` takes the others too. That all ways give the same tokens is
+asserted in float32; in bfloat16, where batches differ in their last bits, it is counted. Each
+way is a process of its own, so that its peak of memory is its own. The model and the tasks are
+those of the last `dvc repro`, unless `--base-model tiny` asks for random weights.
+"""
+
+import argparse
+import dataclasses
+import json
+import multiprocessing
+import platform
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from arcmix import airv, files, generate, inference, loss, model, params, tasks, tuned, views
+from arcmix.generate import Answer
+
+INFO = Path("/proc/cpuinfo")
+
+SEED = 0
+
+CPU = next(
+    (
+        line.partition(": ")[2]
+        for line in (INFO.read_text().splitlines() if INFO.exists() else [])
+        if line.startswith("model name")
+    ),
+    platform.machine(),
+)
+"""What the processor is called."""
+
+SETTINGS = params.Predict(
+    checkpoint="last",
+    views=1,
+    search="greedy",
+    width=1,
+    temperature=1.0,
+    threshold=0.1,
+    grammar=False,
+    draft="none",
+    kv_format="none",
+    kv_static=False,
+    batch_tokens=8192,
+    max_side=12,
+    rescore=0,
+)
+
+TINY = params.RandomModel(kind="random", seed=0, hidden=32, layers=2, heads=2, positions=8192)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all ways have in common."""
+
+    base_model: Path
+    adapter: Path | None
+    """None for random weights."""
+    validation: Path
+    tests: int
+    views: int
+    max_tokens: int
+    sizes: str
+    dtype: str
+    threads: int
+    batch_tokens: int
+    side: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one run of a way came to."""
+
+    seconds: float
+    """By the clock."""
+    busy: float
+    """Of the processor."""
+    passes: int
+    """Forward passes of the model."""
+    peak: float
+    """MiB above the loaded model."""
+    answers: list[list[int]]
+    """Tokens with the end of each prompt, as far as the budget goes."""
+
+
+def load(setting: Setting) -> tuple[transformers.PreTrainedModel, airv.Exam]:
+    """Return the model and the views of the tests."""
+    torch.set_num_threads(setting.threads)
+    model.quiet()
+    folder = setting.adapter or setting.base_model
+    chosen = params.Predict.model_copy(SETTINGS, update={"max_side": setting.side})
+    found = [
+        question
+        for task in tasks.read(setting.validation)
+        for number, pair in enumerate(task.test)
+        if setting.sizes == "all" or pair.input.shape == pair.output.shape
+        for question in views.questions(task, number, setting.views, 0.1, SEED)
+    ]
+    whole = airv.Exam(folder, found, chosen)
+    short = [
+        question
+        for question, ids in zip(found, whole.prompts, strict=True)
+        if len(ids) <= setting.max_tokens
+    ]
+    exam = airv.Exam(folder, short[: setting.tests * setting.views], chosen)
+    if setting.adapter is None:
+        return model.load(setting.base_model, setting.dtype), exam
+    one = tuned.load(
+        setting.base_model,
+        setting.adapter / "last",
+        setting.dtype,
+        "lora",
+        exam.tokenizer,
+        exam.added,
+    )
+    return one, exam
+
+
+def by_generate(one: transformers.PreTrainedModel, exam: airv.Exam, batch: int) -> list[list[int]]:
+    """Return the tokens that transformers gives, so many prompts at a time."""
+    found = []
+    end = exam.language.end
+    for start in range(0, len(exam.prompts), batch):
+        ids, mask, _ = loss.left_padded(exam.prompts[start : start + batch], one.device)
+        given: torch.Tensor = one.generate(  # pyright: ignore[reportCallIssue]
+            ids,
+            attention_mask=mask,
+            do_sample=False,
+            max_new_tokens=exam.language.budget,
+            eos_token_id=end,
+            pad_token_id=exam.tokenizer.pad_token_id,
+        )
+        rows = given[:, ids.shape[1] :].tolist()
+        found += [row[: row.index(end) + 1] if end in row else row for row in rows]
+    return found
+
+
+def by_us(
+    one: transformers.PreTrainedModel, exam: airv.Exam, draft: str, tokens: int
+) -> list[list[int]]:
+    """Return the tokens that our search gives."""
+    settings = params.Predict.model_copy(SETTINGS, update={"draft": draft, "batch_tokens": tokens})
+    with tempfile.TemporaryDirectory() as folder:
+        solver = airv.Solver(one, exam, inference.Memory(Path(folder), ""), settings, SEED)
+        found = solver.answer(range(len(exam.asked)), lambda _: None)
+    return [_tokens(found[number][0], exam.language) for number in range(len(exam.asked))]
+
+
+def _tokens(answer: Answer, language: generate.Language) -> list[int]:
+    return [*answer.tokens, *[language.end] * answer.ended]
+
+
+WAYS = {
+    "generate, one": lambda one, exam, _: by_generate(one, exam, 1),
+    "generate, 8": lambda one, exam, _: by_generate(one, exam, 8),
+    "arcmix, no draft": lambda one, exam, tokens: by_us(one, exam, "none", tokens),
+    "arcmix, copy": lambda one, exam, tokens: by_us(one, exam, "copy", tokens),
+    "arcmix, views": lambda one, exam, tokens: by_us(one, exam, "views", tokens),
+}
+"""Name -> what answers the prompts."""
+
+
+def measure(setting: Setting, way: str) -> Result:
+    """Answer the prompts in one way, in this process."""
+    one, exam = load(setting)
+    return timed(one, lambda: WAYS[way](one, exam, setting.batch_tokens))
+
+
+def timed(one: transformers.PreTrainedModel, work: Callable[[], Any]) -> Result:
+    """Return what a piece of work takes; its result stands for the answers."""
+    passes = 0
+
+    def count(*_: object) -> None:
+        nonlocal passes
+        passes += 1
+
+    one.register_forward_pre_hook(count)
+    before = _peak()
+    started, busy = time.perf_counter(), time.process_time()
+    with torch.inference_mode():
+        found = work()
+    return Result(
+        time.perf_counter() - started, time.process_time() - busy, passes, _peak() - before, found
+    )
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def alone(work: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401
+    """Return what a function returns in a process of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as process:
+        return process.submit(work, *arguments).result()
+
+
+def compare(setting: Setting, repeats: int) -> None:
+    """Print the table: a row for each way, in turns.
+
+    Raises:
+        ValueError: If two ways differ in float32.
+    """
+    found: dict[str, list[Result]] = {way: [] for way in WAYS}
+    for _ in range(repeats):
+        for way, results in found.items():
+            results.append(alone(measure, setting, way))
+    first = found["generate, one"][0].answers
+    print(
+        f"{len(first)} prompts, {sum(map(len, first))} tokens of answers, {setting.dtype},"
+        f" {setting.threads} threads, {CPU};"
+        f" medians of {repeats}"
+    )
+    head = ["s", "cpu s", "tokens/s", "tasks/min", "passes/token", "peak MiB", "same", "x", "x 8"]
+    print(f"| way | {' | '.join(head)} |\n|{' --- |' * (len(head) + 1)}")
+    medians: list[float] = []
+    for way, results in found.items():
+        seconds = statistics.median(one.seconds for one in results)
+        medians.append(seconds)
+        last = results[-1]
+        same = sum(a == b for a, b in zip(first, last.answers, strict=True))
+        if setting.dtype == "float32" and same < len(first):
+            raise ValueError(f"{way}: {len(first) - same} of {len(first)} answers differ")
+        count = sum(map(len, last.answers))
+        cells = [
+            f"{seconds:.2f}",
+            f"{statistics.median(one.busy for one in results):.2f}",
+            f"{count / seconds:.1f}",
+            f"{60 * len(first) / setting.views / seconds:.1f}",
+            f"{last.passes / count:.3f}",
+            f"{last.peak:,.0f}",
+            f"{same}/{len(first)}",
+            f"{medians[0] / seconds:.1f}",
+            f"{medians[1] / seconds:.1f}" if len(medians) > 1 else "",
+        ]
+        print(f"| {way} | {' | '.join(cells)} |", flush=True)
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """Return what the benchmarks of this kind are told."""
+    found = argparse.ArgumentParser(description=description)
+    found.add_argument("--base-model", default="data/base-model", help="a folder, or tiny")
+    found.add_argument("--adapter", type=Path, default=Path("data/adapter"))
+    found.add_argument("--validation", type=Path, default=Path("data/validation.parquet"))
+    found.add_argument("--tests", type=int, default=16)
+    found.add_argument("--views", type=int, default=1)
+    found.add_argument("--max-tokens", type=int, default=1024, help="of a prompt")
+    found.add_argument("--sizes", choices=["same", "all"], default="same")
+    found.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    found.add_argument("--threads", type=int, default=torch.get_num_threads())
+    found.add_argument("--batch-tokens", type=int, default=8192)
+    found.add_argument("--side", type=int, default=12, help="longest side that fits the budget")
+    found.add_argument("--repeats", type=int, default=3)
+    return found
+
+
+def setting(arguments: argparse.Namespace, folder: Path) -> Setting:
+    """Return what the arguments ask for; random weights are written into the folder."""
+    values: dict[str, Any] = vars(arguments) | {"base_model": Path(arguments.base_model)}
+    values.pop("repeats")
+    if arguments.base_model == "tiny":
+        model.random(TINY, folder)
+        model.load_tokenizer(folder).save_pretrained(folder / "tokenizer")
+        values |= {"base_model": folder, "adapter": None}
+        prompt = params.Prompt(format="bare", encoder=("minimal",))
+        files.write_text(folder / "prompt.json", json.dumps(prompt.model_dump()))
+    return Setting(**{field.name: values[field.name] for field in dataclasses.fields(Setting)})
+
+
+def main() -> None:
+    """Run the benchmark."""
+    arguments = parser("Answers a second, ours and those of generate.").parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        compare(setting(arguments, Path(folder)), arguments.repeats)
+
+
+if __name__ == "__main__":
+    main()

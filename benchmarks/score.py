@@ -1,0 +1,153 @@
+"""Log-probabilities of candidates, the prompt read once for all, against read for each anew.
+
+Five candidates a prompt: the right answer, the input, and answers with a few cells changed. Both
+take the same merged model, prompts and dtype. `each anew` reads prompt and candidate as one text,
+eight texts at a time, sorted by length, with logits for the candidate only, as the scoring of the
+ARChitects and of NVARC does but for the batches; ours reads them as stage `predict` does. That both
+give the same log-probabilities, to 0.01 nats a token, is asserted.
+"""
+
+import statistics
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import predict
+import torch
+import transformers
+
+from arcmix import airv, draws, generate, loss, params, rescore
+
+NUMBER = 5
+
+
+def candidates(exam: airv.Exam) -> list[list[np.ndarray]]:
+    """Return the tokens of the candidates of each prompt."""
+    found = []
+    for number, question in enumerate(exam.asked):
+        pair = question.task.test[question.test]
+        grids = [question.shown.apply(pair.output), question.shown.apply(pair.input)]
+        for change in range(NUMBER - len(grids)):
+            grid = grids[0].copy()
+            words = draws.words(predict.SEED, "benchmark/score", number * NUMBER + change, 1, 3)[0]
+            row, column = (
+                draws.below(word, side) for word, side in zip(words, grid.shape, strict=False)
+            )
+            grid[row, column] = (grid[row, column] + 1 + draws.below(words[2], 9)) % 10
+            grids.append(grid)
+        found.append(exam.answers(grids))
+    return found
+
+
+def anew(
+    one: transformers.PreTrainedModel,
+    prompts: Sequence[np.ndarray],
+    answers: Sequence[Sequence[np.ndarray]],
+) -> list[list[float]]:
+    """Return the log-probabilities, each candidate behind a prompt of its own."""
+    places = [(number, place) for number, own in enumerate(answers) for place in range(len(own))]
+    places.sort(key=lambda place: len(prompts[place[0]]) + len(answers[place[0]][place[1]]))
+    found = [[0.0] * len(own) for own in answers]
+    for start in range(0, len(places), 8):
+        chosen = places[start : start + 8]
+        texts = [np.concatenate([prompts[n], answers[n][place]]) for n, place in chosen]
+        ids, mask, positions = loss.left_padded(texts, one.device)
+        keep = max(len(answers[n][place]) for n, place in chosen) + 1
+        logits = one(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            logits_to_keep=keep,
+            use_cache=False,
+        ).logits
+        for row, (number, place) in enumerate(chosen):
+            wanted = torch.from_numpy(answers[number][place]).long().to(one.device)
+            before = logits[row, -len(wanted) - 1 : -1].float()
+            found[number][place] = -float(
+                torch.nn.functional.cross_entropy(before, wanted, reduction="sum")
+            )
+    return found
+
+
+def shared(
+    one: transformers.PreTrainedModel,
+    prompts: Sequence[np.ndarray],
+    answers: Sequence[Sequence[np.ndarray]],
+    tokens: int,
+) -> list[list[float]]:
+    """Return the log-probabilities, the candidates of a prompt behind one reading of it."""
+    settings = params.Predict.model_copy(predict.SETTINGS)
+    queries = [
+        generate.Query(ids, np.zeros(0, np.int32), number, "") for number, ids in enumerate(prompts)
+    ]
+    order = sorted(range(len(queries)), key=lambda number: len(prompts[number]))
+    rows = max(1, tokens // (NUMBER * max(map(len, prompts))))
+    found: dict[int, list[float]] = {}
+    for start in range(0, len(order), rows):
+        chosen = order[start : start + rows]
+        given = rescore.logprobs(
+            one, [queries[n] for n in chosen], [answers[n] for n in chosen], settings
+        )
+        found |= dict(zip(chosen, given, strict=True))
+    return [found[number] for number in range(len(queries))]
+
+
+def measure(setting: predict.Setting, way: str) -> predict.Result:
+    """Score the candidates in one way, in this process."""
+    one, exam = predict.load(setting)
+    answers = candidates(exam)
+    if way == "each anew":
+        return predict.timed(one, lambda: anew(one, exam.prompts, answers))
+    return predict.timed(one, lambda: shared(one, exam.prompts, answers, setting.batch_tokens))
+
+
+def compare(setting: predict.Setting, repeats: int) -> None:
+    """Print the table: a row for each way, in turns.
+
+    Raises:
+        ValueError: If the two differ.
+    """
+    found: dict[str, list[predict.Result]] = {"each anew": [], "arcmix, prompt once": []}
+    for _ in range(repeats):
+        for way, results in found.items():
+            results.append(predict.alone(measure, setting, way))
+    _, exam = predict.load(setting)
+    answers = candidates(exam)
+    one, other = (results[0].answers for results in found.values())
+    worst = max(
+        abs(a - b) / len(answer)
+        for ours, theirs, own in zip(one, other, answers, strict=True)
+        for a, b, answer in zip(ours, theirs, own, strict=True)
+    )
+    if worst > 0.01:
+        raise ValueError(f"log-probabilities differ by {worst:.3f} nats a token")
+    print(
+        f"{len(answers)} prompts of {np.mean([len(ids) for ids in exam.prompts]):.0f} tokens,"
+        f" {NUMBER} candidates of {np.mean([len(one) for own in answers for one in own]):.0f},"
+        f" {setting.dtype}, {setting.threads} threads,"
+        f" {predict.CPU}; medians of {repeats}"
+    )
+    print(
+        "| way | s | cpu s | candidates/s | peak MiB | x |\n| --- | --- | --- | --- | --- | --- |"
+    )
+    baseline = None
+    for way, results in found.items():
+        seconds = statistics.median(result.seconds for result in results)
+        baseline = baseline or seconds
+        busy = statistics.median(result.busy for result in results)
+        print(
+            f"| {way} | {seconds:.2f} | {busy:.2f} | {NUMBER * len(answers) / seconds:.1f}"
+            f" | {results[-1].peak:,.0f} | {baseline / seconds:.2f} |"
+        )
+
+
+def main() -> None:
+    """Run the benchmark."""
+    arguments = predict.parser("Candidates scored a second.").parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        compare(predict.setting(arguments, Path(folder)), arguments.repeats)
+
+
+if __name__ == "__main__":
+    main()

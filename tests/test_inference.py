@@ -1,0 +1,69 @@
+"""Work in batches, and what is kept of it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arcmix.inference import Job, Memory, batches, results
+
+jobs = st.lists(
+    st.builds(
+        Job,
+        key=st.uuids().map(str),
+        family=st.integers(0, 5),
+        length=st.integers(1, 40),
+        rows=st.integers(1, 3),
+    ),
+    max_size=30,
+)
+
+
+@given(jobs, st.integers(1, 200))
+def test_each_job_is_in_one_batch_with_its_family(found, tokens):
+    made = batches(found, tokens)
+    assert sorted(number for batch in made for number in batch) == [*range(len(found))]
+    for batch in made:
+        families = {found[number].family for number in batch}
+        members = {number for number, job in enumerate(found) if job.family in families}
+        assert members == set(batch)
+
+
+@given(jobs, st.integers(1, 200))
+def test_a_batch_is_of_one_family_or_within_the_limit(found, tokens):
+    for batch in batches(found, tokens):
+        rows = sum(found[number].rows for number in batch)
+        longest = max(found[number].length for number in batch)
+        one = len({found[number].family for number in batch}) == 1
+        assert one or rows * longest <= tokens
+
+
+def work_on(numbers):
+    return [{"square": number * number} for number in numbers]
+
+
+def test_results_come_in_the_order_of_the_jobs_and_are_found_only_once(tmp_path):
+    found = [Job(str(number), number, 40 - number, 1) for number in range(9)]
+    memory, told, seen = Memory(tmp_path, "one"), [], []
+
+    def counted(numbers):
+        seen.extend(numbers)
+        return work_on(numbers)
+
+    expected = work_on(range(9))
+    assert results(found, counted, memory, 100, told.append) == expected
+    assert results(found, counted, memory, 100, told.append) == expected
+    assert sorted(seen) == [*range(9)]
+    assert sum(told) == 18
+
+
+def test_another_scope_has_a_memory_of_its_own(tmp_path):
+    Memory(tmp_path, "one").put("key", [1, None, 0.1])
+    assert Memory(tmp_path, "one").get("key") == [1, None, 0.1]
+    assert Memory(tmp_path, "two").get("key") is None
+    assert Memory(tmp_path, "one").get("yek") is None
+
+
+def test_an_empty_result_is_known_too(tmp_path):
+    memory = Memory(tmp_path, "one")
+    memory.put("key", [])
+    found = results([Job("key", 0, 1, 1)], work_on, memory, 10, lambda _: None)
+    assert found == [[]]

@@ -1,0 +1,92 @@
+"""Formats of keys and values, and rows that a model reads side by side."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as stn
+
+from arcmix import kv, model
+
+STATES = stn.arrays("float32", (2, 1, 3, 4), elements=st.floats(-100, 100, width=32)).map(
+    torch.from_numpy
+)
+
+
+@given(STATES)
+def test_no_format_changes_nothing(states):
+    assert torch.equal(kv.FORMATS["none"](states), states)
+
+
+@pytest.mark.parametrize("name", ["fp8_e5m2", "fp8_e4m3", "int8", "int4"])
+@given(states=STATES)
+def test_a_format_keeps_what_it_has_rounded_once(name, states):
+    rounded = kv.FORMATS[name](states)
+    assert rounded.dtype == states.dtype
+    torch.testing.assert_close(kv.FORMATS[name](rounded), rounded, rtol=1e-5, atol=1e-30)
+
+
+@pytest.mark.parametrize(("name", "bits"), [("int8", 8), ("int4", 4)])
+@given(states=STATES)
+def test_integers_are_off_by_half_a_step_at_most(name, bits, states):
+    step = states.abs().amax(dim=-1, keepdim=True) / (2 ** (bits - 1) - 1)
+    assert ((kv.FORMATS[name](states) - states).abs() <= step / 2 * 1.001 + 1e-30).all()
+
+
+@pytest.mark.parametrize(("name", "error"), [("fp8_e5m2", 1 / 8), ("fp8_e4m3", 1 / 16)])
+def test_floats_are_off_by_half_of_their_last_bit(name, error):
+    states = torch.linspace(0.1, 400, 4001).reshape(1, 1, 1, -1)
+    off = ((kv.FORMATS[name](states) - states) / states).abs()
+    assert error / 2 < off.max() <= error
+
+
+def test_what_is_too_large_for_a_format_becomes_its_largest():
+    found = kv.FORMATS["fp8_e4m3"](torch.tensor([1e6, -1e6]))
+    assert found.tolist() == [448.0, -448.0]
+
+
+@pytest.fixture(scope="module")
+def tiny(base_model):
+    return model.load(base_model, "float32")
+
+
+def whole(tiny, tokens):
+    with torch.no_grad():
+        return tiny(input_ids=torch.tensor([tokens])).logits[0, -1]
+
+
+def assert_read(tiny, logits, rows):
+    for found, tokens in zip(logits[:, -1], rows, strict=True):
+        torch.testing.assert_close(found, whole(tiny, tokens), rtol=1e-3, atol=1e-3)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("reserved", [0, 500])
+def test_rows_read_struck_out_and_taken_are_as_read_at_once(tiny, reserved):
+    rows = kv.Rows(tiny, "none", reserved)
+    texts = [[5, 6, 7], [8], [9, 10, 11, 12, 13]]
+    assert_read(tiny, rows.read(texts, 1), texts)
+    rows.strike([1, 0, 2])
+    texts = [texts[0][:2], texts[1], texts[2][:3]]
+    more = [[20, 21], [22, 23, 24], [25]]
+    texts = [old + new for old, new in zip(texts, more, strict=True)]
+    assert_read(tiny, rows.read(more, 1), texts)
+    rows.take([2, 0, 2])
+    texts = [texts[2] + [30], texts[0] + [31], texts[2] + [32]]
+    assert_read(tiny, rows.read([[30], [31], [32]], 1), texts)
+    assert rows.lengths == [5, 5, 5]
+
+
+@torch.inference_mode()
+def test_gaps_are_closed_once_they_are_many(tiny):
+    rows = kv.Rows(tiny, "none", 0)
+    texts = [[5, 6, 7], [8, 9]]
+    rows.read(texts, 1)
+    for turn in range(40):
+        rows.read([[10 + turn] * 8, [40] * 8], 1)
+        rows.strike([7, 8])
+        texts[0].append(10 + turn)
+        rows.take([0, 1])
+        assert rows.mask.shape[1] <= max(rows.lengths) * kv.WASTE + kv.GROWTH + 8
+    new = [[90], [91]]
+    assert_read(tiny, rows.read(new, 1), [a + b for a, b in zip(texts, new, strict=True)])
