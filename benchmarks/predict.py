@@ -10,19 +10,21 @@ The prompts are views of the validation tests whose answer is of the size of the
 what copying is for; `--sizes all` takes the others too. That all ways give the same tokens is
 asserted in float32; in bfloat16, where batches differ in their last bits, it is counted. Each
 way is a process of its own, so that its peak of memory is its own. The model and the tasks are
-those of the last `dvc repro`, unless `--base-model tiny` asks for random weights.
+those of the last `dvc repro`, unless `--base-model tiny` asks for random weights. *x after*
+is the ratio of what is left of the time once the prompts are read, which batches hardly speed up
+where the processor is the limit.
 """
 
 import argparse
 import dataclasses
 import json
+import math
 import multiprocessing
 import platform
-import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +36,7 @@ import transformers
 from arcmix import airv, files, generate, inference, loss, model, params, tasks, tuned, views
 from arcmix.generate import Answer
 
-INFO = Path("/proc/cpuinfo")
+INFO, STATUS = Path("/proc/cpuinfo"), Path("/proc/self/status")
 
 SEED = 0
 
@@ -93,6 +95,8 @@ class Result:
     """By the clock."""
     busy: float
     """Of the processor."""
+    reading: float
+    """Of these, for the prompts."""
     passes: int
     """Forward passes of the model."""
     peak: float
@@ -186,24 +190,47 @@ def measure(setting: Setting, way: str) -> Result:
 
 def timed(one: transformers.PreTrainedModel, work: Callable[[], Any]) -> Result:
     """Return what a piece of work takes; its result stands for the answers."""
-    passes = 0
+    passes, reading, begun = 0, 0.0, 0.0
 
-    def count(*_: object) -> None:
-        nonlocal passes
-        passes += 1
+    def before(*_: object) -> None:
+        nonlocal passes, begun
+        passes, begun = passes + 1, time.perf_counter()
 
-    one.register_forward_pre_hook(count)
-    before = _peak()
+    def after(_: object, __: object, given: Mapping[str, torch.Tensor], ___: object) -> None:
+        nonlocal reading
+        # A pass that is longer than any draft reads prompts.
+        if given["input_ids"].shape[1] > generate.WINDOW[1] + 1:
+            reading += time.perf_counter() - begun
+
+    one.register_forward_pre_hook(before)
+    one.register_forward_hook(after, with_kwargs=True)
+    loaded = _forget_peak()
     started, busy = time.perf_counter(), time.process_time()
     with torch.inference_mode():
         found = work()
     return Result(
-        time.perf_counter() - started, time.process_time() - busy, passes, _peak() - before, found
+        time.perf_counter() - started,
+        time.process_time() - busy,
+        reading,
+        passes,
+        _memory("VmHWM") - loaded,
+        found,
     )
 
 
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _forget_peak() -> float:
+    """Have the peak of memory begin at what is in use now, and return that in MiB."""
+    if STATUS.exists():
+        STATUS.with_name("clear_refs").write_text("5")
+    return _memory("VmRSS")
+
+
+def _memory(what: str) -> float:
+    """Return a figure of this process's memory in MiB; not a number but on Linux."""
+    if not STATUS.exists():
+        return math.nan
+    lines = dict(line.split(":") for line in STATUS.read_text().splitlines())
+    return float(lines[what].split()[0]) / 1024
 
 
 def alone(work: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401
@@ -229,12 +256,26 @@ def compare(setting: Setting, repeats: int) -> None:
         f" {setting.threads} threads, {CPU};"
         f" medians of {repeats}"
     )
-    head = ["s", "cpu s", "tokens/s", "tasks/min", "passes/token", "peak MiB", "same", "x", "x 8"]
-    print(f"| way | {' | '.join(head)} |\n|{' --- |' * (len(head) + 1)}")
+    head = [
+        "s",
+        "prompts s",
+        "cpu s",
+        "tokens/s",
+        "tasks/min",
+        "passes/token",
+        "peak MiB",
+        "same",
+        "x",
+        "x 8",
+        "x after",
+    ]
+    print(f"| way | {' | '.join(head)} |\n|{' --- |' + ' ---: |' * len(head)}")
     medians: list[float] = []
+    after: list[float] = []
     for way, results in found.items():
         seconds = statistics.median(one.seconds for one in results)
         medians.append(seconds)
+        after.append(statistics.median(one.seconds - one.reading for one in results))
         last = results[-1]
         same = sum(a == b for a, b in zip(first, last.answers, strict=True))
         if setting.dtype == "float32" and same < len(first):
@@ -242,6 +283,7 @@ def compare(setting: Setting, repeats: int) -> None:
         count = sum(map(len, last.answers))
         cells = [
             f"{seconds:.2f}",
+            f"{statistics.median(one.reading for one in results):.2f}",
             f"{statistics.median(one.busy for one in results):.2f}",
             f"{count / seconds:.1f}",
             f"{60 * len(first) / setting.views / seconds:.1f}",
@@ -250,6 +292,7 @@ def compare(setting: Setting, repeats: int) -> None:
             f"{same}/{len(first)}",
             f"{medians[0] / seconds:.1f}",
             f"{medians[1] / seconds:.1f}" if len(medians) > 1 else "",
+            f"{after[0] / after[-1]:.1f}",
         ]
         print(f"| {way} | {' | '.join(cells)} |", flush=True)
 

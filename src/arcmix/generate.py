@@ -26,7 +26,7 @@ from arcmix.kv import Rows
 
 WINDOW = (8, 64)
 """Tokens of a draft that are read at once: at first, and at most. All kept, they are doubled;
-one refused, they are twice those kept."""
+one refused, they are twice those kept. After none was, a pass goes without and the next has one."""
 
 LOOK = 16
 """Tokens that are had without sorting all of them."""
@@ -268,9 +268,9 @@ def _settle(
 
 
 def _window(window: int, kept: int, offered: int) -> int:
-    if kept == offered:
-        return min(2 * window, WINDOW[1])
-    return max(2, 2 * kept)
+    if not offered:
+        return 1
+    return min(2 * window, WINDOW[1]) if kept == offered else 2 * kept
 
 
 def _branching(

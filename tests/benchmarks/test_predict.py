@@ -58,7 +58,7 @@ def test_the_ways_to_answer_give_the_same_tokens(validation):
         "arcmix, copy",
         "arcmix, views",
     ]
-    assert {row[7] for row in rows} == {"4/4"}
+    assert {row[8] for row in rows} == {"4/4"}
 
 
 def test_the_ways_to_score_give_the_same_log_probabilities(validation):
