@@ -80,6 +80,8 @@ def run(
     `adapter`. Of the processes that share the work, the first writes.
     """
     model.quiet()
+    # First, since a process is given its device by it.
+    shared = inference.processes()
     asked = [
         question
         for task in tasks.read(validation)
@@ -115,7 +117,7 @@ def run(
             found |= solver.answer(numbers, bar.update)
             if config.predict.rescore:
                 scored += solver.score(numbers, found)
-    if not inference.processes().is_main_process:
+    if not shared.is_main_process:
         return
     rows = [
         row
