@@ -22,6 +22,7 @@ import math
 import multiprocessing
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -315,6 +316,17 @@ def parser(description: str) -> argparse.ArgumentParser:
     return found
 
 
+def ready(arguments: argparse.Namespace) -> bool:
+    """Tell whether there is a model and what to ask it, and say what to do if not."""
+    needed = [arguments.validation]
+    if arguments.base_model != "tiny":
+        needed += [Path(arguments.base_model), arguments.adapter]
+    missing = [str(path) for path in needed if not path.exists()]
+    if missing:
+        print(f"{Path(sys.argv[0]).stem}: needs {', '.join(missing)}; run: dvc repro")
+    return not missing
+
+
 def setting(arguments: argparse.Namespace, folder: Path) -> Setting:
     """Return what the arguments ask for; random weights are written into the folder."""
     values: dict[str, Any] = vars(arguments) | {"base_model": Path(arguments.base_model)}
@@ -331,6 +343,8 @@ def setting(arguments: argparse.Namespace, folder: Path) -> Setting:
 def main() -> None:
     """Run the benchmark."""
     arguments = parser("Answers a second, ours and those of generate.").parse_args()
+    if not ready(arguments):
+        return
     with tempfile.TemporaryDirectory() as folder:
         compare(setting(arguments, Path(folder)), arguments.repeats)
 

@@ -145,6 +145,8 @@ def compare(setting: predict.Setting, repeats: int) -> None:
 def main() -> None:
     """Run the benchmark."""
     arguments = predict.parser("Candidates scored a second.").parse_args()
+    if not predict.ready(arguments):
+        return
     with tempfile.TemporaryDirectory() as folder:
         compare(predict.setting(arguments, Path(folder)), arguments.repeats)
 

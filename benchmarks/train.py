@@ -45,6 +45,9 @@ from arcmix.sources import package
 
 SEED = 0
 
+LENGTHS = (256, 512, 1024, 2048)
+"""Lengths of samples in tokens that `--full` compares."""
+
 DRAWN = 100_000
 """Samples among which those of a length are looked for."""
 
@@ -426,7 +429,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="every way and length")
     parser.add_argument("--steps", type=int, default=1, help="timed in each repeat")
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--lengths", type=int, nargs="*", default=[256, 512, 1024, 2048])
+    parser.add_argument("--lengths", type=int, nargs="*", help="these alone; with --full, too")
     parser.add_argument("--threads", type=int, nargs="+", help="all; with --full, one and all")
     parser.add_argument("--tflops", type=float, help="what the GPU can do in this dtype, for MFU")
     arguments = parser.parse_args()
@@ -441,7 +444,10 @@ def main() -> None:
     )
     chosen, threads = cases(arguments.dtype), {torch.get_num_threads()}
     if arguments.full:
-        chosen, threads = all_cases(arguments.dtype, arguments.lengths), threads | {1}
+        lengths = LENGTHS if arguments.lengths is None else arguments.lengths
+        chosen, threads = all_cases(arguments.dtype, lengths), threads | {1}
+    elif arguments.lengths:
+        chosen = all_cases(arguments.dtype, arguments.lengths)[1:]
     arguments.threads = arguments.threads or sorted(threads)
     compare(arguments.model, chosen, arguments)
 
