@@ -304,7 +304,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     found.add_argument("--base-model", default="data/base-model", help="a folder, or tiny")
     found.add_argument("--adapter", type=Path, default=Path("data/adapter"))
     found.add_argument("--validation", type=Path, default=Path("data/validation.parquet"))
-    found.add_argument("--tests", type=int, default=16)
+    found.add_argument("--tests", type=int, default=8)
     found.add_argument("--views", type=int, default=1)
     found.add_argument("--max-tokens", type=int, default=1024, help="of a prompt")
     found.add_argument("--sizes", choices=["same", "all"], default="same")
@@ -312,7 +312,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     found.add_argument("--threads", type=int, default=torch.get_num_threads())
     found.add_argument("--batch-tokens", type=int, default=8192)
     found.add_argument("--side", type=int, default=12, help="longest side that fits the budget")
-    found.add_argument("--repeats", type=int, default=3)
+    found.add_argument("--repeats", type=int, default=1)
     return found
 
 
