@@ -33,6 +33,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from arcmix import files, params, schedule, tuned
 from arcmix.examples import Example
+from arcmix.inference import processes
 from arcmix.loss import prompt_losses, token_losses
 from arcmix.optimizer import load_state
 from arcmix.packing import packs
@@ -120,11 +121,6 @@ class Plan:
         """Return the sum over the samples of each step of a number of each sample."""
         chosen = np.asarray(numbers)[self.order]
         return chosen.reshape(self.steps, self.settings.batch).sum(axis=1)
-
-
-def processes() -> accelerate.PartialState:
-    """Return what there is to know of the processes that share the training, and meet them."""
-    return accelerate.PartialState(cpu=not torch.cuda.is_available())
 
 
 def leads() -> bool:
