@@ -25,6 +25,7 @@ from arcmix import (
     model,
     optimizer,
     params,
+    processes,
     program,
     prompt,
     tasks,
@@ -130,7 +131,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
         def report(found: Sequence[train.Measurement]) -> None:
             *before, now = found
             bar.update(now.step - bar.n)
-            if train.leads():
+            if processes.leads():
                 log.info("step %d: validation loss %.4f", now.step, now.val_loss)
                 # Written as it grows, for dvc plots.
                 files.write_csv(history, _history(found))
@@ -138,7 +139,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
                     tuned.save(one, work / "best")
 
         found, made = train.finetune(one, tokenizer, plan, work, report)
-    if not train.leads():
+    if not processes.leads():
         return
     # Again, since a run that was killed after its last step has no more to report.
     files.write_csv(history, _history(found))

@@ -21,6 +21,7 @@ from arcmix import (
     inference,
     model,
     params,
+    processes,
     program,
     select,
     tasks,
@@ -81,7 +82,7 @@ def run(
     """
     model.quiet()
     # First, since a process is given its device by it.
-    shared = inference.processes()
+    first = processes.leads()
     asked = [
         question
         for task in tasks.read(validation)
@@ -117,7 +118,7 @@ def run(
             found |= solver.answer(numbers, bar.update)
             if config.predict.rescore:
                 scored += solver.score(numbers, found)
-    if not shared.is_main_process:
+    if not first:
         return
     rows = [
         row

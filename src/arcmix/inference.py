@@ -13,14 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import accelerate.utils
-import torch
 
-from arcmix import files
-
-
-def processes() -> accelerate.PartialState:
-    """Return what there is to know of the processes that share the work, and meet them."""
-    return accelerate.PartialState(cpu=not torch.cuda.is_available())
+from arcmix import files, processes
 
 
 @dataclass(frozen=True)
@@ -102,7 +96,7 @@ def results(
         tokens: Most tokens of a batch.
         done: Called with the number of jobs of each batch.
     """
-    shared = processes()
+    shared = processes.shared()
     found: dict[int, Any] = {}
     for number, batch in enumerate(batches(jobs, tokens)):
         if number % shared.num_processes != shared.process_index:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from arcmix import drawing, viewer
+from arcmix.score import share_right
 from arcmix.select import Choice, Scores
 from arcmix.tasks import Task
 
@@ -73,11 +74,6 @@ class Entry:
         if not any(found.answers for found in self.rankings):
             return "unanswered"
         return {0.0: "unsolved", 1.0: "solved"}.get(self.score, "partly")
-
-
-def share_right(grid: np.ndarray, truth: np.ndarray) -> float:
-    """Return the share of a grid's cells that are right, 0 if it has another shape."""
-    return float(np.mean(grid == truth)) if grid.shape == truth.shape else 0.0
 
 
 def extremes(entries: Sequence[Entry], count: int) -> tuple[list[Entry], list[Entry]]:

@@ -55,7 +55,7 @@ def score_test(
         rules: Rules of selection that have metrics.
         selection: The rule that is chosen, one of them.
     """
-    pixels = [_pixels(candidate.grid, truth) for candidate in candidates]
+    pixels = [share_right(candidate.grid, truth) for candidate in candidates]
     sized = [
         candidate.grid is not None and candidate.grid.shape == truth.shape
         for candidate in candidates
@@ -73,7 +73,8 @@ def score_test(
         "unanswered": sum(candidate.grid is None for candidate in candidates) / len(candidates),
     }
     for rule in rules:
-        right = [_pixels(choice.grid, truth) == 1 for choice in ranked(rule, candidates, scores)]
+        best = ranked(rule, candidates, scores)
+        right = [share_right(choice.grid, truth) == 1 for choice in best]
         for count in (1, 2):
             found[f"{RULES[rule]}_{count}"] = float(any(right[:count]))
             if rule == selection:
@@ -84,7 +85,7 @@ def score_test(
 def _best_of_two(candidates: Sequence[Candidate], truth: np.ndarray) -> dict[str, float]:
     """Return the metrics of arc24 until 2024-08-22, of the first two grids that differ."""
     attempts = [choice.grid for choice in choices(candidates)[:2]]
-    pixels = max((_pixels(grid, truth) for grid in attempts), default=0.0)
+    pixels = max((share_right(grid, truth) for grid in attempts), default=0.0)
     return {
         "best_of_two": float(pixels == 1),
         "best_of_two_pixels": pixels,
@@ -93,7 +94,7 @@ def _best_of_two(candidates: Sequence[Candidate], truth: np.ndarray) -> dict[str
     }
 
 
-def _pixels(grid: np.ndarray | None, truth: np.ndarray) -> float:
+def share_right(grid: np.ndarray | None, truth: np.ndarray) -> float:
     """Return the share of equal cells, 0 for no grid or another shape."""
     if grid is None or grid.shape != truth.shape:
         return 0.0

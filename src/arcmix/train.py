@@ -31,9 +31,8 @@ from transformers.integrations.integration_utils import get_available_reporting_
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from arcmix import files, params, schedule, tuned
+from arcmix import files, params, processes, schedule, tuned
 from arcmix.examples import Example
-from arcmix.inference import processes
 from arcmix.loss import prompt_losses, token_losses
 from arcmix.optimizer import load_state
 from arcmix.packing import packs
@@ -123,11 +122,6 @@ class Plan:
         return chosen.reshape(self.steps, self.settings.batch).sum(axis=1)
 
 
-def leads() -> bool:
-    """Return whether this process is the one that writes: the first of those that train."""
-    return processes().is_main_process
-
-
 def prepare_tracker(name: str, folder: Path) -> None:
     """Have a tracker write into a folder, unless the environment says otherwise.
 
@@ -208,7 +202,7 @@ def checkpoint(folder: Path) -> Path | None:
     """Return the newest whole checkpoint of a folder, and remove those cut short."""
     found = sorted(folder.glob("checkpoint-*"), key=lambda one: int(one.name.split("-")[1]))
     whole = [one for one in found if (one / MEASURED).is_file()]
-    if leads():
+    if processes.leads():
         for one in set(found) - set(whole):
             shutil.rmtree(one)
     return whole[-1] if whole else None
@@ -222,7 +216,7 @@ def _arguments(plan: Plan, folder: Path) -> SFTConfig:
                 f"the processes share the weights by {kind}, which is not supported: each needs"
                 " a whole model; launch them with --config_file launch/ddp.yaml"
             )
-    count = processes().num_processes
+    count = processes.shared().num_processes
     if settings.batch % count:
         raise ValueError(
             f"{count} processes cannot share a batch of {settings.batch} samples alike;"
@@ -433,8 +427,8 @@ class _Measure(TrainerCallback):
     ) -> None:
         del control
         # Each has a file of its own in there.
-        processes().wait_for_everyone()
-        if leads():
+        processes.shared().wait_for_everyone()
+        if processes.leads():
             folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
             files.write_json(folder / MEASURED, [asdict(one) for one in self.found])
 
@@ -463,7 +457,7 @@ class _Measure(TrainerCallback):
 
     def _prompt_losses(self) -> np.ndarray:
         """Return the loss of each validation prompt, the work shared among the processes."""
-        shared = processes()
+        shared = processes.shared()
         mine = range(shared.process_index, len(self.plan.validation), shared.num_processes)
         losses = np.zeros(len(self.plan.validation))
         losses[mine] = prompt_losses(
@@ -483,5 +477,5 @@ def _not_finite(what: str, value: float, step: int, samples: list[int]) -> Value
 
 
 def _sum_over_processes(values: torch.Tensor) -> torch.Tensor:
-    summed = accelerate.utils.reduce(values.to(processes().device), reduction="sum")
+    summed = accelerate.utils.reduce(values.to(processes.shared().device), reduction="sum")
     return cast("torch.Tensor", summed).cpu()

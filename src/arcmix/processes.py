@@ -1,0 +1,14 @@
+"""The processes that share a stage: one, unless `accelerate launch` started several."""
+
+import accelerate
+import torch
+
+
+def shared() -> accelerate.PartialState:
+    """Return what there is to know of the processes that share the work, and meet them."""
+    return accelerate.PartialState(cpu=not torch.cuda.is_available())
+
+
+def leads() -> bool:
+    """Return whether this process is the one that writes: the first of those that work."""
+    return shared().is_main_process
