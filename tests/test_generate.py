@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from arcmix import airv, generate, kv, model, rescore
+from arcmix import airv, generate, model, rescore
 from arcmix.generate import Query
 from tests import predicting
 
@@ -107,21 +107,33 @@ def test_drafts_of_other_lengths_than_the_answers_change_none(tiny, end):
     assert_same(answer(tiny, queries(PROMPTS, drafts), language(end)), tiny, end)
 
 
-def test_a_right_draft_is_read_in_fewer_passes(tiny, monkeypatch):
-    passes = []
-    read = kv.Rows.read
+@pytest.fixture
+def passes(tiny):
+    """The shapes of what the model reads, a pass each."""
+    found = []
+    hook = tiny.register_forward_pre_hook(
+        lambda *given: found.append(tuple(given[-1]["input_ids"].shape)), with_kwargs=True
+    )
+    yield found
+    hook.remove()
 
-    def counted(self, *arguments):
-        passes.append(1)
-        return read(self, *arguments)
 
-    monkeypatch.setattr(kv.Rows, "read", counted)
+def test_a_right_draft_is_read_in_fewer_passes(tiny, passes):
     spoken = language(-1, budget=40)
     drafts = [reference(tiny, prompt, -1, 40)[0] for prompt in PROMPTS]
+    passes.clear()
     answer(tiny, queries(PROMPTS), spoken)
     plain = len(passes)
     answer(tiny, queries(PROMPTS, drafts), spoken)
-    assert (plain, len(passes) - plain) == (40, 3)
+    assert (plain, len(passes) - plain) == (len(PROMPTS) + 39, len(PROMPTS) + 3)
+
+
+def test_of_a_draft_that_is_wrong_all_along_little_is_read(tiny, passes):
+    answer(tiny, queries(PROMPTS), language(-1, budget=40))
+    plain = sum(map(math.prod, passes))
+    passes.clear()
+    answer(tiny, queries(PROMPTS, [[7] * 60] * len(PROMPTS)), language(-1, budget=40))
+    assert plain < sum(map(math.prod, passes)) < plain + 20 * len(PROMPTS)
 
 
 def test_long_answers_outlive_the_gaps_that_drafts_leave(tiny):
@@ -131,19 +143,15 @@ def test_long_answers_outlive_the_gaps_that_drafts_leave(tiny):
     assert [one.tokens for (one,) in found] == [one.tokens for (one,) in plain]
 
 
-def test_what_a_family_begins_with_is_read_once(tiny, end, monkeypatch):
+def test_what_a_family_begins_with_is_read_once(tiny, end, passes):
     begin = PROMPTS[2]
     prompts = [np.concatenate([begin, tail]) for tail in PROMPTS[3:]] + [PROMPTS[0]]
-    read, seen = kv.Rows.read, []
-
-    def counted(self, tokens, keep):
-        seen.append(sum(map(len, tokens)))
-        return read(self, tokens, keep)
-
-    monkeypatch.setattr(kv.Rows, "read", counted)
     asked = queries(prompts, families=["a", "a", "a", "b"])
-    assert_same(answer(tiny, asked, language(end)), tiny, end, prompts)
-    assert sum(seen[:2]) == len(begin) + sum(map(len, PROMPTS[3:])) + len(PROMPTS[0])
+    found = answer(tiny, asked, language(end))
+    # Beginnings are read apart on a processor, and then the ends side by side.
+    tails = (4, max(map(len, PROMPTS[3:])))
+    assert passes[:3] == [(1, len(begin)), (1, len(PROMPTS[0]) - 1), tails]
+    assert_same(found, tiny, end, prompts)
 
 
 def test_families_have_drafts_too(tiny, end):

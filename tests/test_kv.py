@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from arcmix import kv, model
 
@@ -43,6 +44,23 @@ def test_floats_are_off_by_half_of_their_last_bit(name, error):
 def test_what_is_too_large_for_a_format_becomes_its_largest():
     found = kv.FORMATS["fp8_e4m3"](torch.tensor([1e6, -1e6]))
     assert found.tolist() == [448.0, -448.0]
+
+
+def test_folded_attention_is_that_with_copied_heads():
+    drawn = torch.Generator().manual_seed(0)
+    query, key, value = (
+        torch.randn(3, heads, tokens, 8, generator=drawn)
+        for heads, tokens in [(6, 5), (2, 11), (2, 11)]
+    )
+    mask = torch.rand(3, 1, 5, 11, generator=drawn) < 0.6
+    mask[..., 0] = True
+    layer = torch.nn.Module()
+    layer.num_key_value_groups = 3
+    given = (layer, query, key, value)
+    found, _ = kv.folded(*given, mask, scaling=0.3)
+    expected, _ = sdpa_attention_forward(*given, mask, scaling=0.3)
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(found, kv.folded(*given, mask.roll(1, 0), scaling=0.3)[0])
 
 
 @pytest.fixture(scope="module")

@@ -24,9 +24,16 @@ from arcmix.drafts import continuation
 from arcmix.grammar import Grammar, State
 from arcmix.kv import Rows
 
-WINDOW = (8, 64)
-"""Tokens of a draft that are read at once: at first, and at most. All kept, they are doubled;
-one refused, they are twice those kept. After none was, a pass goes without and the next has one."""
+WINDOW = 64
+"""Most tokens of a draft that are read at once."""
+
+PASS = {"cpu": 16, "other": 256}
+"""How many tokens more a pass could read in the time that it takes for none. Of a processor it is
+measured (docs/benchmarks.md); accelerators have arithmetic for so many while they read weights."""
+
+RIGHT, FADE = 0.8, 1 / 8
+"""How probable a draft's next token is held to be right at first, and the weight of the last one
+seen in that."""
 
 LOOK = 16
 """Tokens that are had without sorting all of them."""
@@ -125,7 +132,8 @@ class _Branch:
     """Of the samples of a query."""
     row: int = 0
     """Where the model has read it."""
-    window: int = WINDOW[0]
+    right: float = RIGHT
+    """How probable the next token of its draft is the right one."""
 
 
 def answer(
@@ -154,7 +162,7 @@ def answer(
     """
     model.eval()
     longest = max(len(query.tokens) for query in queries)
-    slots = longest + language.budget + WINDOW[1] if settings.kv_static else 0
+    slots = longest + language.budget + WINDOW if settings.kv_static else 0
     rows = Rows(model, settings.kv_format, slots)
     with torch.inference_mode():
         if settings.search == "greedy":
@@ -205,13 +213,15 @@ def _shared(prompts: Sequence[Sequence[int]]) -> int:
 def _greedy(rows: Rows, queries: Sequence[Query], language: Language) -> list[list[Answer]]:
     branches = [_Branch(number, language.start) for number in range(len(queries))]
     found: dict[int, Answer] = {}
-    offers = [_offer(queries[branch.query], branch, language) for branch in branches]
-    logits = read_prompts(rows, queries, offers)
+    guesses = [_guess(queries[branch.query], branch, language) for branch in branches]
+    window = _window(rows, branches, guesses, sum(len(query.tokens) for query in queries))
+    logits = read_prompts(rows, queries, [guess[:window] for guess in guesses])
     while True:
         going, struck = [], []
-        for row, (branch, offer) in enumerate(zip(branches, offers, strict=True)):
-            ended, kept = _settle(branch, offer, logits[row, -len(offer) - 1 :], language)
-            struck.append(len(offer) - kept)
+        for row, (branch, guess) in enumerate(zip(branches, guesses, strict=True)):
+            read = len(guess[:window])
+            ended, kept = _settle(branch, guess, logits[row, -read - 1 :], language)
+            struck.append(read - kept)
             if ended or len(branch.written) == language.budget:
                 found[branch.query] = Answer(tuple(branch.written), branch.logprob, ended)
             else:
@@ -221,30 +231,55 @@ def _greedy(rows: Rows, queries: Sequence[Query], language: Language) -> list[li
         rows.strike(struck)
         rows.take(going)
         branches = [branches[row] for row in going]
-        offers = [_offer(queries[branch.query], branch, language) for branch in branches]
-        new = [[branch.written[-1], *offer] for branch, offer in zip(branches, offers, strict=True)]
+        guesses = [_guess(queries[branch.query], branch, language) for branch in branches]
+        window = _window(rows, branches, guesses, len(branches))
+        new = [
+            [branch.written[-1], *guess[:window]]
+            for branch, guess in zip(branches, guesses, strict=True)
+        ]
         logits = rows.read(new, max(map(len, new)))
 
 
-def _offer(query: Query, branch: _Branch, language: Language) -> list[int]:
-    """Return the tokens of the draft to read along with what is settled."""
-    room = min(branch.window, language.budget - len(branch.written) - 1)
+def _guess(query: Query, branch: _Branch, language: Language) -> list[int]:
+    """Return the tokens of the draft that may come next, the last within the budget left out."""
+    room = language.budget - len(branch.written) - 1
     return continuation(query.draft, branch.written)[:room].tolist()
 
 
+def _window(
+    rows: Rows, branches: Sequence[_Branch], guesses: Sequence[Sequence[int]], read: int
+) -> int:
+    """Return how many tokens of each guess to read along, for most tokens settled in a time.
+
+    All get as many, since a pass takes for the others what it takes for the longest.
+
+    Args:
+        rows: The rows that read.
+        branches: The answers so far.
+        guesses: The tokens that may come next in each.
+        read: Tokens that the pass reads anyway.
+    """
+    sizes = np.arange(WINDOW + 1)
+    right = np.array([branch.right for branch in branches])[:, None]
+    there = sizes <= np.array([len(guess) for guess in guesses])[:, None]
+    settled = (right**sizes * there).cumsum(axis=1).sum(axis=0)
+    cost = PASS.get(rows.model.device.type, PASS["other"])
+    return int((settled / (cost + read + len(branches) * sizes)).argmax())
+
+
 def _settle(
-    branch: _Branch, offer: Sequence[int], logits: torch.Tensor, language: Language
+    branch: _Branch, guess: Sequence[int], logits: torch.Tensor, language: Language
 ) -> tuple[bool, int]:
-    """Write on in a branch as long as the offered tokens are those that the model chooses.
+    """Write on in a branch as long as the tokens read are those that the model chooses.
 
     Args:
         branch: It is written to.
-        offer: Tokens that were read.
-        logits: Before each of these and after the last, (len(offer) + 1, vocabulary).
+        guess: Tokens of the draft, of which the first were read.
+        logits: Before each of these and after the last, (read + 1, vocabulary).
         language: What an answer may be.
 
     Returns:
-        Whether the answer is at its end, and how many of the offered tokens are in it.
+        Whether the answer is at its end, and how many of the tokens read are in it.
     """
     exact = logits.float()
     tops, picked = exact.max(dim=-1)
@@ -261,16 +296,11 @@ def _settle(
             return True, place
         branch.written.append(token)
         branch.state = state
-        if place == len(offer) or offer[place] != token:
-            branch.window = _window(branch.window, place, len(offer))
+        agreed = place < len(guess) and guess[place] == token
+        branch.right += FADE * (agreed - branch.right)
+        if not agreed or place == len(logits) - 1:
             return False, place
-    raise AssertionError("unreachable: the place after the offer returns")
-
-
-def _window(window: int, kept: int, offered: int) -> int:
-    if not offered:
-        return 1
-    return min(2 * window, WINDOW[1]) if kept == offered else 2 * kept
+    raise AssertionError("unreachable: no more tokens are read than guessed")
 
 
 def _branching(

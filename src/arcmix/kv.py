@@ -7,13 +7,19 @@ too: so an answer does not depend on how many of its tokens are read at once.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from transformers import Cache, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, Cache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 GROWTH = 64
 """Slots that are added at once where none are reserved."""
+
+ATTENTION = "folded"
+"""Our attention's name among transformers' own."""
 
 WASTE = 1.25
 """Slots for each token of the longest row, above which the empty ones are given up."""
@@ -47,6 +53,49 @@ FORMATS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 """Format -> the round trip of keys or values, float (rows, heads, tokens, size)."""
 
 
+def folded(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **settings: Any,  # noqa: ANN401 - the model's, for transformers
+) -> tuple[torch.Tensor, None]:
+    """Attend as transformers' sdpa does, with no copies of keys and values.
+
+    Where there is a mask, sdpa copies each head of the keys for each head of the queries that
+    shares it. Here these are read as further tokens of one head.
+
+    Args:
+        module: The layer.
+        query: Float (rows, heads, tokens, size).
+        key: Float (rows, fewer heads, slots, size).
+        value: The same.
+        attention_mask: Which slots each token sees, bool (rows, 1, tokens, slots), if not all
+            before it.
+        settings: What else sdpa is given.
+
+    Returns:
+        Float (rows, tokens, heads, size), and no weights.
+    """
+    if attention_mask is None:
+        return sdpa_attention_forward(module, query, key, value, None, **settings)
+    rows, heads, tokens, size = query.shape
+    shared = heads // key.shape[1]
+    found = torch.nn.functional.scaled_dot_product_attention(
+        query.reshape(rows, -1, shared * tokens, size),
+        key,
+        value,
+        attn_mask=attention_mask.repeat(1, 1, shared, 1),
+        scale=settings["scaling"],
+    )
+    return found.reshape(query.shape).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(ATTENTION, folded)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+
+
 class Slots(DynamicLayer):
     """The keys and values of one layer, in slots that are added ahead of their use."""
 
@@ -77,6 +126,17 @@ class Slots(DynamicLayer):
         """Return the number of slots in use."""
         return self._used
 
+    def gather(self, rows: Sequence["Slots"]) -> None:
+        """Begin with rows that were read apart, each in the last slots."""
+        self._used = max(row.get_seq_length() for row in rows)
+        behind = [row.behind(self._used) for row in rows]
+        self._stored = [torch.cat(states) for states in zip(*behind, strict=True)]
+
+    def behind(self, slots: int) -> list[torch.Tensor]:
+        """Return the keys and the values in the last of so many slots, the others empty."""
+        gap = (0, 0, slots - self._used, 0)
+        return [torch.nn.functional.pad(one[:, :, : self._used], gap) for one in self._stored]
+
     def take(self, rows: torch.Tensor) -> None:
         """Go on with some rows, each of which may be taken several times."""
         self._stored = [one[rows] for one in self._stored]
@@ -103,7 +163,9 @@ class Rows:
     """
 
     def __init__(self, model: PreTrainedModel, format_: str, reserved: int) -> None:
+        model.set_attn_implementation(ATTENTION)
         self.model = model
+        self.format = format_
         layers = [Slots(format_, reserved) for _ in range(model.config.num_hidden_layers)]
         self.cache = Cache(layers=list(layers))
         self.layers = layers
@@ -124,6 +186,8 @@ class Rows:
             (rows, keep, vocabulary), in the model's type.
         """
         if not self.lengths:
+            if len(tokens) > 1 and all(tokens) and self.model.device.type == "cpu":
+                return self._read_apart(tokens, keep)
             self.lengths = [0] * len(tokens)
             self.mask = self.mask.new_zeros(len(tokens), 0)
         self.lengths = [length + len(new) for length, new in zip(self.lengths, tokens, strict=True)]
@@ -144,6 +208,24 @@ class Rows:
             use_cache=True,
             logits_to_keep=keep,
         ).logits
+
+    def _read_apart(self, tokens: Sequence[Sequence[int]], keep: int) -> torch.Tensor:
+        """Read the first tokens of each row in a pass of its own.
+
+        One text keeps the cores of a processor busy. Several side by side take longer than one
+        after the other, for their padding and for masks.
+        """
+        apart = [Rows(self.model, self.format, 0) for _ in tokens]
+        logits = [row.read([new], keep)[0] for row, new in zip(apart, tokens, strict=True)]
+        for number, layer in enumerate(self.layers):
+            layer.gather([row.layers[number] for row in apart])
+        self.lengths = [len(new) for new in tokens]
+        self.passes += len(apart)
+        places = torch.arange(max(self.lengths))
+        self.mask = places >= len(places) - torch.tensor(self.lengths)[:, None]
+        gaps = [(0, 0, keep - len(one), 0) for one in logits]
+        both = zip(logits, gaps, strict=True)
+        return torch.stack([torch.nn.functional.pad(one, gap) for one, gap in both])
 
     def strike(self, counts: Sequence[int]) -> None:
         """Strike out the last tokens that each row has read: so many of them."""
