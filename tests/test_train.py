@@ -190,11 +190,12 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_end(tmp_path, base_model, 
 
 
 def test_a_checkpoint_that_was_cut_short_is_not_gone_on_from(tmp_path):
-    for step in (2, 4):
+    for step in (8, 10, 12):
         (tmp_path / f"checkpoint-{step}").mkdir()
-    (tmp_path / "checkpoint-2" / train.MEASURED).write_text("[]")
-    assert train.checkpoint(tmp_path) == tmp_path / "checkpoint-2"
-    assert not (tmp_path / "checkpoint-4").exists()
+    for step in (8, 10):
+        (tmp_path / f"checkpoint-{step}" / train.MEASURED).write_text("[]")
+    assert train.checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    assert [*tmp_path.iterdir()] == [tmp_path / "checkpoint-10"]
 
 
 def test_a_budget_of_answer_tokens_is_the_fewest_steps_that_see_them(base_model, plain):

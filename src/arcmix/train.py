@@ -173,6 +173,8 @@ def finetune(
     if last is not None:
         measure.restore(files.read_json(last / MEASURED))
     made.train(resume_from_checkpoint=None if last is None else str(last))
+    # The caller may remove the folder, which all of them have read.
+    processes.shared().wait_for_everyone()
     return measure.found, cast("torch.optim.Optimizer", made.optimizer)
 
 
@@ -199,13 +201,18 @@ def trainer(
 
 
 def checkpoint(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint of a folder, and remove those cut short."""
+    """Return the newest whole checkpoint of a folder, and remove the others.
+
+    Processes may look at different times and find the same one, since it stays.
+    """
     found = sorted(folder.glob("checkpoint-*"), key=lambda one: int(one.name.split("-")[1]))
     whole = [one for one in found if (one / MEASURED).is_file()]
+    last = whole[-1] if whole else None
     if processes.leads():
-        for one in set(found) - set(whole):
+        # An older one may be cut short too, in its removal, which makes it the newest by its date.
+        for one in set(found) - {last}:
             shutil.rmtree(one)
-    return whole[-1] if whole else None
+    return last
 
 
 def _arguments(plan: Plan, folder: Path) -> SFTConfig:
@@ -326,10 +333,12 @@ class _Trainer(SFTTrainer):
         return torch.stack([loss for _, loss in self.rows]).sum()
 
     def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
-        # The Trainer's own would write the embeddings of a cut vocabulary too.
+        # The Trainer's own would write the embeddings of a cut vocabulary too. All processes
+        # come here.
         del state_dict
-        unwrapped = self.accelerator.unwrap_model(self.model)
-        tuned.save(cast("tuned.Tuned", unwrapped), Path(str(output_dir)))
+        if processes.leads():
+            unwrapped = self.accelerator.unwrap_model(self.model)
+            tuned.save(cast("tuned.Tuned", unwrapped), Path(str(output_dir)))
 
     def _tokens(self, samples: Sequence[Example]) -> int:
         counted = torch.tensor(sum(one.trained_tokens for one in samples))
