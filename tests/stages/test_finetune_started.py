@@ -16,7 +16,8 @@ import pytest
 import torch
 from pandas.testing import assert_frame_equal
 
-from arcmix import augment, files, model, store, tasks, train
+from arcmix import augment, files, model, store, tasks
+from arcmix.measurement import MEASURED
 from arcmix.tasks import Pair, Task
 from tests.arc import task
 from tests.test_augment import make
@@ -157,14 +158,14 @@ def test_no_file_is_written_by_both_of_two_processes(tmp_path, base_model):
 
     found = [(tmp_path / f"written{rank}").read_text().splitlines() for rank in (0, 1)]
     first, other = ({one for one in told if str(tmp_path / "run") in one} for told in found)
-    assert {Path(one).name for one in first} > {"adapter_config.json", train.MEASURED}
+    assert {Path(one).name for one in first} > {"adapter_config.json", MEASURED}
     assert first & other == set()
 
 
 @pytest.mark.parametrize("launch", ["python", TWO])
 def test_a_run_that_was_killed_goes_on_to_the_same_end(tmp_path, base_model, whole, launch):
     process = start(tmp_path, base_model, launch, **STEPS)
-    while not [*tmp_path.glob(f"checkpoints/*/*/{train.MEASURED}")]:
+    while not [*tmp_path.glob(f"checkpoints/*/*/{MEASURED}")]:
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
     tree = psutil.Process(process.pid)
