@@ -41,6 +41,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from arcmix import augment, examples, fastpath, model, params, prompt, train, tuned
 from arcmix.encode import Encoder
+from arcmix.plan import Plan
 from arcmix.sources import package
 
 SEED = 0
@@ -223,7 +224,7 @@ def measure(job: Job) -> Result:
             trainer.add_callback(clock)
         else:
             settings = settings.model_copy(update={"budget": steps})
-            plan = train.Plan(made, made[:1], settings, SEED, "none", None)
+            plan = Plan(made, made[:1], settings, SEED, "none", None)
             trainer = train.trainer(one, tokenizer, plan, Path(folder), clock)
         with torch.inference_mode():
             # What is read from a file is in memory only after it was used.

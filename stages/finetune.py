@@ -33,6 +33,8 @@ from arcmix import (
     tuned,
 )
 from arcmix.encode import Encoder
+from arcmix.measurement import Measurement
+from arcmix.plan import Plan
 from arcmix.schema import At, Section
 from arcmix.tasks import Task
 
@@ -115,7 +117,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
         training, asked_for = _cut(base, training, asked_for)
     one = _start(base, initial / "adapter", settings, seed, added)
     state = initial / "adapter" / "optimizer.safetensors"
-    plan = train.Plan(
+    plan = Plan(
         training,
         asked_for,
         settings,
@@ -128,7 +130,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
 
     with program.progress(plan.steps, "finetune", "step") as bar:
 
-        def report(found: Sequence[train.Measurement]) -> None:
+        def report(found: Sequence[Measurement]) -> None:
             *before, now = found
             bar.update(now.step - bar.n)
             if processes.leads():
@@ -213,7 +215,7 @@ def _texts(style: prompt.Style, tests: Sequence[tuple[Task, int]]) -> list[promp
     ]
 
 
-def _history(found: Sequence[train.Measurement]) -> pd.DataFrame:
+def _history(found: Sequence[Measurement]) -> pd.DataFrame:
     table = pd.DataFrame([dataclasses.asdict(one) for one in found])
     return table.drop(columns="losses")
 

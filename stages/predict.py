@@ -28,6 +28,7 @@ from arcmix import (
     tuned,
     views,
 )
+from arcmix.candidates import SCORE_COLUMNS
 from arcmix.schema import At, Section
 from arcmix.views import Question
 
@@ -35,16 +36,6 @@ log = logging.getLogger("arcmix.predict")
 
 TIME_ONLY = {"views", "draft", "kv_static", "batch_tokens", "rescore", "checkpoint"}
 """Settings that an answer to a view does not depend on."""
-
-SCORES = {
-    "task": "str",
-    "test": "int64",
-    "candidate": "int64",
-    "view": "int64",
-    "logprob": "float64",
-    "tokens": "int64",
-}
-"""Columns of the scores -> their types."""
 
 
 class Params(Section):
@@ -128,7 +119,8 @@ def run(
     files.write_parquet(
         candidates, pd.DataFrame(rows).astype({"height": "UInt8", "width": "UInt8"})
     )
-    files.write_parquet(scores, pd.DataFrame(scored, columns=[*SCORES]).astype(SCORES))
+    table = pd.DataFrame(scored, columns=[*SCORE_COLUMNS])
+    files.write_parquet(scores, table.astype(SCORE_COLUMNS))
     log.info(
         "%d answers ended, %d of them are grids",
         sum(row["ended"] for row in rows),

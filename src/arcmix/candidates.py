@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,15 @@ COLUMNS = (
 )
 """Columns of the table of candidates: docs/architecture.md."""
 
-SCORE_COLUMNS = ("task", "test", "candidate", "view", "logprob", "tokens")
-"""Columns of the table of scores: one row for a distinct grid in a view."""
+SCORE_COLUMNS = {
+    "task": "str",
+    "test": "int64",
+    "candidate": "int64",
+    "view": "int64",
+    "logprob": "float64",
+    "tokens": "int64",
+}
+"""Columns of the table of scores, one row for a distinct grid in a view -> their types."""
 
 
 def read(path: Path, tests: Sequence[Test]) -> dict[Test, list[Candidate]]:
@@ -131,7 +138,7 @@ def finite(value: float | None) -> bool:
 
 def read_rows(
     path: Path,
-    columns: Sequence[str],
+    columns: Collection[str],
     keys: Sequence[str],
     tests: Sequence[Test] | Mapping[Test, Any],
 ) -> list[dict[str, Any]]:

@@ -1,5 +1,7 @@
 """The processes that share a stage: one, unless `accelerate launch` started several."""
 
+from typing import cast
+
 import accelerate
 import torch
 
@@ -12,3 +14,9 @@ def shared() -> accelerate.PartialState:
 def leads() -> bool:
     """Return whether this process is the one that writes: the first of those that work."""
     return shared().is_main_process
+
+
+def total(values: torch.Tensor) -> torch.Tensor:
+    """Return the sum of the processes' values, on the CPU, to each of them."""
+    summed = accelerate.utils.reduce(values.to(shared().device), reduction="sum")
+    return cast("torch.Tensor", summed).cpu()

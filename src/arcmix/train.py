@@ -1,41 +1,31 @@
-"""The fine-tune: TRL's trainer over token ids of our own, and a validation loss of our own.
+"""The fine-tune: TRL's trainer over token ids of our own, from one checkpoint to the next.
 
 A step's samples are packed into rows without padding, and its loss is the mean over their
 tokens that carry loss, however they were packed and however many processes share them.
 """
 
 import contextlib
-import math
 import os
 import shutil
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import accelerate
 import numpy as np
 import pyarrow as pa
 import torch
 from datasets import Dataset
-from transformers import (
-    PreTrainedTokenizerBase,
-    PrinterCallback,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from arcmix import files, params, processes, schedule, tuned
+from arcmix import processes, schedule, tuned
 from arcmix.examples import Example
-from arcmix.loss import prompt_losses, token_losses
-from arcmix.optimizer import load_state
+from arcmix.loss import token_losses
+from arcmix.measurement import MEASURED, Measure, Measurement
 from arcmix.packing import packs
+from arcmix.plan import Plan
 
 OPTIMIZERS = {"adamw": "adamw_torch", "paged_adamw_8bit": "paged_adamw_8bit"}
 """Our names of the optimizers -> the Trainer's."""
@@ -46,80 +36,6 @@ TRACKERS = {
     "mlflow": "MLFLOW_TRACKING_URI",
 }
 """The Trainer's trackers -> the variable of the environment that says where each writes."""
-
-MEASURED = "measured.json"
-"""The file of a checkpoint that is written last: where it is, the checkpoint is whole."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """The state of a fine-tune after a step."""
-
-    step: int
-    """Optimizer steps done."""
-    samples: int
-    """Training samples seen."""
-    epochs: float
-    """Passes over the training samples that fit."""
-    answer_tokens: int
-    """Tokens that carried loss."""
-    learning_rate: float
-    """Learning rate of the last step; 0 before the first."""
-    train_loss: float | None
-    """Mean loss of such a token since the previous measurement; none at step 0."""
-    val_loss: float
-    """Mean loss of an answer token over all validation prompts."""
-    tokens_per_second: float | None
-    """Tokens trained on since then, prompts included, a second of training; none at step 0."""
-    answer_tokens_per_second: float | None
-    """The same of the tokens that carried loss."""
-    seconds_per_step: float | None
-    """The same of optimizer steps, the inverse."""
-    losses: tuple[float, ...]
-    """Summed loss of each validation prompt."""
-
-
-@dataclass
-class Plan:
-    """What is trained on, in which order, for how long.
-
-    Raises:
-        ValueError: If there are no samples or no validation prompts.
-    """
-
-    samples: Sequence[Example]
-    """Training samples in tokens; step k takes samples k * batch and on, and when they are used
-    up they come again from the first."""
-    validation: Sequence[Example]
-    """Validation prompts in tokens."""
-    settings: params.Finetune
-    """Budget and hyperparameters."""
-    seed: int
-    """Seed of dropout."""
-    report_to: str
-    """A tracker that the Trainer knows, or none."""
-    state: Path | None
-    """The state of an optimizer to begin with (`optimizer.save_state`), if not afresh."""
-    steps: int = field(init=False)
-    """Optimizer steps of the budget."""
-    order: np.ndarray = field(init=False)
-    """Number of the sample at each place of the stream, int64 (steps * batch,)."""
-
-    def __post_init__(self) -> None:
-        for what, examples in (
-            ("training sample", self.samples),
-            ("validation prompt", self.validation),
-        ):
-            if not examples:
-                raise ValueError(f"no {what} is short enough; raise the scale's max_tokens")
-        counts = [one.trained_tokens for one in self.samples]
-        self.steps = schedule.samples(self.settings, counts) // self.settings.batch
-        self.order = np.arange(self.steps * self.settings.batch) % len(self.samples)
-
-    def per_step(self, numbers: Sequence[int]) -> np.ndarray:
-        """Return the sum over the samples of each step of a number of each sample."""
-        chosen = np.asarray(numbers)[self.order]
-        return chosen.reshape(self.steps, self.settings.batch).sum(axis=1)
 
 
 def prepare_tracker(name: str, folder: Path) -> None:
@@ -166,13 +82,15 @@ def finetune(
         ValueError: If the loss or the gradient is not finite; the message names the step and
             the samples.
     """
-    measure = _Measure(model, plan, report)
+    measure = Measure(model, plan, report)
     made = trainer(model, tokenizer, plan, folder, measure)
     measure.rows = made.rows
     last = checkpoint(folder)
     if last is not None:
-        measure.restore(files.read_json(last / MEASURED))
+        measure.restore(last)
     made.train(resume_from_checkpoint=None if last is None else str(last))
+    # All have read the folder then, which the caller may remove.
+    processes.shared().wait_for_everyone()
     return measure.found, cast("torch.optim.Optimizer", made.optimizer)
 
 
@@ -199,13 +117,18 @@ def trainer(
 
 
 def checkpoint(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint of a folder, and remove those cut short."""
+    """Return the newest whole checkpoint of a folder, and remove the others.
+
+    Processes may look at different times and find the same one, since it stays.
+    """
     found = sorted(folder.glob("checkpoint-*"), key=lambda one: int(one.name.split("-")[1]))
     whole = [one for one in found if (one / MEASURED).is_file()]
+    last = whole[-1] if whole else None
     if processes.leads():
-        for one in set(found) - set(whole):
+        # An older one may be cut short too, in its removal, which makes it the newest by its date.
+        for one in set(found) - {last}:
             shutil.rmtree(one)
-    return whole[-1] if whole else None
+    return last
 
 
 def _arguments(plan: Plan, folder: Path) -> SFTConfig:
@@ -326,156 +249,13 @@ class _Trainer(SFTTrainer):
         return torch.stack([loss for _, loss in self.rows]).sum()
 
     def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
-        # The Trainer's own would write the embeddings of a cut vocabulary too.
+        # The Trainer's own would write the embeddings of a cut vocabulary too. All processes
+        # come here.
         del state_dict
-        unwrapped = self.accelerator.unwrap_model(self.model)
-        tuned.save(cast("tuned.Tuned", unwrapped), Path(str(output_dir)))
+        if processes.leads():
+            unwrapped = self.accelerator.unwrap_model(self.model)
+            tuned.save(cast("tuned.Tuned", unwrapped), Path(str(output_dir)))
 
     def _tokens(self, samples: Sequence[Example]) -> int:
         counted = torch.tensor(sum(one.trained_tokens for one in samples))
-        return int(_sum_over_processes(counted).item())
-
-
-class _Measure(TrainerCallback):
-    """Keeps account of the steps and measures the validation loss between them."""
-
-    def __init__(
-        self,
-        model: tuned.Tuned,
-        plan: Plan,
-        report: Callable[[Sequence[Measurement]], None],
-    ) -> None:
-        self.model = model
-        self.plan = plan
-        self.report = report
-        self.trained = plan.per_step([one.trained_tokens for one in plan.samples])
-        self.tokens = plan.per_step([len(one.input_ids) for one in plan.samples])
-        self.found: list[Measurement] = []
-        self.losses: list[float] = []
-        self.rows: list[tuple[list[int], torch.Tensor]] = []
-        self.rate = 0.0
-        self.seconds = 0.0
-        self.started = 0.0
-
-    def restore(self, found: Sequence[dict[str, Any]]) -> None:
-        """Take up the account where a checkpoint left it."""
-        for one in found:
-            values: dict[str, Any] = one | {"losses": tuple(one["losses"])}
-            self.found.append(Measurement(**values))
-
-    def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        *,
-        optimizer: torch.optim.Optimizer,
-        lr_scheduler: torch.optim.lr_scheduler.LRScheduler,
-        **_: object,
-    ) -> None:
-        del args, state, control
-        if self.found:  # a checkpoint has brought its own
-            return
-        if self.plan.state is not None:
-            load_state(
-                self.plan.state,
-                optimizer,
-                self.model.named_parameters(),
-                self.plan.settings.optimizer,
-                [float(rate) for rate in lr_scheduler.get_last_lr()],
-            )
-        self._measure(0)
-
-    def on_step_begin(self, *_: object, **__: object) -> None:
-        self.started = time.perf_counter()
-
-    def on_step_end(self, *_: object, **__: object) -> None:
-        self.seconds += time.perf_counter() - self.started
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **_: object,
-    ) -> None:
-        del args, control
-        # One entry a step, and one without a loss when the training is over.
-        if logs is None or "loss" not in logs:
-            return
-        step, batch = state.global_step, self.plan.settings.batch
-        # Once a step, and here: a look at each row would stop a GPU each time, and all processes
-        # come here, to end with the same error.
-        if not math.isfinite(logs["loss"]):
-            raise _not_finite("the loss", logs["loss"], step, self._suspects())
-        if not math.isfinite(norm := logs["grad_norm"]):
-            numbers = self.plan.order[(step - 1) * batch : step * batch].tolist()
-            raise _not_finite("the gradient's norm", norm, step, numbers)
-        self.losses.append(logs["loss"])
-        self.rate = logs["learning_rate"]
-        if step % self.plan.settings.eval_every == 0 or step == self.plan.steps:
-            self._measure(step)
-
-    def _suspects(self) -> list[int]:
-        """Return the samples of rows whose loss is not finite, in whichever process."""
-        mine = [number for row, loss in self.rows if not loss.isfinite() for number in row]
-        return sorted(accelerate.utils.gather_object(mine))
-
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
-        del control
-        # Each has a file of its own in there.
-        processes.shared().wait_for_everyone()
-        if processes.leads():
-            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-            files.write_json(folder / MEASURED, [asdict(one) for one in self.found])
-
-    def _measure(self, step: int) -> None:
-        since = slice(self.found[-1].step if self.found else 0, step)
-        losses = self._prompt_losses()
-        answers = sum(one.trained_tokens for one in self.plan.validation)
-        samples = step * self.plan.settings.batch
-        trained, tokens = self.trained[since], self.tokens[since]
-        measurement = Measurement(
-            step=step,
-            samples=samples,
-            epochs=samples / len(self.plan.samples),
-            answer_tokens=int(self.trained[:step].sum()),
-            learning_rate=self.rate,
-            train_loss=float(np.average(self.losses, weights=trained)) if step else None,
-            val_loss=float(losses.sum() / answers),
-            tokens_per_second=float(tokens.sum() / self.seconds) if step else None,
-            answer_tokens_per_second=float(trained.sum() / self.seconds) if step else None,
-            seconds_per_step=self.seconds / len(trained) if step else None,
-            losses=tuple(losses.tolist()),
-        )
-        self.losses, self.seconds = [], 0.0
-        self.found.append(measurement)
-        self.report(self.found)
-
-    def _prompt_losses(self) -> np.ndarray:
-        """Return the loss of each validation prompt, the work shared among the processes."""
-        shared = processes.shared()
-        mine = range(shared.process_index, len(self.plan.validation), shared.num_processes)
-        losses = np.zeros(len(self.plan.validation))
-        losses[mine] = prompt_losses(
-            self.model,
-            [self.plan.validation[number] for number in mine],
-            self.plan.settings.eval_tokens,
-            done=lambda _: None,
-        )
-        return _sum_over_processes(torch.from_numpy(losses)).numpy()
-
-
-def _not_finite(what: str, value: float, step: int, samples: list[int]) -> ValueError:
-    return ValueError(
-        f"{what} is {value} at step {step}, samples {samples};"
-        " lower the learning rate or train in float32"
-    )
-
-
-def _sum_over_processes(values: torch.Tensor) -> torch.Tensor:
-    summed = accelerate.utils.reduce(values.to(processes.shared().device), reduction="sum")
-    return cast("torch.Tensor", summed).cpu()
+        return int(processes.total(counted).item())

@@ -16,7 +16,8 @@ import pytest
 import torch
 from pandas.testing import assert_frame_equal
 
-from arcmix import augment, files, model, store, tasks, train
+from arcmix import augment, files, model, store, tasks
+from arcmix.measurement import MEASURED
 from arcmix.tasks import Pair, Task
 from tests.arc import task
 from tests.test_augment import make
@@ -33,6 +34,7 @@ def start(
     base_model,
     launch="python",
     *,
+    program="-m stages.finetune",
     entries=TASKS,
     validation=TASKS,
     report_to="none",
@@ -78,9 +80,9 @@ def start(
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return subprocess.Popen(
-        [*shlex.split(launch), "-m", "stages.finetune", *words],
+        [*shlex.split(f"{launch} {program}"), *words],
         cwd=ROOT,
-        env=os.environ | {"PATH": path, "PYTHONPATH": "src", "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PATH": path, "PYTHONPATH": "src:.", "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -129,10 +131,41 @@ def test_two_processes_have_the_history_of_one_that_adds_up_two_passes(whole):
     assert history(one).val_loss.iloc[-1] < history(one).val_loss.iloc[0] - 0.1
 
 
+WITNESS = """
+import os
+import sys
+from arcmix import program
+from stages import finetune
+
+written = open(sys.argv.pop(1) + os.environ["RANK"], "w")
+
+def told(event, values):
+    if event == "open" and values[2] & (os.O_WRONLY | os.O_RDWR):
+        print(values[0], file=written)
+    if event == "os.rename":
+        print(values[1], file=written)
+
+sys.addaudithook(told)
+program.main(finetune.run)
+"""
+"""Tells, of each process, which files it writes."""
+
+
+def test_no_file_is_written_by_both_of_two_processes(tmp_path, base_model):
+    (tmp_path / "witness.py").write_text(WITNESS)
+    program = f"{tmp_path / 'witness.py'} {tmp_path / 'written'}"
+    finish(start(tmp_path / "run", base_model, TWO, program=program, budget=4))
+
+    found = [(tmp_path / f"written{rank}").read_text().splitlines() for rank in (0, 1)]
+    first, other = ({one for one in told if str(tmp_path / "run") in one} for told in found)
+    assert {Path(one).name for one in first} > {"adapter_config.json", MEASURED}
+    assert first & other == set()
+
+
 @pytest.mark.parametrize("launch", ["python", TWO])
 def test_a_run_that_was_killed_goes_on_to_the_same_end(tmp_path, base_model, whole, launch):
     process = start(tmp_path, base_model, launch, **STEPS)
-    while not [*tmp_path.glob(f"checkpoints/*/*/{train.MEASURED}")]:
+    while not [*tmp_path.glob(f"checkpoints/*/*/{MEASURED}")]:
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
     tree = psutil.Process(process.pid)
