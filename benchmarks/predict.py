@@ -62,7 +62,7 @@ SETTINGS = params.Predict(
     draft="none",
     kv_format="none",
     kv_static=False,
-    batch_tokens=8192,
+    batch_tokens=16384,
     max_side=12,
     rescore=0,
 )
@@ -310,7 +310,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     found.add_argument("--sizes", choices=["same", "all"], default="same")
     found.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     found.add_argument("--threads", type=int, default=torch.get_num_threads())
-    found.add_argument("--batch-tokens", type=int, default=8192)
+    found.add_argument("--batch-tokens", type=int, default=16384)
     found.add_argument("--side", type=int, default=12, help="longest side that fits the budget")
     found.add_argument("--repeats", type=int, default=1)
     return found

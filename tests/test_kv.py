@@ -55,7 +55,7 @@ def test_folded_attention_is_that_with_copied_heads():
     mask = torch.rand(3, 1, 5, 11, generator=drawn) < 0.6
     mask[..., 0] = True
     layer = torch.nn.Module()
-    layer.num_key_value_groups = 3
+    layer.num_key_value_groups = 3  # pyright: ignore[reportArgumentType] - a number, as in a model
     given = (layer, query, key, value)
     found, _ = kv.folded(*given, mask, scaling=0.3)
     expected, _ = sdpa_attention_forward(*given, mask, scaling=0.3)
