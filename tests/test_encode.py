@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from arcmix.encode import LAYERS, MAX_SIDE, SYMBOLS, Encoder
+from arcmix.encode import LAYERS, SYMBOLS, Encoder
+from arcmix.tasks import MAX_SIDE
 
 GRID = np.array([[0, 1, 2], [7, 8, 9]], np.uint8)
 

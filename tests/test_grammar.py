@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from arcmix import prompt
-from arcmix.encode import MAX_SIDE, SYMBOLS, Encoder
+from arcmix.encode import SYMBOLS, Encoder
 from arcmix.grammar import Grammar, State, part
+from arcmix.tasks import MAX_SIDE
 from tests.test_encode import legal
 
 FORMATS = ("bare", "v1", "dialog")

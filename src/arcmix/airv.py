@@ -23,12 +23,12 @@ from arcmix import (
     rescore,
     select,
 )
-from arcmix.encode import MAX_SIDE, Encoder
+from arcmix.encode import Encoder
 from arcmix.generate import Answer, Query
 from arcmix.grammar import Grammar
 from arcmix.inference import Job, Memory
 from arcmix.select import Candidate, Choice
-from arcmix.tasks import Pair
+from arcmix.tasks import MAX_SIDE, Pair
 from arcmix.views import Question
 
 NO_DRAFT = np.zeros(0, np.int32)

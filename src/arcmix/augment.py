@@ -21,10 +21,7 @@ import pyarrow.parquet as pq
 from arcmix import draws, files, grid
 from arcmix.count import QUESTIONS
 from arcmix.params import Augment, NewTasks
-from arcmix.tasks import COLORS, Pair, Task, ragged
-
-LONGEST_SIDE = 30
-"""Of a grid of ARC: a new task with a longer side is not made."""
+from arcmix.tasks import COLORS, MAX_SIDE, Pair, Task, ragged
 
 
 @dataclass(frozen=True)
@@ -270,7 +267,7 @@ def _change(kind: str, one: float, other: float, third: float, alike: float) -> 
 
 
 def _make_new_tasks(samples: Samples, drawn: Mapping[int, NewTask]) -> Samples:
-    """Return the samples with new tasks in place of those that stay within `LONGEST_SIDE`."""
+    """Return the samples with new tasks in place of those that stay within `MAX_SIDE`."""
     shapes, made = samples.shapes.copy(), {}
     ends = np.cumsum(shapes.prod(axis=1, dtype=np.int64)).tolist()
     # np.split does the same in as much time as all changes take.
@@ -279,7 +276,7 @@ def _make_new_tasks(samples: Samples, drawn: Mapping[int, NewTask]) -> Samples:
     for row, new in drawn.items():
         numbers = range(bounds[row] + (new.side == "output"), bounds[row + 1], 2)
         changed = [new.change.apply(flat[number].reshape(shapes[number])) for number in numbers]
-        if max(max(one.shape) for one in changed) <= LONGEST_SIDE:
+        if max(max(one.shape) for one in changed) <= MAX_SIDE:
             made[row] = new
             for number, one in zip(numbers, changed, strict=True):
                 flat[number], shapes[number] = one.reshape(-1), one.shape

@@ -16,8 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-MAX_SIDE = 30
-"""Longest side of an ARC grid; a text that spells a longer one is not decoded."""
+from arcmix.tasks import MAX_SIDE
 
 DIGITS = "0123456789"
 SYMBOLS = "ñò÷ûąćďęĚĞ"

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arcmix.encode import MAX_SIDE, Encoder
+from arcmix.encode import Encoder
 from arcmix.prompt import Style
-from arcmix.tasks import COLORS
+from arcmix.tasks import COLORS, MAX_SIDE
 
 VISIBLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
 """Bytes that stand for themselves in the vocabulary of byte-level BPE."""

@@ -9,15 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from arcmix.tasks import as_grid
+from arcmix.tasks import MAX_SIDE, as_grid
 
 ATTEMPTS = ("attempt_1", "attempt_2")
 
 FILLER = ((0, 0), (0, 0))
 """What stands for a missing attempt, as in Kaggle's sample."""
-
-MAX_SIDE = 30
-"""Longest side of a grid."""
 
 
 def text(answers: Mapping[str, Sequence[Sequence[np.ndarray]]]) -> str:

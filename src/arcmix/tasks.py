@@ -20,6 +20,9 @@ from arcmix import files
 COLORS = 10
 """Number of colors; 0 is the background."""
 
+MAX_SIDE = 30
+"""Longest side of a grid of ARC."""
+
 GRID = pa.list_(pa.uint8())
 SCHEMA = pa.schema(
     [
