@@ -29,13 +29,16 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 import transformers
 
 from arcmix import airv, files, generate, inference, loss, model, params, tasks, tuned, views
 from arcmix.generate import Answer
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 INFO, STATUS = Path("/proc/cpuinfo"), Path("/proc/self/status")
 
@@ -234,11 +237,11 @@ def _memory(what: str) -> float:
     return float(lines[what].split()[0]) / 1024
 
 
-def alone(work: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401
+def alone(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     """Return what a function returns in a process of its own."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as process:
-        return process.submit(work, *arguments).result()
+        return process.submit(work, *arguments, **named).result()
 
 
 def compare(setting: Setting, repeats: int) -> None:

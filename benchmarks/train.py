@@ -29,15 +29,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import data_path
 import datasets
 import numpy as np
+import sft
 import torch
-from transformers import PrinterCallback, TrainerCallback
-from trl.trainer.sft_config import SFTConfig
-from trl.trainer.sft_trainer import SFTTrainer
+from transformers import TrainerCallback
 
 from arcmix import augment, examples, fastpath, model, params, prompt, train, tuned
 from arcmix.encode import Encoder
@@ -220,7 +218,7 @@ def measure(job: Job) -> Result:
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         if job.way.trl:
-            trainer = _trl(one, tokenizer, _dataset(texts, made, settings), job, Path(folder))
+            trainer = sft.trainer(one, tokenizer, (texts, made), settings, steps, Path(folder))
             trainer.add_callback(clock)
         else:
             settings = settings.model_copy(update={"budget": steps})
@@ -245,53 +243,6 @@ def measure(job: Job) -> Result:
         peak=peak,
         parameters=parameters,
     )
-
-
-def _trl(
-    one: tuned.Tuned,
-    tokenizer: model.PreTrainedTokenizerBase,
-    dataset: datasets.Dataset,
-    job: Job,
-    folder: Path,
-) -> SFTTrainer:
-    """Return TRL's trainer with the settings of ours."""
-    settings = job.way.settings
-    trainer = SFTTrainer(
-        model=one,
-        args=SFTConfig(
-            output_dir=str(folder),
-            max_steps=job.steps + 1,
-            per_device_train_batch_size=settings.batch,
-            learning_rate=settings.learning_rate,
-            lr_scheduler_type="constant",
-            weight_decay=settings.weight_decay,
-            max_grad_norm=settings.max_grad_norm,
-            train_sampling_strategy="sequential",
-            bf16=False,
-            gradient_checkpointing=False,
-            max_length=None,
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-        ),
-        train_dataset=dataset,
-        processing_class=tokenizer,
-    )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
-
-
-def _dataset(
-    texts: Sequence[prompt.Text], made: Sequence[examples.Example], settings: params.Finetune
-) -> datasets.Dataset:
-    rows: list[dict[str, Any]] = [
-        {"prompt": text.prompt, "completion": text.answer} for text in texts
-    ]
-    if settings.loss != "answer":
-        rows = [{"input_ids": example.input_ids, "labels": example.labels} for example in made]
-    return datasets.Dataset.from_list(rows)
 
 
 def _memory() -> int:

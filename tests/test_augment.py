@@ -9,10 +9,8 @@ from hypothesis import strategies as st
 
 from arcmix import augment, grid
 from arcmix.params import Augment
-from arcmix.sources import counting
 from arcmix.tasks import Task
 from tests.arc import pair, task
-from tests.sources.test_counting import source
 
 ENTRIES = [task("a", train=3), task("b", train=2, test=2), task("c", train=1), task("d", train=5)]
 POOL = augment.pool(ENTRIES)
@@ -360,88 +358,6 @@ def test_a_long_sample_loses_its_last_demonstrations_until_it_fits_or_has_one(se
         if len(after) < len(before):
             left_out = before[len(after) - 1]
             assert size + left_out.input.size + left_out.output.size > limit
-
-
-GRIDS = [*ENTRIES, *counting.load("count", source(tasks=3)).tasks]
-
-
-def counted(first=0, count=600, **changes):
-    how = make(symmetries=8, **changes)
-    return augment.draw(augment.pool(GRIDS), np.arange(len(GRIDS)), how, 0, first, count)
-
-
-def kinds(samples):
-    return np.split(samples.questions, np.cumsum(samples.asked)[:-1])
-
-
-@pytest.mark.parametrize("swap", [False, True, "exchange"])
-def test_a_grid_to_count_in_is_asked_every_question_once_and_a_task_none(swap):
-    samples = counted(swap=swap)
-    for entry, asked in zip(samples.entries, kinds(samples), strict=True):
-        assert sorted(asked) == ([*range(5)] if GRIDS[entry].train == () else [])
-
-
-def test_the_order_of_the_questions_is_a_sample_s_own():
-    samples = counted(count=2100)
-    orders = [tuple(asked) for asked in kinds(samples) if len(asked)]
-    # 900 draws of 120 orders; a twentieth of them is 15 of one kind before another.
-    assert len({*orders}) > 110
-    first = np.bincount([order[0] for order in orders], minlength=5) / len(orders)
-    np.testing.assert_allclose(first, 0.2, atol=0.05)
-
-
-def test_questions_are_a_function_of_the_sample_s_number():
-    whole, part = counted(), counted(first=250, count=50)
-    assert [asked.tolist() for asked in kinds(whole)[250:300]] == [
-        asked.tolist() for asked in kinds(part)
-    ]
-
-
-def test_a_grid_to_count_in_is_turned_and_recolored_and_stays_its_own_output(tmp_path):
-    samples = counted(color_swaps=1, background=1.0, swap=True)
-    for row, pairs_ in enumerate(pairs(samples, tmp_path)):
-        entry = GRIDS[samples.entries[row]]
-        if entry.train == ():
-            [shown] = pairs_
-            view = grid.View(int(samples.symmetries[row]), tuple(samples.colors[row].tolist()))
-            np.testing.assert_array_equal(shown.input, view.apply(entry.test[0].input))
-            np.testing.assert_array_equal(shown.output, shown.input)
-
-
-def test_a_grid_to_count_in_becomes_no_new_task_and_is_not_shortened():
-    samples = counted(new_tasks=new_tasks(1.0), swap=True)
-    assert {GRIDS[samples.entries[row]].train == () for row in samples.new_tasks} == {False}
-    short = augment.shorten(stretch(samples), lambda one: one.grids.tolist(), 0)
-    tasks_ = samples.asked == 0
-    assert {*short.grids[~tasks_]} == {2}
-    assert {*short.grids[tasks_]} == {4}
-    assert augment.questions(short) == augment.questions(stretch(samples))
-
-
-def test_questions_are_written_and_read_as_they_were_drawn(tmp_path):
-    samples = counted(count=70)
-    augment.write(tmp_path / "samples", iter([samples]))
-    read = [
-        asked
-        for stretch in augment.stretches(tmp_path / "samples", 9)
-        for asked in augment.questions(stretch)
-    ]
-    assert read == [asked.tolist() for asked in kinds(samples)]
-
-
-@given(st.lists(st.booleans(), min_size=12, max_size=12))
-def test_some_samples_of_a_stretch_are_what_they_were(rows):
-    samples = counted(count=12)
-    whole = stretch(samples)
-    some = augment.select(whole, np.array(rows))
-    if not any(rows):
-        assert [len(getattr(some, name)) for name in vars(some)] == [0] * 5
-        return
-    kept = [pairs_ for pairs_, row in zip(augment.split(whole), rows, strict=True) if row]
-    for one, other in zip(kept, augment.split(some), strict=True):
-        assert all(same(a, b) for a, b in zip(one, other, strict=True))
-    asked = [found for found, row in zip(augment.questions(whole), rows, strict=True) if row]
-    assert augment.questions(some) == asked
 
 
 @given(st.integers(0, 2**31))

@@ -1,0 +1,61 @@
+"""The plain `SFTTrainer` of TRL, with the settings of a fine-tune of ours."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+from transformers import PreTrainedTokenizerBase, PrinterCallback
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
+
+from arcmix import params, tuned
+from arcmix.examples import Example
+from arcmix.prompt import Text
+
+
+def trainer(
+    model: tuned.Tuned,
+    tokenizer: PreTrainedTokenizerBase,
+    samples: tuple[Sequence[Text], Sequence[Example]],
+    settings: params.Finetune,
+    steps: int,
+    folder: Path,
+) -> SFTTrainer:
+    """Return a trainer on the texts of samples, or on their tokens if more than answers train."""
+    made = SFTTrainer(
+        model=model,
+        args=SFTConfig(
+            output_dir=str(folder),
+            max_steps=steps,
+            per_device_train_batch_size=settings.batch,
+            learning_rate=settings.learning_rate,
+            lr_scheduler_type="constant",
+            weight_decay=settings.weight_decay,
+            max_grad_norm=settings.max_grad_norm,
+            train_sampling_strategy="sequential",
+            bf16=False,
+            gradient_checkpointing=False,
+            max_length=None,
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+        ),
+        train_dataset=_dataset(*samples, settings),
+        processing_class=tokenizer,
+    )
+    made.remove_callback(PrinterCallback)
+    return made
+
+
+def _dataset(
+    texts: Sequence[Text], made: Sequence[Example], settings: params.Finetune
+) -> datasets.Dataset:
+    rows: list[dict[str, Any]] = [
+        {"prompt": text.prompt, "completion": text.answer} for text in texts
+    ]
+    if settings.loss != "answer":
+        rows = [{"input_ids": example.input_ids, "labels": example.labels} for example in made]
+    return datasets.Dataset.from_list(rows)
