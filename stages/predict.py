@@ -28,7 +28,6 @@ from arcmix import (
     tuned,
     views,
 )
-from arcmix.candidates import SCORE_COLUMNS
 from arcmix.schema import At, Section
 from arcmix.views import Question
 
@@ -119,8 +118,8 @@ def run(
     files.write_parquet(
         candidates, pd.DataFrame(rows).astype({"height": "UInt8", "width": "UInt8"})
     )
-    table = pd.DataFrame(scored, columns=[*SCORE_COLUMNS])
-    files.write_parquet(scores, table.astype(SCORE_COLUMNS))
+    table = pd.DataFrame(scored, columns=[*select.SCORE_COLUMNS])
+    files.write_parquet(scores, table.astype(select.SCORE_COLUMNS))
     log.info(
         "%d answers ended, %d of them are grids",
         sum(row["ended"] for row in rows),

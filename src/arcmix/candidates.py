@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from arcmix.select import Candidate, choices
+from arcmix.select import SCORE_COLUMNS, Candidate, choices
 
 Test = tuple[str, int]
 """A task's id and the number of its test."""
@@ -27,16 +27,6 @@ COLUMNS = (
     "ended",
 )
 """Columns of the table of candidates: docs/architecture.md."""
-
-SCORE_COLUMNS = {
-    "task": "str",
-    "test": "int64",
-    "candidate": "int64",
-    "view": "int64",
-    "logprob": "float64",
-    "tokens": "int64",
-}
-"""Columns of the table of scores, one row for a distinct grid in a view -> their types."""
 
 
 def read(path: Path, tests: Sequence[Test]) -> dict[Test, list[Candidate]]:

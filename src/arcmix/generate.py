@@ -27,7 +27,7 @@ from arcmix.kv import Rows
 WINDOW = 64
 """Most tokens of a draft that are read at once."""
 
-PASS = {"cpu": 16, "other": 256}
+PASS = {"cpu": 24, "other": 256}
 """How many tokens more a pass could read in the time that it takes for none. Of a processor it is
 measured (docs/benchmarks.md); accelerators have arithmetic for so many while they read weights."""
 
@@ -175,6 +175,9 @@ def read_prompts(
 ) -> torch.Tensor:
     """Read prompts as the first thing, what those of a family have in common once.
 
+    A processor reads one family after the other: one prompt keeps its cores busy, and several
+    side by side would take longer, for their padding and masks.
+
     Args:
         rows: Rows that have read nothing.
         queries: The prompts.
@@ -184,24 +187,47 @@ def read_prompts(
         Logits after the last token of each prompt and after what follows, as `Rows.read` gives
         them.
     """
-    keep = max(map(len, offers)) + 1
+    families: dict[Hashable, list[int]] = {}
+    for number, query in enumerate(queries):
+        families.setdefault(query.family, []).append(number)
     prompts = [query.tokens.tolist() for query in queries]
-    families = [query.family for query in queries]
-    members: dict[Hashable, list[int]] = {}
-    for number, family in enumerate(families):
-        members.setdefault(family, []).append(number)
-    if len(members) == len(prompts):
-        whole = [[*prompt, *offer] for prompt, offer in zip(prompts, offers, strict=True)]
+    keep = max(map(len, offers)) + 1
+    if rows.model.device.type != "cpu":
+        return _read_prompts(rows, [*families.values()], prompts, offers, keep)
+    parts, logits = [], []
+    for own in families.values():
+        part = Rows(rows.model, rows.format, 0)
+        members = [[*range(len(own))]]
+        shown = [prompts[number] for number in own], [offers[number] for number in own]
+        after = _read_prompts(part, members, *shown, keep)
+        # A short prompt has fewer logits.
+        logits.append(torch.nn.functional.pad(after, (0, 0, keep - after.shape[1], 0)))
+        parts.append(part)
+    rows.gather(parts)
+    places = np.argsort([number for own in families.values() for number in own]).tolist()
+    rows.take(places)
+    return torch.cat(logits)[places]
+
+
+def _read_prompts(
+    rows: Rows,
+    families: Sequence[Sequence[int]],
+    prompts: Sequence[Sequence[int]],
+    offers: Sequence[Sequence[int]],
+    keep: int,
+) -> torch.Tensor:
+    """Read prompts side by side, given the numbers of those of each family."""
+    whole = [[*prompt, *offer] for prompt, offer in zip(prompts, offers, strict=True)]
+    shared = [_shared([prompts[number] for number in own]) for own in families]
+    if len(families) == len(prompts) or not any(shared):
         return rows.read(whole, keep)
-    shared = {family: _shared([prompts[one] for one in own]) for family, own in members.items()}
-    rows.read([prompts[own[0]][: shared[family]] for family, own in members.items()], 1)
-    places = {family: place for place, family in enumerate(members)}
-    rows.take([places[family] for family in families])
-    rest = [
-        [*prompt[shared[family] :], *offer]
-        for prompt, family, offer in zip(prompts, families, offers, strict=True)
-    ]
-    return rows.read(rest, keep)
+    rows.read([prompts[own[0]][:alike] for own, alike in zip(families, shared, strict=True)], 1)
+    place_of = {number: place for place, own in enumerate(families) for number in own}
+    places = [place_of[number] for number in range(len(prompts))]
+    rows.take(places)
+    return rows.read(
+        [text[shared[place] :] for text, place in zip(whole, places, strict=True)], keep
+    )
 
 
 def _shared(prompts: Sequence[Sequence[int]]) -> int:
@@ -214,7 +240,7 @@ def _greedy(rows: Rows, queries: Sequence[Query], language: Language) -> list[li
     branches = [_Branch(number, language.start) for number in range(len(queries))]
     found: dict[int, Answer] = {}
     guesses = [_guess(queries[branch.query], branch, language) for branch in branches]
-    window = _window(rows, branches, guesses, sum(len(query.tokens) for query in queries))
+    window = _window(rows, branches, guesses)
     logits = read_prompts(rows, queries, [guess[:window] for guess in guesses])
     while True:
         going, struck = [], []
@@ -232,7 +258,7 @@ def _greedy(rows: Rows, queries: Sequence[Query], language: Language) -> list[li
         rows.take(going)
         branches = [branches[row] for row in going]
         guesses = [_guess(queries[branch.query], branch, language) for branch in branches]
-        window = _window(rows, branches, guesses, len(branches))
+        window = _window(rows, branches, guesses)
         new = [
             [branch.written[-1], *guess[:window]]
             for branch, guess in zip(branches, guesses, strict=True)
@@ -246,9 +272,7 @@ def _guess(query: Query, branch: _Branch, language: Language) -> list[int]:
     return continuation(query.draft, branch.written)[:room].tolist()
 
 
-def _window(
-    rows: Rows, branches: Sequence[_Branch], guesses: Sequence[Sequence[int]], read: int
-) -> int:
+def _window(rows: Rows, branches: Sequence[_Branch], guesses: Sequence[Sequence[int]]) -> int:
     """Return how many tokens of each guess to read along, for most tokens settled in a time.
 
     All get as many, since a pass takes for the others what it takes for the longest.
@@ -257,14 +281,13 @@ def _window(
         rows: The rows that read.
         branches: The answers so far.
         guesses: The tokens that may come next in each.
-        read: Tokens that the pass reads anyway.
     """
     sizes = np.arange(WINDOW + 1)
     right = np.array([branch.right for branch in branches])[:, None]
     there = sizes <= np.array([len(guess) for guess in guesses])[:, None]
     settled = (right**sizes * there).cumsum(axis=1).sum(axis=0)
     cost = PASS.get(rows.model.device.type, PASS["other"])
-    return int((settled / (cost + read + len(branches) * sizes)).argmax())
+    return int((settled / (cost + len(branches) * (1 + sizes))).argmax())
 
 
 def _settle(
@@ -296,7 +319,9 @@ def _settle(
             return True, place
         branch.written.append(token)
         branch.state = state
-        agreed = place < len(guess) and guess[place] == token
+        if place == len(guess):
+            return False, place
+        agreed = guess[place] == token
         branch.right += FADE * (agreed - branch.right)
         if not agreed or place == len(logits) - 1:
             return False, place

@@ -1,4 +1,4 @@
-"""Keys and values of attention: kept in slots, if asked for in a format of few bits.
+"""Attention, and its keys and values: kept in slots, if asked for in a format of few bits.
 
 A format is a round trip: what is stored has been rounded to the format and is computed with in
 the model's own type, so that its effect on the answers is that of a cache of this format, and
@@ -61,10 +61,11 @@ def folded(
     attention_mask: torch.Tensor | None,
     **settings: Any,  # noqa: ANN401 - the model's, for transformers
 ) -> tuple[torch.Tensor, None]:
-    """Attend as transformers' sdpa does, with no copies of keys and values.
+    """Attend as transformers' sdpa does, without dropout and with no copies of keys and values.
 
-    Where there is a mask, sdpa copies each head of the keys for each head of the queries that
-    shares it. Here these are read as further tokens of one head.
+    Where there is a mask and more than one token, sdpa copies each head of the keys for each head
+    of the queries that shares it. Here these are read as further tokens of one head, as long as
+    what that copies of the mask is less.
 
     Args:
         module: The layer.
@@ -78,9 +79,9 @@ def folded(
     Returns:
         Float (rows, tokens, heads, size), and no weights.
     """
-    if attention_mask is None:
-        return sdpa_attention_forward(module, query, key, value, None, **settings)
     rows, heads, tokens, size = query.shape
+    if attention_mask is None or tokens > key.shape[1] * size:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
     shared = heads // key.shape[1]
     found = torch.nn.functional.scaled_dot_product_attention(
         query.reshape(rows, -1, shared * tokens, size),
@@ -126,16 +127,19 @@ class Slots(DynamicLayer):
         """Return the number of slots in use."""
         return self._used
 
-    def gather(self, rows: Sequence["Slots"]) -> None:
-        """Begin with rows that were read apart, each in the last slots."""
-        self._used = max(row.get_seq_length() for row in rows)
-        behind = [row.behind(self._used) for row in rows]
-        self._stored = [torch.cat(states) for states in zip(*behind, strict=True)]
+    def gather(self, parts: Sequence["Slots"]) -> None:
+        """Begin with the rows of others, each in the last slots, and leave these nothing."""
+        self._used = max(part.get_seq_length() for part in parts)
+        room = max(self._reserved, self._used + GROWTH)
+        given = [part.hand_over(self._used, room) for part in parts]
+        self._stored = [torch.cat(states) for states in zip(*given, strict=True)]
 
-    def behind(self, slots: int) -> list[torch.Tensor]:
-        """Return the keys and the values in the last of so many slots, the others empty."""
-        gap = (0, 0, slots - self._used, 0)
-        return [torch.nn.functional.pad(one[:, :, : self._used], gap) for one in self._stored]
+    def hand_over(self, used: int, room: int) -> list[torch.Tensor]:
+        """Return the keys and the values in the last of so many slots, of so many, and forget."""
+        gap = (0, 0, used - self._used, room - used)
+        given = [one[:, :, : self._used] for one in self._stored]
+        self._stored, self._used = [], 0
+        return [torch.nn.functional.pad(one, gap) for one in given]
 
     def take(self, rows: torch.Tensor) -> None:
         """Go on with some rows, each of which may be taken several times."""
@@ -157,7 +161,7 @@ class Rows:
     can be of different lengths, and tokens that were read in vain are struck out again.
 
     Args:
-        model: A causal language model with full attention.
+        model: A causal language model with full attention, which is `folded` from now on.
         format_: Format of the keys and values, one of `FORMATS`.
         reserved: Slots to reserve at once, for a cache that does not grow; 0 for none.
     """
@@ -171,14 +175,12 @@ class Rows:
         self.layers = layers
         self.mask = torch.zeros(0, 0, dtype=torch.bool, device=model.device)
         self.lengths: list[int] = []
-        self.passes = 0
-        """Forward passes so far."""
 
     def read(self, tokens: Sequence[Sequence[int]], keep: int) -> torch.Tensor:
         """Read on in each row, and return the logits after the last tokens read.
 
         Args:
-            tokens: What each row reads next, one token at least.
+            tokens: What each row reads next, maybe nothing.
             keep: For how many of its last tokens each row gets logits; a row that reads fewer
                 has logits of no meaning in front.
 
@@ -186,8 +188,6 @@ class Rows:
             (rows, keep, vocabulary), in the model's type.
         """
         if not self.lengths:
-            if len(tokens) > 1 and all(tokens) and self.model.device.type == "cpu":
-                return self._read_apart(tokens, keep)
             self.lengths = [0] * len(tokens)
             self.mask = self.mask.new_zeros(len(tokens), 0)
         self.lengths = [length + len(new) for length, new in zip(self.lengths, tokens, strict=True)]
@@ -199,7 +199,6 @@ class Rows:
         own = torch.arange(count) >= torch.tensor(empty)[:, None]
         device = self.model.device
         self.mask = torch.cat([self.mask, own.to(device)], dim=1)
-        self.passes += 1
         return self.model(
             input_ids=ids.to(device),
             attention_mask=None if self.mask.all() else self.mask,
@@ -209,23 +208,15 @@ class Rows:
             logits_to_keep=keep,
         ).logits
 
-    def _read_apart(self, tokens: Sequence[Sequence[int]], keep: int) -> torch.Tensor:
-        """Read the first tokens of each row in a pass of its own.
-
-        One text keeps the cores of a processor busy. Several side by side take longer than one
-        after the other, for their padding and for masks.
-        """
-        apart = [Rows(self.model, self.format, 0) for _ in tokens]
-        logits = [row.read([new], keep)[0] for row, new in zip(apart, tokens, strict=True)]
+    def gather(self, parts: Sequence["Rows"]) -> None:
+        """Begin with what others have read, one's rows behind another's; nothing is left there."""
         for number, layer in enumerate(self.layers):
-            layer.gather([row.layers[number] for row in apart])
-        self.lengths = [len(new) for new in tokens]
-        self.passes += len(apart)
-        places = torch.arange(max(self.lengths))
-        self.mask = places >= len(places) - torch.tensor(self.lengths)[:, None]
-        gaps = [(0, 0, keep - len(one), 0) for one in logits]
-        both = zip(logits, gaps, strict=True)
-        return torch.stack([torch.nn.functional.pad(one, gap) for one, gap in both])
+            layer.gather([part.layers[number] for part in parts])
+        self.lengths = [length for part in parts for length in part.lengths]
+        slots = max(part.mask.shape[1] for part in parts)
+        self.mask = torch.cat(
+            [torch.nn.functional.pad(part.mask, (slots - part.mask.shape[1], 0)) for part in parts]
+        )
 
     def strike(self, counts: Sequence[int]) -> None:
         """Strike out the last tokens that each row has read: so many of them."""

@@ -30,6 +30,16 @@ Scores = Mapping[int, float]
 """Number of a distinct grid -> the log-probability that the model gives it, in nats, summed over
 the views of the test. A grid that was not scored has no entry."""
 
+SCORE_COLUMNS = {
+    "task": "str",
+    "test": "int64",
+    "candidate": "int64",
+    "view": "int64",
+    "logprob": "float64",
+    "tokens": "int64",
+}
+"""Columns of the table of scores, one row for a distinct grid in a view -> their types."""
+
 
 @dataclass(frozen=True)
 class Choice:

@@ -127,10 +127,8 @@ def test_the_leading_candidates_are_scored_in_all_views(answers):
         mine = scores[(scores.task == name) & (scores.test == test)]
         chosen = sorted(set(mine.candidate))
         assert len(chosen) == min(2, len(grids))
-        assert (
-            mine[["candidate", "view"]].to_numpy().tolist().sort()
-            == [[candidate, view] for candidate in chosen for view in range(3)].sort()
-        )
+        pairs = mine[["candidate", "view"]].to_numpy().tolist()
+        assert sorted(pairs) == [[candidate, view] for candidate in chosen for view in range(3)]
     assert not scores.empty
     assert "far" not in set(scores.task)
 
