@@ -5,9 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
+from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from arcmix import kv, model
+from arcmix import kv
 
 STATES = stn.arrays("float32", (2, 1, 3, 4), elements=st.floats(-100, 100, width=32)).map(
     torch.from_numpy
@@ -63,9 +64,12 @@ def test_folded_attention_is_that_with_copied_heads():
     assert not torch.allclose(found, kv.folded(*given, mask.roll(1, 0), scaling=0.3)[0])
 
 
-@pytest.fixture(scope="module")
-def tiny(base_model):
-    return model.load(base_model, "float32")
+@pytest.fixture(scope="module", params=[2, 1])
+def tiny(base_model, request):
+    """A model whose two heads of queries have so many heads of keys."""
+    settings = AutoConfig.from_pretrained(base_model, num_key_value_heads=request.param)
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(settings, dtype=torch.float32).eval()
 
 
 def whole(tiny, tokens):
