@@ -180,8 +180,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
             "components": mix.seen(files.read_json(mix_file), drawn.entries[plan.order]),
         },
     )
-    # Renamed first: half a folder is nothing to go on from.
-    shutil.rmtree(work.rename(work.with_suffix(".done")))
+    files.discard(work)
 
 
 def _cut(
