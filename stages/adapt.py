@@ -85,7 +85,7 @@ def run(
     for name in _adapted(rows):
         shutil.copytree(work / name, adapted / name)
     _tell(adapted, table, rows)
-    shutil.rmtree(work)
+    files.discard(work)
 
 
 def _tell(adapted: Path, table: Path, rows: Sequence[Row]) -> None:

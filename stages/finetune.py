@@ -140,7 +140,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
                 if all(now.val_loss < earlier.val_loss for earlier in before):
                     tuned.save(one, work / "best")
 
-        found, made = train.finetune(one, tokenizer, plan, work, report)
+        found, made = train.finetune(one, tokenizer, plan, work, last, report)
     if not processes.leads():
         return
     # Again, since a run that was killed after its last step has no more to report.
@@ -180,8 +180,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
             "components": mix.seen(files.read_json(mix_file), drawn.entries[plan.order]),
         },
     )
-    # Renamed first: half a folder is nothing to go on from.
-    shutil.rmtree(work.rename(work.with_suffix(".done")))
+    files.discard(work)
 
 
 def _cut(

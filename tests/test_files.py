@@ -1,3 +1,4 @@
+import shutil
 import stat
 from pathlib import Path
 
@@ -34,6 +35,43 @@ def test_replacing_keeps_the_old_file_when_the_block_fails(tmp_path: Path) -> No
 
     assert path.read_text() == "old"
     assert [*tmp_path.iterdir()] == [path]
+
+
+def test_discard_removes_the_folder_and_what_is_left_of_an_earlier_one(tmp_path: Path) -> None:
+    folder, left, other = tmp_path / "v1.0", tmp_path / "v1.0.done", tmp_path / "v1.done"
+    for one in (folder, left, other):
+        (one / "deep").mkdir(parents=True)
+        (one / "deep" / "file").write_text("text")
+
+    files.discard(folder)
+
+    assert [*tmp_path.iterdir()] == [other]
+
+
+def test_discard_hides_the_folder_before_it_removes_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def die(path: Path) -> None:
+        assert path.is_dir()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", die)
+        with pytest.raises(KeyboardInterrupt, match=r"^$"):
+            files.discard(folder)
+
+    assert not folder.exists()
+    folder.mkdir()
+    files.discard(folder)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_discard_tells_of_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="none"):
+        files.discard(tmp_path / "none")
 
 
 def test_json_round_trips_in_equal_bytes_for_equal_values(tmp_path: Path) -> None:

@@ -66,7 +66,8 @@ def finetune(
             raise KeyboardInterrupt
 
     with tempfile.TemporaryDirectory() as place:
-        found, _ = train.finetune(one, tokenizer, plan, Path(folder or place), report)
+        work = Path(folder or place)
+        found, _ = train.finetune(one, tokenizer, plan, work, train.checkpoint(work), report)
     return found
 
 
@@ -128,9 +129,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(tmp_path,
     one = tuned.attach(model.load(base_model, "float32"), settings(), 0, [])
     with torch.no_grad():
         next(weight for name, weight in one.named_parameters() if "lora_A" in name).fill_(1e38)
+    tokenizer = model.load_tokenizer(base_model)
     plan = Plan(SAMPLES, VALIDATION, settings(), 0, "none", None)
     with pytest.raises(ValueError, match=r"at step 1, samples \[.*\]; lower the learning rate"):
-        train.finetune(one, model.load_tokenizer(base_model), plan, tmp_path, lambda _: None)
+        train.finetune(one, tokenizer, plan, tmp_path, None, lambda _: None)
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_and_names_the_samples(base_model):

@@ -1,8 +1,9 @@
-"""Write files so that a reader finds the old one or the new one, never half of one."""
+"""Write and remove files so that a reader finds all of the old or of the new, never half."""
 
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,20 @@ def replacing(path: Path) -> Iterator[Path]:
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder, which is gone at once: it is renamed to `<folder>.done`, then removed.
+
+    What an earlier removal that was killed left under that name goes too.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+    """
+    done = folder.with_name(f"{folder.name}.done")
+    if done.exists():
+        shutil.rmtree(done)
+    shutil.rmtree(folder.rename(done))
 
 
 def write_json(path: Path, values: Any) -> None:  # noqa: ANN401

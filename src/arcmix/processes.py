@@ -1,9 +1,12 @@
 """The processes that share a stage: one, unless `accelerate launch` started several."""
 
-from typing import cast
+from collections.abc import Callable
+from typing import TypeVar, cast
 
 import accelerate
 import torch
+
+T = TypeVar("T")
 
 
 def shared() -> accelerate.PartialState:
@@ -20,3 +23,14 @@ def total(values: torch.Tensor) -> torch.Tensor:
     """Return the sum of the processes' values, on the CPU, to each of them."""
     summed = accelerate.utils.reduce(values.to(shared().device), reduction="sum")
     return cast("torch.Tensor", summed).cpu()
+
+
+def agreed(choose: Callable[[], T]) -> T:
+    """Return what the first process chooses, to each of them; the others do not look.
+
+    Args:
+        choose: Returns something that can be pickled.
+    """
+    found = [choose() if leads() else None]
+    accelerate.utils.broadcast_object_list(found)
+    return cast("T", found[0])

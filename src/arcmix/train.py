@@ -65,6 +65,7 @@ def finetune(
     tokenizer: PreTrainedTokenizerBase,
     plan: Plan,
     folder: Path,
+    last: Path | None,
     report: Callable[[Sequence[Measurement]], None],
 ) -> tuple[list[Measurement], torch.optim.Optimizer]:
     """Train a model; return all measurements, and the optimizer as the last step left it.
@@ -73,8 +74,8 @@ def finetune(
         model: The model; what is to train requires gradients.
         tokenizer: Its tokenizer.
         plan: What to train on and how.
-        folder: Where checkpoints are kept, one at each measurement; the newest whole one there is
-            where training goes on. To begin anew, give an empty one.
+        folder: Where checkpoints are kept, one at each measurement.
+        last: The one of them where training goes on, or none to begin anew.
         report: Called at step 0, every `eval_every` steps and at the last, while the model is as
             it was measured, with all measurements up to then, those of a checkpoint included.
 
@@ -85,7 +86,6 @@ def finetune(
     measure = Measure(model, plan, report)
     made = trainer(model, tokenizer, plan, folder, measure)
     measure.rows = made.rows
-    last = checkpoint(folder)
     if last is not None:
         measure.restore(last)
     made.train(resume_from_checkpoint=None if last is None else str(last))
@@ -117,17 +117,18 @@ def trainer(
 
 
 def checkpoint(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint of a folder, and remove the others.
+    """Return the newest whole checkpoint of a folder, to each process, and remove the others."""
+    # Another machine may see the folder as it was.
+    return processes.agreed(lambda: _newest(folder))
 
-    Processes may look at different times and find the same one, since it stays.
-    """
+
+def _newest(folder: Path) -> Path | None:
     found = sorted(folder.glob("checkpoint-*"), key=lambda one: int(one.name.split("-")[1]))
     whole = [one for one in found if (one / MEASURED).is_file()]
     last = whole[-1] if whole else None
-    if processes.leads():
-        # An older one may be cut short too, in its removal, which makes it the newest by its date.
-        for one in set(found) - {last}:
-            shutil.rmtree(one)
+    # An older one may be cut short too, in its removal, which makes it the newest by its date.
+    for one in set(found) - {last}:
+        shutil.rmtree(one)
     return last
 
 

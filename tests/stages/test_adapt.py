@@ -156,6 +156,27 @@ def test_a_run_that_was_killed_goes_on_with_the_next_task(
     assert not any((tmp_path / "checkpoints").iterdir())
 
 
+def test_a_run_that_was_killed_while_it_cleaned_up_copies_no_broken_adapter(
+    tmp_path, base_model, trained, adapted, monkeypatch
+):
+    tasks.write(tmp_path / "one.parquet", [KNOWN])
+
+    def die_within(folder):
+        (folder / "0a/adapter_model.safetensors").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", die_within)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, base_model, trained, ON, tmp_path / "one.parquet")
+    shutil.rmtree(tmp_path / "adapted")  # as DVC does before it starts a stage
+
+    run(tmp_path, base_model, trained, ON, tmp_path / "one.parquet")
+
+    assert weights(tmp_path, "0a") == weights(adapted, "0a")
+    assert not any((tmp_path / "checkpoints").iterdir())
+
+
 def test_a_failed_task_is_a_warning_and_is_answered_with_the_common_adapter(
     tmp_path, base_model, trained, caplog
 ):

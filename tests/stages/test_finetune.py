@@ -257,6 +257,25 @@ def test_a_run_that_failed_after_its_last_step_trains_no_more(tmp_path, base_mod
     assert [*(tmp_path / "checkpoints").iterdir()] == []
 
 
+def test_a_run_that_was_killed_while_it_cleaned_up_is_repeated(tmp_path, base_model, monkeypatch):
+    def die(folder):
+        assert any(folder.iterdir())
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", die)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, base_model, budget=2)
+    assert any((tmp_path / "checkpoints").iterdir())
+    before = (tmp_path / "adapter/last/adapter_model.safetensors").read_bytes()
+    shutil.rmtree(tmp_path / "adapter")  # as DVC does before it starts a stage
+
+    run(tmp_path, base_model, budget=2)
+
+    assert (tmp_path / "adapter/last/adapter_model.safetensors").read_bytes() == before
+    assert [*(tmp_path / "checkpoints").iterdir()] == []
+
+
 def test_the_summary_tells_what_trained_and_what_was_seen(memorized):
     found = json.loads((memorized / "training.json").read_text())
     assert found["trained"]["rank"] == [16]

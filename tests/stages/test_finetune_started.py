@@ -78,6 +78,11 @@ def start(
         "summary": folder / "training.json",
     }
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    return launched(launch, program, *words)
+
+
+def launched(launch, program, *words):
+    """Start a program with arguments."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return subprocess.Popen(
         [*shlex.split(f"{launch} {program}"), *words],
@@ -181,6 +186,32 @@ def test_a_run_that_was_killed_goes_on_to_the_same_end(tmp_path, base_model, who
     assert_frame_equal(history(tmp_path), history(whole(launch)), check_exact=True)
     assert adapter(tmp_path) == adapter(whole(launch))
     assert [*(tmp_path / "checkpoints").iterdir()] == []
+
+
+LOOK = """
+import os
+import sys
+from pathlib import Path
+from arcmix import train
+
+folder = Path(sys.argv[1])
+rank = os.environ["RANK"]
+(folder / f"told{rank}").write_text(str(train.checkpoint(folder / rank)))
+"""
+"""Looks for a checkpoint, each process in a folder of its own, and tells which it goes on at."""
+
+
+def test_processes_that_see_other_checkpoints_go_on_at_that_of_the_first(tmp_path):
+    for rank, step in (("0", 8), ("0", 10), ("1", 10), ("1", 12)):
+        files.write_json(tmp_path / rank / f"checkpoint-{step}" / MEASURED, [])
+    (tmp_path / "look.py").write_text(LOOK)
+
+    finish(launched(TWO, tmp_path / "look.py", tmp_path))
+
+    newest = tmp_path / "0" / "checkpoint-10"
+    assert [(tmp_path / f"told{rank}").read_text() for rank in (0, 1)] == [str(newest)] * 2
+    assert [*(tmp_path / "0").iterdir()] == [newest]
+    assert len([*(tmp_path / "1").iterdir()]) == 2
 
 
 def test_processes_that_cannot_share_a_batch_end_in_one_error(tmp_path, base_model):
