@@ -4,7 +4,8 @@ All take the same merged model, prompts, dtype and budget of tokens, and choose 
 
 - `generate, one`: `model.generate`, one prompt at a time;
 - `generate, 8`: the same with eight prompts at a time in the order of the tasks, padded;
-- ours, without a draft, with the test's input as one, and with the first view's answer as well.
+- ours, without a draft, with the test's input as one, and with the first view's answer as well;
+- ours with the test's input, in a process for each thread, as `launch` starts them.
 
 The prompts are views of the validation tests whose answer is of the size of their input, which is
 what copying is for; `--sizes all` takes the others too. That all ways give the same tokens is
@@ -20,7 +21,9 @@ import dataclasses
 import json
 import math
 import multiprocessing
+import os
 import platform
+import socket
 import statistics
 import sys
 import tempfile
@@ -34,7 +37,19 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 import transformers
 
-from arcmix import airv, files, generate, inference, loss, model, params, tasks, tuned, views
+from arcmix import (
+    airv,
+    files,
+    generate,
+    inference,
+    loss,
+    model,
+    params,
+    processes,
+    tasks,
+    tuned,
+    views,
+)
 from arcmix.generate import Answer
 
 P = ParamSpec("P")
@@ -185,11 +200,48 @@ WAYS = {
 }
 """Name -> what answers the prompts."""
 
+SIDE_BY_SIDE = "arcmix, copy, processes"
+"""The name of `arcmix, copy` in a process for each thread."""
+
 
 def measure(setting: Setting, way: str) -> Result:
-    """Answer the prompts in one way, in this process."""
+    """Answer the prompts in one way, in this process, or share in it with others."""
     one, exam = load(setting)
+    processes.shared().wait_for_everyone()
     return timed(one, lambda: WAYS[way](one, exam, setting.batch_tokens))
+
+
+def side_by_side(setting: Setting) -> Result:
+    """Answer the prompts by a process of one thread for each thread."""
+    number = setting.threads
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        port = found.getsockname()[1]
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(number, mp_context=spawn) as started:
+        shares = [started.submit(_share, setting, rank, port) for rank in range(number)]
+        results = [share.result() for share in shares]
+    return Result(
+        max(one.seconds for one in results),
+        sum(one.busy for one in results),
+        max(one.reading for one in results),
+        sum(one.passes for one in results),
+        sum(one.peak for one in results),
+        results[0].answers,
+    )
+
+
+def _share(setting: Setting, rank: int, port: int) -> Result:
+    """Take this process's part in the work of several, as a launcher tells it."""
+    told = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": setting.threads,
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": port,
+    }
+    os.environ |= {name: str(value) for name, value in told.items()}
+    return measure(dataclasses.replace(setting, threads=1), "arcmix, copy")
 
 
 def timed(one: transformers.PreTrainedModel, work: Callable[[], Any]) -> Result:
@@ -250,10 +302,11 @@ def compare(setting: Setting, repeats: int) -> None:
     Raises:
         ValueError: If two ways differ in float32.
     """
-    found: dict[str, list[Result]] = {way: [] for way in WAYS}
+    found: dict[str, list[Result]] = {way: [] for way in (*WAYS, SIDE_BY_SIDE)}
     for _ in range(repeats):
-        for way, results in found.items():
-            results.append(alone(measure, setting, way))
+        for way in WAYS:
+            found[way].append(alone(measure, setting, way))
+        found[SIDE_BY_SIDE].append(side_by_side(setting))
     first = found["generate, one"][0].answers
     print(
         f"{len(first)} prompts, {sum(map(len, first))} tokens of answers, {setting.dtype},"

@@ -36,6 +36,30 @@ def test_a_batch_is_of_one_family_or_within_the_limit(found, tokens):
         assert one or rows * longest <= tokens
 
 
+def test_batches_are_as_even_as_so_few_can_be():
+    alike = [Job(str(number), number, 10, 1) for number in range(14)]
+    assert [len(batch) for batch in batches(alike, 120)] == [7, 7]
+    assert [len(batch) for batch in batches(alike, 140)] == [14]
+    assert [len(batch) for batch in batches(alike, 50)] == [5, 5, 4]
+    assert batches([], 50) == []
+
+
+@given(jobs, st.integers(1, 200))
+def test_a_smaller_limit_would_make_more_batches(found, tokens):
+    made = batches(found, tokens)
+    largest = max(
+        (
+            sum(found[number].rows for number in batch)
+            * max(found[number].length for number in batch)
+            for batch in made
+            if len({found[number].family for number in batch}) > 1
+        ),
+        default=0,
+    )
+    if largest > 1:
+        assert len(batches(found, largest - 1)) > len(made)
+
+
 def work_on(numbers):
     return [{"square": number * number} for number in numbers]
 

@@ -5,6 +5,7 @@ So each answer comes of the same batch in one process and in two, but for a batc
 cut short. What is found is kept in files by its content at once.
 """
 
+import bisect
 import hashlib
 import json
 from collections.abc import Callable, Hashable, Sequence
@@ -59,6 +60,8 @@ class Memory:
 def batches(jobs: Sequence[Job], tokens: int) -> list[list[int]]:
     """Return the numbers of the jobs of each batch, the shortest first.
 
+    There are as few as the limit allows, as even as so few can be: processes take turns at them.
+
     Args:
         jobs: The work.
         tokens: Most tokens of a batch, counting each row as the longest; a family that has more
@@ -67,9 +70,18 @@ def batches(jobs: Sequence[Job], tokens: int) -> list[list[int]]:
     members: dict[Hashable, list[int]] = {}
     for number, job in enumerate(jobs):
         members.setdefault(job.family, []).append(number)
+    families = sorted(members.values(), key=lambda own: max(jobs[one].length for one in own))
+    few = len(_filled(jobs, families, tokens))
+    limits = range(1, tokens + 1)
+    even = bisect.bisect_left(limits, -few, key=lambda limit: -len(_filled(jobs, families, limit)))
+    return _filled(jobs, families, limits[even])
+
+
+def _filled(jobs: Sequence[Job], families: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
+    """Return batches of families in their order, each as full as may be."""
     found: list[list[int]] = []
     rows = 0
-    for own in sorted(members.values(), key=lambda own: max(jobs[one].length for one in own)):
+    for own in families:
         longest = max(jobs[one].length for one in own)
         more = sum(jobs[one].rows for one in own)
         if not found or (rows + more) * longest > tokens:

@@ -53,7 +53,13 @@ class Measurement:
 
 
 class Measure(TrainerCallback):
-    """Keeps account of the steps and measures the validation loss between them."""
+    """Keeps account of the steps and measures the validation loss between them.
+
+    Args:
+        model: What is trained.
+        plan: What on, and how.
+        report: Called with all measurements so far after each of them.
+    """
 
     def __init__(
         self,

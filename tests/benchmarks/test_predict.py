@@ -49,7 +49,11 @@ def table(program, validation, *flags):
 
 
 def test_the_ways_to_answer_give_the_same_tokens(validation):
-    told, rows = table("predict", validation, "--sizes", "all", "--views", "2")
+    told, rows = table(
+        "predict",
+        validation,
+        *("--sizes", "all", "--views", "2", "--threads", "2", "--batch-tokens", "200"),
+    )
     assert told.startswith("4 prompts")
     assert [row[0] for row in rows] == [
         "generate, one",
@@ -57,6 +61,7 @@ def test_the_ways_to_answer_give_the_same_tokens(validation):
         "arcmix, no draft",
         "arcmix, copy",
         "arcmix, views",
+        "arcmix, copy, processes",
     ]
     assert {row[8] for row in rows} == {"4/4"}
 
