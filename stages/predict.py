@@ -96,7 +96,8 @@ def run(
     )
     scope = code.key(
         Path(__file__),
-        config.model_dump_json(exclude={"background": True, "predict": TIME_ONLY}),
+        f"{config.model_dump_json(exclude={'background': True, 'predict': TIME_ONLY})}\n"
+        f"{exam.max_side}",
         [base_model, adapter / "tokenizer", adapter / "prompt.json"],
     )
     found: dict[int, list[generate.Answer]] = {}

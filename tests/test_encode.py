@@ -114,8 +114,6 @@ def test_a_spoilt_text_never_decodes_to_the_same_grid(
         pytest.param("minimal", "012\r\n789", id="carriage-return"),
         pytest.param("minimal", "01a", id="letter"),
         pytest.param("minimal", "٣٣", id="digits-of-another-script"),
-        pytest.param("minimal", "0" * 31, id="too-wide"),
-        pytest.param("minimal", "0\n" * 30 + "0", id="too-high"),
         pytest.param("separator", "0|1|", id="open-end"),
         pytest.param("separator", "0|1-2", id="other-separator"),
         pytest.param("repeat", "000112", id="unequal-repeats"),
@@ -132,12 +130,6 @@ def test_a_spoilt_text_never_decodes_to_the_same_grid(
 )
 def test_a_malformed_text_is_no_grid(names: str, text: str) -> None:
     assert Encoder(tuple(names.split())).decode(text) is None
-
-
-def test_a_grid_longer_than_the_limit_has_a_text_but_is_not_decoded() -> None:
-    encoder = Encoder(("minimal",))
-    assert encoder.encode(np.zeros((1, 93), np.uint8)) == "0" * 93
-    assert encoder.decode("0" * 93) is None
 
 
 def test_an_unknown_encoder_is_refused_with_the_names_there_are() -> None:

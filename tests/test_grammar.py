@@ -1,6 +1,5 @@
 import functools
 import itertools
-import re
 
 import numpy as np
 import pytest
@@ -240,10 +239,3 @@ def test_a_limit_holds_for_height_and_width() -> None:
     assert read(grammar, "0123\n" * 3, "0123")
     assert not read(grammar, "01234")
     assert not read(grammar, "0\n" * 4)
-
-
-@pytest.mark.parametrize("limit", [0, 31])
-def test_a_limit_that_the_decoder_does_not_share_is_refused(limit: int) -> None:
-    message = f"a longest side of {limit}; choose one from 1 to 30, since no longer one is decoded"
-    with pytest.raises(ValueError, match=re.escape(message)):
-        Grammar(style("bare", "minimal"), limit)

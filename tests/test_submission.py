@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arcmix import submission
+from arcmix.tasks import MAX_SIDE
 from tests.arc import grids
 
 ONE = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
@@ -22,7 +23,7 @@ SAMPLE = {
 
 
 def test_the_sample_of_kaggle_is_a_submission() -> None:
-    found = submission.check("sample", SAMPLE, TESTS)
+    found = submission.check("sample", SAMPLE, TESTS, MAX_SIDE)
     assert {task: np.shape(tests) for task, tests in found.items()} == {
         "00576224": (1, 2, 2, 2),
         "12997ef3": (2, 2, 2, 2),
@@ -134,13 +135,13 @@ def changed(*steps: Any, to: Any) -> Any:
 )
 def test_check_names_the_place_of_what_is_wrong(values: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        submission.check("it", values, TESTS)
+        submission.check("it", values, TESTS, MAX_SIDE)
 
 
 def test_the_largest_and_the_smallest_grid_are_taken() -> None:
     largest = [[9] * 30 for _ in range(30)]
-    submission.check("it", changed("00576224", 0, "attempt_2", to=largest), TESTS)
-    submission.check("it", changed("00576224", 0, "attempt_2", to=[[0]]), TESTS)
+    submission.check("it", changed("00576224", 0, "attempt_2", to=largest), TESTS, MAX_SIDE)
+    submission.check("it", changed("00576224", 0, "attempt_2", to=[[0]]), TESTS, MAX_SIDE)
 
 
 def test_the_three_ways_of_counting() -> None:

@@ -14,9 +14,9 @@ from arcmix import tasks as tables
 
 def run(*, answers: Path, tasks: Path) -> None:
     """Print how many tests of `tasks` the submission `answers` solves."""
-    truths = _truths(tasks)
+    truths, max_side = _truths(tasks)
     counts = {task: len(own) for task, own in truths.items()}
-    attempts = submission.check(answers, files.read_json(answers), counts)
+    attempts = submission.check(answers, files.read_json(answers), counts, max_side)
     found = submission.score(attempts, truths)
     sys.stdout.write(
         f"per test, Kaggle's rule            {found['per_test']:.4f}\n"
@@ -26,14 +26,14 @@ def run(*, answers: Path, tasks: Path) -> None:
     )
 
 
-def _truths(path: Path) -> dict[str, list[np.ndarray]]:
-    """Return the right answers of each task.
+def _truths(path: Path) -> tuple[dict[str, list[np.ndarray]], int]:
+    """Return the right answers of each task, and the longest side that an answer may have.
 
     Raises:
-        ValueError: If two tasks share an id.
+        ValueError: If there are no tasks, or two of one id.
     """
     if path.suffix == ".json":
-        return submission.solutions(path, files.read_json(path))
+        return submission.solutions(path, files.read_json(path)), tables.MAX_SIDE
     found = tables.read(path)
     truths = {task.id: [pair.output for pair in task.test] for task in found}
     if len(truths) < len(found):
@@ -41,7 +41,9 @@ def _truths(path: Path) -> dict[str, list[np.ndarray]]:
             f"{path}: {len(found)} tasks have {len(truths)} ids, and a submission tells tasks by"
             " id; take a table without variations"
         )
-    return truths
+    if not found:
+        raise ValueError(f"{path}: no tasks; take a table that has some")
+    return truths, tables.longest_side(found)
 
 
 if __name__ == "__main__":

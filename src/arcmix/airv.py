@@ -28,7 +28,7 @@ from arcmix.generate import Answer, Query
 from arcmix.grammar import Grammar
 from arcmix.inference import Job, Memory
 from arcmix.select import Candidate, Choice
-from arcmix.tasks import MAX_SIDE, Pair
+from arcmix.tasks import Pair, longest_side
 from arcmix.views import Question
 
 NO_DRAFT = np.zeros(0, np.int32)
@@ -49,6 +49,7 @@ class Exam:
     def __init__(self, adapter: Path, asked: Sequence[Question], settings: params.Predict) -> None:
         trained_with = params.Prompt.model_validate_json((adapter / "prompt.json").read_text())
         self.asked = asked
+        self.max_side = longest_side(question.task for question in asked)
         self.tokenizer = model.load_tokenizer(adapter / "tokenizer")
         encoder = Encoder(trained_with.encoder)
         self.added = encoder.tokens
@@ -58,7 +59,7 @@ class Exam:
         self.language = generate.Language(
             end=model.token_id(self.tokenizer, self.style.end),
             budget=examples.answer_budget(self.tokenizer, self.style, settings.max_side),
-            grammar=Grammar(self.style, MAX_SIDE) if settings.grammar else None,
+            grammar=Grammar(self.style, self.max_side) if settings.grammar else None,
             texts=spellings(self.tokenizer) if settings.grammar else [],
         )
 
@@ -92,7 +93,9 @@ class Exam:
     def _grid(self, number: int, answer: Answer) -> np.ndarray | None:
         text = self.tokenizer.decode(list(answer.tokens), clean_up_tokenization_spaces=False)
         grid = prompt.parse_answer(self.style, str(text) + self.style.end)
-        return None if grid is None else self.asked[number].shown.invert(grid)
+        if grid is None or max(grid.shape) > self.max_side:
+            return None
+        return self.asked[number].shown.invert(grid)
 
 
 def spellings(tokenizer: model.PreTrainedTokenizerBase) -> list[tuple[str, str]]:

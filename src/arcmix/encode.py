@@ -16,8 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arcmix.tasks import MAX_SIDE
-
 DIGITS = "0123456789"
 SYMBOLS = "ñò÷ûąćďęĚĞ"
 """Stand-ins for the digits: one token each for arc24's models, and rare in other text."""
@@ -137,19 +135,14 @@ class Encoder:
         """Return the grid that `encode` writes as this text, uint8 of shape (height, width).
 
         Returns:
-            None if there is no such grid, or it is longer than `MAX_SIDE` on a side.
+            None if there is no such grid.
         """
         lines = text.split("\n")
         for name in reversed(self.names):
             lines = LAYERS[name].read(lines)
         height, width = len(lines), len(lines[0]) if lines else 0
         cells = "".join(lines)
-        if (
-            not 1 <= height <= MAX_SIDE
-            or not 1 <= width <= MAX_SIDE
-            or len(cells) != height * width
-            or not set(cells) <= set(DIGITS)
-        ):
+        if not height or not width or len(cells) != height * width or not set(cells) <= set(DIGITS):
             return None
         grid = (np.frombuffer(cells.encode(), np.uint8) - ord("0")).reshape(height, width)
         # Reading takes a wrong header or row number, a ragged row, a second separator;

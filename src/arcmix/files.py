@@ -55,7 +55,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON: {error}") from error
 
 

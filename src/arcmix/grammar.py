@@ -16,7 +16,7 @@ import numpy as np
 
 from arcmix.encode import Encoder
 from arcmix.prompt import Style
-from arcmix.tasks import COLORS, MAX_SIDE
+from arcmix.tasks import COLORS
 
 VISIBLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
 """Bytes that stand for themselves in the vocabulary of byte-level BPE."""
@@ -51,17 +51,9 @@ class Grammar:
     Args:
         style: How the model is shown a task.
         max_side: Largest height and width of a grid.
-
-    Raises:
-        ValueError: If grids of `max_side` are not decoded.
     """
 
     def __init__(self, style: Style, max_side: int) -> None:
-        if not 1 <= max_side <= MAX_SIDE:
-            raise ValueError(
-                f"a longest side of {max_side}; choose one from 1 to {MAX_SIDE}, since no"
-                " longer one is decoded"
-            )
         self.start = State(0, 0, 0, 0, "")
         self._max_side = max_side
         shape = (max_side, 1)

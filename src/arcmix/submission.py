@@ -36,13 +36,19 @@ def _attempts(grids: Sequence[np.ndarray]) -> dict[str, Any]:
     return dict(zip(ATTEMPTS, filled, strict=False))
 
 
-def check(name: object, values: Any, tests: Mapping[str, int]) -> dict[str, list[list[np.ndarray]]]:  # noqa: ANN401
+def check(
+    name: object,
+    values: Any,  # noqa: ANN401
+    tests: Mapping[str, int],
+    max_side: int,
+) -> dict[str, list[list[np.ndarray]]]:
     """Return the attempts of a submission: task -> for each test two grids.
 
     Args:
         name: What the errors call the submission.
         values: The parsed JSON.
         tests: Task -> number of its tests, for all tasks that were to be answered.
+        max_side: Longest side of a grid.
 
     Raises:
         ValueError: If a task is missing or unknown, or a test has not two grids.
@@ -56,21 +62,21 @@ def check(name: object, values: Any, tests: Mapping[str, int]) -> dict[str, list
                 f"{name}: task {task!r} is a list of {count} tests, got {_shown(entries)}"
             )
         found[task] = [
-            _check_test(f"{name}: test {number} of task {task!r}", entry)
+            _check_test(f"{name}: test {number} of task {task!r}", entry, max_side)
             for number, entry in enumerate(entries)
         ]
     return found
 
 
-def _check_test(where: str, entry: Any) -> list[np.ndarray]:  # noqa: ANN401
+def _check_test(where: str, entry: Any, max_side: int) -> list[np.ndarray]:  # noqa: ANN401
     if not isinstance(entry, dict) or {*entry} != {*ATTEMPTS}:
         raise ValueError(f"{where}: has {' and '.join(ATTEMPTS)}, got {_shown(entry)}")
-    return [_grid(f"{where}: {attempt}", entry[attempt]) for attempt in ATTEMPTS]
+    return [_grid(f"{where}: {attempt}", entry[attempt], max_side) for attempt in ATTEMPTS]
 
 
-def _grid(where: str, rows: Any) -> np.ndarray:  # noqa: ANN401
+def _grid(where: str, rows: Any, max_side: int) -> np.ndarray:  # noqa: ANN401
     try:
-        return as_grid(rows, MAX_SIDE)
+        return as_grid(rows, max_side)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
 
@@ -99,7 +105,7 @@ def solutions(name: object, values: Any) -> dict[str, list[np.ndarray]]:  # noqa
         if not isinstance(grids, list) or not grids:
             raise ValueError(f"{name}: task {task!r} is a list of grids, got {_shown(grids)}")
         found[task] = [
-            _grid(f"{name}: test {number} of task {task!r}", rows)
+            _grid(f"{name}: test {number} of task {task!r}", rows, MAX_SIDE)
             for number, rows in enumerate(grids)
         ]
     return found

@@ -86,6 +86,25 @@ Value = tuple[str, str, str | None, Any]
 """Id, split, group and parsed JSON of a task."""
 
 
+def longest_side(tasks: Iterable[Task]) -> int:
+    """Return the longest side of an answer: 30, or that of a longer grid that a task shows.
+
+    A third of the tasks of 1D-ARC have answers wider than 30.
+
+    Args:
+        tasks: What is asked.
+    """
+    shown = (
+        grid
+        for task in tasks
+        for grid in (
+            *(grid for pair in task.train for grid in (pair.input, pair.output)),
+            *(pair.input for pair in task.test),
+        )
+    )
+    return max(MAX_SIDE, *(side for grid in shown for side in grid.shape))
+
+
 def as_grid(rows: Any, max_side: int) -> np.ndarray:  # noqa: ANN401
     """Return rows of integers as a grid.
 

@@ -90,7 +90,7 @@ function element(name, attributes, ...children) {
 
 const listed = facts => element("ul", {}, ...facts.map(fact => element("li", {}, fact)));
 const counted = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
-const percent = share => `${Math.floor(100 * share)} %`;  // 100 % is all of them
+const percent = share => `${Math.floor(100 * share + 1e-6)} %`;  // 100 % is all of them
 const signed = (number, digits) => number.toFixed(digits).replace("-", "\u2212");
 const grid = (text, truth) => text.split("/").map((row, y) => row || truth[y]);
 const sized = rows => `${rows.length} by ${rows[0].length}`;
