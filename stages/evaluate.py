@@ -222,6 +222,7 @@ def _groups(asked: Sequence[Task], scores: Mapping[str, dict[str, float]]) -> pd
 def _measured(path: Path, truths: Mapping[Test, np.ndarray]) -> dict[int, list[PromptLoss]]:
     """Return the losses of the validation prompts by step, from 0 on."""
     measured: dict[int, list[PromptLoss]] = {}
+    prompts: dict[int, set[Test]] = {}
     for row in stored.read_rows(path, LOSS_COLUMNS, LOSS_COLUMNS[:3], truths):
         if row["tokens"] < 1 or not stored.finite(row["nll"]):
             raise ValueError(
@@ -232,8 +233,9 @@ def _measured(path: Path, truths: Mapping[Test, np.ndarray]) -> dict[int, list[P
             row["task"], row["nll"], row["tokens"], truths[row["task"], row["test"]].size
         )
         measured.setdefault(row["step"], []).append(prompt)
-    counts = {step: len(measured[step]) for step in sorted(measured)}
-    if 0 not in counts or len(set(counts.values())) > 1:
+        prompts.setdefault(row["step"], set()).add((row["task"], row["test"]))
+    counts = {step: len(prompts[step]) for step in sorted(prompts)}
+    if 0 not in counts or any(found != prompts[0] for found in prompts.values()):
         raise ValueError(
             f"{path}: every step from 0 on has the same prompts, got {counts} prompts by step"
         )

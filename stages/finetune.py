@@ -221,3 +221,4 @@ def _history(found: Sequence[Measurement]) -> pd.DataFrame:
 
 if __name__ == "__main__":
     program.main(run)
+    processes.part()

@@ -49,7 +49,7 @@ class Params(Section):
     method: Annotated[str, At("scales.${scale}.finetune.method")]
     """How the model was fine-tuned."""
     max_tokens: Annotated[int, At("scales.${scale}.validation.max_tokens")]
-    """Longest prompt and answer; a longer one is not answered."""
+    """Longest prompt; a longer one is not answered."""
     predict: Annotated[params.Predict, At("scales.${scale}.predict")]
     """The answers."""
 
@@ -146,3 +146,4 @@ def _rows(question: Question, candidates: Sequence[select.Candidate]) -> Iterato
 
 if __name__ == "__main__":
     program.main(run)
+    processes.part()

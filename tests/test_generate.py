@@ -33,8 +33,8 @@ def settings(**changes):
     return predicting.settings(**{"width": 3, "threshold": 0.002} | changes)
 
 
-def language(end, budget=12, grammar=None, texts=()):
-    return generate.Language(end, budget, grammar, texts)
+def language(end, budget=12, grammar=None, texts=None):
+    return generate.Language(end, budget, grammar, texts or {})
 
 
 def queries(prompts, drafts=None, families=None):
@@ -320,3 +320,33 @@ def test_a_grammar_that_allows_all_changes_nothing(tiny, end, base_model):
     texts = airv.spellings(model.load_tokenizer(base_model))
     found = answer(tiny, queries(PROMPTS), language(end, 12, everything, texts))
     assert_same(found, tiny, end)
+
+
+@pytest.mark.parametrize("search", ["greedy", "sample", "beam", "dfs"])
+def test_rows_of_the_embeddings_that_are_no_token_are_not_allowed(base_model, end, search):
+    padded = model.load(base_model, "float32")
+    padded.resize_token_embeddings(padded.config.vocab_size + 28, mean_resizing=False)
+    padded.set_output_embeddings(torch.nn.Linear(padded.config.hidden_size, 128, bias=False))
+    texts = airv.spellings(model.load_tokenizer(base_model))
+    spoken = language(end, 8, Even(), texts)
+    found = answer(padded, queries(PROMPTS), spoken, search=search, threshold=1e-6)
+    assert {token for own in found for one in own for token in one.tokens} <= texts.keys()
+
+
+def test_a_token_without_a_text_may_begin_an_answer_and_not_go_on_with_it(tiny, end, base_model):
+    everything = SimpleNamespace(start="", advance=lambda state, _: state, complete=lambda _: True)
+    texts = airv.spellings(model.load_tokenizer(base_model))
+    plain = answer(tiny, queries(PROMPTS), language(end))
+    for number, (one,) in enumerate(plain):
+        first, *later = one.tokens
+        spoken = language(end, 12, everything, texts | {first: ("", "")})
+        ((found,),) = answer(tiny, queries(PROMPTS)[number : number + 1], spoken)
+        assert found.tokens[0] == first
+        assert first not in found.tokens[1:]
+        assert (found.tokens == one.tokens) == (first not in later)
+
+
+def test_a_vocabulary_that_cannot_go_on_is_refused(tiny, end):
+    spoken = language(end, 8, Even(), {5: ("1", "1")})
+    with pytest.raises(ValueError, match="no token goes on with a grid after 0 tokens; predict"):
+        answer(tiny, queries(PROMPTS), spoken)

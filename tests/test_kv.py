@@ -1,11 +1,20 @@
 """Formats of keys and values, and rows that a model reads side by side."""
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    LlamaConfig,
+    MistralConfig,
+    Phi3Config,
+    Qwen2Config,
+)
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from arcmix import kv
@@ -62,6 +71,62 @@ def test_folded_attention_is_that_with_copied_heads():
     expected, _ = sdpa_attention_forward(*given, mask, scaling=0.3)
     torch.testing.assert_close(found, expected)
     assert not torch.allclose(found, kv.folded(*given, mask.roll(1, 0), scaling=0.3)[0])
+
+
+SMALL = {
+    "vocab_size": 8,
+    "hidden_size": 8,
+    "intermediate_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "num_key_value_heads": 1,
+    "pad_token_id": None,
+}
+
+
+def from_config(config):
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config(**SMALL))
+
+
+@pytest.mark.parametrize(
+    ("config", "most", "message"),
+    [
+        (
+            partial(MistralConfig, sliding_window=1000),
+            698,
+            "slides over 1000 tokens, and texts of up to 699 take",
+        ),
+        (
+            partial(
+                Phi3Config,
+                max_position_embeddings=400,
+                original_max_position_embeddings=100,
+                rope_parameters={
+                    "rope_type": "longrope",
+                    "rope_theta": 10000.0,
+                    "short_factor": [1.0] * 4,
+                    "long_factor": [2.0] * 4,
+                    "original_max_position_embeddings": 100,
+                },
+            ),
+            100,
+            "reads texts of over 100 tokens otherwise than shorter ones, got up to 101; lower",
+        ),
+    ],
+)
+def test_a_model_whose_answers_depend_on_what_is_beside_them_is_refused(config, most, message):
+    found = from_config(config)
+    kv.check(found, most)
+    with pytest.raises(ValueError, match=message):
+        kv.check(found, most + 1)
+
+
+@pytest.mark.parametrize(
+    "config", [LlamaConfig, Qwen2Config, partial(MistralConfig, sliding_window=None)]
+)
+def test_a_model_of_full_attention_is_taken(config):
+    kv.check(from_config(config), 10**6)
 
 
 @pytest.fixture(scope="module", params=[2, 1])

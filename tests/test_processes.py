@@ -19,6 +19,7 @@ told = {
     "chosen": chosen,
 }
 files.write_json(Path(sys.argv[1]) / f"{rank}.json", told)
+processes.part()
 """
 """Tells, of each process, what it comes to know."""
 

@@ -58,7 +58,7 @@ def test_any_answers_make_a_submission_that_has_them(
 ) -> None:
     values = json.loads(submission.text(answers))
     tests = {task: len(own) for task, own in answers.items()}
-    found = submission.check("made", values, tests)
+    found = submission.check("made", values, tests, MAX_SIDE)
     for task, own in answers.items():
         for attempts, grids_ in zip(found[task], own, strict=True):
             assert len(attempts) == 2

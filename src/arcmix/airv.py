@@ -5,6 +5,7 @@ come back are as grids. How a batch is answered is `generate`'s matter, who does
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from arcmix import (
     generate,
     grammar,
     inference,
+    kv,
     model,
     params,
     prompt,
@@ -32,6 +34,9 @@ from arcmix.tasks import Pair, longest_side
 from arcmix.views import Question
 
 NO_DRAFT = np.zeros(0, np.int32)
+
+REPLACEMENT = "\ufffd"
+"""What stands in a text for bytes that are no character."""
 
 
 class Exam:
@@ -56,11 +61,17 @@ class Exam:
         self.style = examples.style(self.tokenizer, trained_with.format, encoder, "answer")
         shown = [self._text(question) for question in asked]
         self.prompts = [one.input_ids for one in examples.tokenize(self.tokenizer, shown)]
+        rules = Grammar(self.style, self.max_side) if settings.grammar else None
+        texts = spellings(self.tokenizer) if rules else {}
         self.language = generate.Language(
             end=model.token_id(self.tokenizer, self.style.end),
             budget=examples.answer_budget(self.tokenizer, self.style, settings.max_side),
-            grammar=Grammar(self.style, self.max_side) if settings.grammar else None,
-            texts=spellings(self.tokenizer) if settings.grammar else [],
+            grammar=rules,
+            texts={
+                token: both
+                for token, both in texts.items()
+                if rules and any(map(rules.spells, both))
+            },
         )
 
     def _text(self, question: Question) -> prompt.Text:
@@ -98,9 +109,9 @@ class Exam:
         return self.asked[number].shown.invert(grid)
 
 
-def spellings(tokenizer: model.PreTrainedTokenizerBase) -> list[tuple[str, str]]:
+def spellings(tokenizer: model.PreTrainedTokenizerBase) -> dict[int, tuple[str, str]]:
     """Return the text that each token adds to an answer, at its beginning and inside of it."""
-    numbers = range(len(tokenizer))
+    numbers = sorted(tokenizer.get_vocab().values())
     # At the beginning of a text a token may lose the space that it has behind another one.
     ahead = tokenizer("0", add_special_tokens=False)["input_ids"]
     before = str(tokenizer.decode(ahead))
@@ -108,13 +119,13 @@ def spellings(tokenizer: model.PreTrainedTokenizerBase) -> list[tuple[str, str]]
         tokenizer.batch_decode(ids, clean_up_tokenization_spaces=False)
         for ids in ([[number] for number in numbers], [[*ahead, number] for number in numbers])
     )
-    found = []
+    found = {}
     for number, first, both in zip(numbers, alone, behind, strict=True):
-        whole = first, both.removeprefix(before)
-        if "\ufffd" in both:
+        found[number] = first, both.removeprefix(before)
+        token = str(tokenizer.convert_ids_to_tokens(number))
+        if REPLACEMENT in both and REPLACEMENT not in token:
             # Bytes of a character that takes several tokens.
-            whole = (grammar.part(str(tokenizer.convert_ids_to_tokens(number))),) * 2
-        found.append(whole)
+            found[number] = (grammar.part(token),) * 2
     return found
 
 
@@ -148,7 +159,12 @@ class Solver:
         Args:
             numbers: The questions, by their number in the exam.
             done: Called with the number of questions of each batch.
+
+        Raises:
+            ValueError: If the model cannot read the longest of them beside others.
         """
+        longest = max((len(self._exam.prompts[number]) for number in numbers), default=0)
+        kv.check(self._model, longest + self._exam.language.budget)
         asked = self._exam.asked
         rounds = [[*numbers]]
         if self._settings.draft == "views":
@@ -232,7 +248,9 @@ class Solver:
             found = generate.answer(self._model, chosen, language, settings, self._seed)
             return [[dataclasses.astuple(one) for one in answers] for answers in found]
 
-        rows = settings.width if settings.search in ("sample", "beam") else 1
+        rows = {"greedy": 1, "dfs": math.floor(1 / settings.threshold)}.get(
+            settings.search, settings.width
+        )
         jobs = [
             Job(
                 f"{query.purpose} {query.tokens.tolist()}",

@@ -10,9 +10,10 @@ own probability alone, and there are never more than one over the threshold of t
 """
 
 import dataclasses
+import functools
 import itertools
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -79,45 +80,63 @@ class Language:
     """Most tokens of it, the end token included."""
     grammar: Grammar | None
     """What it has to obey, if anything."""
-    texts: Sequence[tuple[str, str]]
-    """The text of each token as the first of an answer and as a later one, for the grammar."""
+    texts: Mapping[int, tuple[str, str]]
+    """Tokens that the grammar may allow -> their text as the first of an answer and as a later
+    one; no other may come but `end`."""
 
     @property
     def start(self) -> State:
         """The state before the first token."""
         return self.grammar.start if self.grammar else FREE
 
-    def after(self, state: State, token: int) -> State | None:
-        """Return the state after one more token, None if it may not come."""
+    @functools.cached_property
+    def _possible(self) -> torch.Tensor:
+        """The tokens that may come at some place, int64 (n,)."""
+        return torch.tensor([*self.texts, self.end])
+
+    def after(self, branch: "_Branch", token: int) -> State | None:
+        """Return the state of an answer after one more token, None if it may not come."""
         if self.grammar is None:
-            return state
+            return branch.state
         if token == self.end:
-            return state if self.grammar.complete(state) else None
-        text = self.texts[token][state != self.grammar.start]
-        return self.grammar.advance(state, text) if text else None
+            return branch.state if self.grammar.complete(branch.state) else None
+        if token not in self.texts:
+            return None
+        first, later = self.texts[token]
+        # SentencePiece begins a text with a token that has none there.
+        if not branch.written:
+            return self.grammar.advance(branch.state, first)
+        return self.grammar.advance(branch.state, later) if later else None
 
     def options(
-        self, state: State, keys: torch.Tensor, logprobs: torch.Tensor
+        self, branch: "_Branch", keys: torch.Tensor, logprobs: torch.Tensor, floor: float
     ) -> Iterator[tuple[int, float, State]]:
-        """Yield the tokens that may come, the one of the largest key first.
+        """Yield the tokens that an answer may go on with, the one of the largest key first.
 
         Args:
-            state: The state before them.
+            branch: The answer so far.
             keys: What orders the tokens, (vocabulary,).
             logprobs: Their log-probabilities, (vocabulary,).
+            floor: The key below which no token is looked at.
         """
-        for token in _falling(keys):
-            after = self.after(state, token)
+        possible = None if self.grammar is None else self._possible.to(keys.device)
+        for place, key in _falling(keys if possible is None else keys[possible]):
+            if key < floor:
+                return
+            token = place if possible is None else int(possible[place])
+            after = self.after(branch, token)
             if after is not None:
                 yield token, float(logprobs[token]), after
 
 
-def _falling(keys: torch.Tensor) -> Iterator[int]:
-    """Yield the places of keys, the largest key first; the first few are had without sorting."""
-    first = keys.topk(min(LOOK, len(keys))).indices.tolist()
-    yield from first
-    seen = set(first)
-    yield from (place for place in keys.argsort(descending=True).tolist() if place not in seen)
+def _falling(keys: torch.Tensor) -> Iterator[tuple[int, float]]:
+    """Yield places and keys, the largest key first; the first few are had without sorting."""
+    first = keys.topk(min(LOOK, len(keys)))
+    yield from zip(first.indices.tolist(), first.values.tolist(), strict=True)
+    seen = set(first.indices.tolist())
+    rest = keys.sort(descending=True)
+    pairs = zip(rest.indices.tolist(), rest.values.tolist(), strict=True)
+    yield from ((place, key) for place, key in pairs if place not in seen)
 
 
 @dataclass
@@ -310,10 +329,16 @@ def _settle(
     for place, (choice, top) in enumerate(zip(picked.tolist(), logprobs, strict=True)):
         _check(top, branch)
         token, logprob = choice, top
-        state = language.after(branch.state, token)
+        state = language.after(branch, token)
         if state is None:
             row = exact[place].log_softmax(dim=-1)
-            token, logprob, state = next(language.options(branch.state, row, row))
+            best = next(language.options(branch, row, row, -math.inf), None)
+            if best is None:
+                raise ValueError(
+                    f"no token goes on with a grid after {len(branch.written)} tokens;"
+                    " predict without the grammar"
+                )
+            token, logprob, state = best
         branch.logprob += logprob
         if token == language.end:
             return True, place
@@ -416,12 +441,12 @@ def _options(
         words = draws.words(seed, purpose, len(branch.written), 1, len(logprobs))[0]
         noise = -np.log(-np.log(draws.uniform(words) + 2.0**-54))
         keys = logprobs.double().cpu() / settings.temperature + torch.from_numpy(noise)
-        return itertools.islice(language.options(branch.state, keys, logprobs), 1)
-    options = language.options(branch.state, logprobs, logprobs)
+        return itertools.islice(language.options(branch, keys, logprobs, -math.inf), 1)
     if settings.search == "beam":
+        options = language.options(branch, logprobs, logprobs, -math.inf)
         return itertools.islice(options, settings.width)
     floor = math.log(settings.threshold) - branch.logprob
-    return itertools.takewhile(lambda option: option[1] >= floor, options)
+    return language.options(branch, logprobs, logprobs, floor)
 
 
 def _check(logprob: float, branch: _Branch) -> None:

@@ -7,6 +7,7 @@ grids, so no composition is described a second time here. A state is how many ce
 written and what has come of the next piece, so no text is read a second time.
 """
 
+import itertools
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -72,6 +73,8 @@ class Grammar:
             for first in firsts
         }
         self._starts = sorted(self._openings)
+        pieces = [*self._starts, *self._cells, *itertools.chain(*self._rows), *self._below]
+        self._letters = frozenset("".join(pieces))
 
     def advance(self, state: State, text: str) -> State | None:
         """Return the state after one more token.
@@ -93,6 +96,10 @@ class Grammar:
                 return state._replace(written=written)
             state, written = after, written[len(piece) :]
         return state
+
+    def spells(self, text: str) -> bool:
+        """Return whether answers have all characters of a text, so that it may be in one."""
+        return self._letters.issuperset(_bytes(text))
 
     def complete(self, state: State) -> bool:
         """Return whether the end token may come, the text so far being that of a grid."""

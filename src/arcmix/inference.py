@@ -1,8 +1,8 @@
 """Work on many prompts: in batches, by as many processes as there are, and never twice.
 
 Batches are made of all the work, whatever is known already and however many processes share it.
-So each answer comes of the same batch in one process and in two, but for a batch that a kill
-cut short. What is found is kept in files by its content at once.
+So each answer comes of the same batch in one process and in two, unless some of the batch was
+known. What is found is kept in files by its content at once.
 """
 
 import bisect

@@ -97,6 +97,39 @@ AttentionInterface.register(ATTENTION, folded)
 AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
+def check(model: PreTrainedModel, longest: int) -> None:
+    """Refuse a model whose answers would depend on what is read beside them.
+
+    Args:
+        model: A causal language model.
+        longest: Most tokens of a text, its answer included.
+
+    Raises:
+        ValueError: If attention slides over fewer tokens, or if the rotations of all positions
+            change with the longest text that is read (longrope and dynamic of transformers).
+    """
+    config = model.config.get_text_config()
+    lower = "lower scales.SCALE.validation.max_tokens or predict.max_side, or take another model"
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None) or ["full_attention", "sliding_attention"]
+    if other := {*kinds} - {"full_attention", "sliding_attention"}:
+        raise ValueError(f"a model with layers of {sorted(other)}; take one with full attention")
+    # It counts slots, of which a row has some that are struck out.
+    slots = int(longest * WASTE) + 2 * GROWTH
+    if window is not None and "sliding_attention" in kinds and window < slots:
+        raise ValueError(
+            f"a model whose attention slides over {window} tokens, and texts of up to {longest}"
+            f" take {slots}; {lower}"
+        )
+    rotations = getattr(config, "rope_parameters", None) or {}
+    limit = rotations.get("original_max_position_embeddings", config.max_position_embeddings)
+    if rotations.get("rope_type") in ("longrope", "dynamic") and longest > limit:
+        raise ValueError(
+            f"a model that reads texts of over {limit} tokens otherwise than shorter ones, got"
+            f" up to {longest}; {lower}"
+        )
+
+
 class Slots(DynamicLayer):
     """The keys and values of one layer, in slots that are added ahead of their use."""
 
@@ -161,7 +194,7 @@ class Rows:
     can be of different lengths, and tokens that were read in vain are struck out again.
 
     Args:
-        model: A causal language model with full attention, which is `folded` from now on.
+        model: A causal language model that `check` takes; its attention is `folded` from now on.
         format_: Format of the keys and values, one of `FORMATS`.
         reserved: Slots to reserve at once, for a cache that does not grow; 0 for none.
     """

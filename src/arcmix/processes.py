@@ -1,5 +1,6 @@
 """The processes that share a stage: one, unless `accelerate launch` started several."""
 
+import datetime as dt
 from collections.abc import Callable
 from typing import TypeVar, cast
 
@@ -8,10 +9,19 @@ import torch
 
 T = TypeVar("T")
 
+PATIENCE = dt.timedelta(days=7)
+"""How long a process waits for the others: one of them may have much more to do."""
+
 
 def shared() -> accelerate.PartialState:
     """Return what there is to know of the processes that share the work, and meet them."""
-    return accelerate.PartialState(cpu=not torch.cuda.is_available())
+    return accelerate.PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
+
+
+def part() -> None:
+    """Leave the others, once all have come here; a process that just ends may abort them."""
+    shared().wait_for_everyone()
+    shared().destroy_process_group()
 
 
 def leads() -> bool:

@@ -13,7 +13,7 @@ class ScaleValidation(Section):
     tasks: PositiveInt
     """How many tasks of the measured part: those with the fewest cells."""
     max_tokens: PositiveInt
-    """Longest prompt and answer together; a longer one has no loss and no answer."""
+    """Longest prompt that is answered, and longest prompt and answer that have a loss."""
 
 
 class ScaleAugment(Section):
@@ -159,7 +159,7 @@ class Predict(Section):
     kv_format: Literal["none", "fp8_e5m2", "fp8_e4m3", "int8", "int4"]
     """What keys and values of attention are rounded to; `none` leaves them as they are."""
     kv_static: bool
-    """Whether the room for keys and values is reserved at once, and does not grow."""
+    """Whether the room that keys and values take without drafts is reserved at once."""
     batch_tokens: PositiveInt
     """Most tokens of a batch: the longest prompt and answer, times the answers."""
     max_side: Annotated[int, Field(ge=1, le=30)]

@@ -21,7 +21,7 @@ class Candidate:
     logprob: float
     """Sum of the log-probabilities of the answer's tokens, in nats."""
     tokens: int
-    """Number of the answer's tokens, its end token included; 0 if the model was not asked."""
+    """Number of the answer's tokens, its end token included; 0 if there is none."""
     ended: bool
     """Whether the end of the answer came within the budget of tokens."""
 

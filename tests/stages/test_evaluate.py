@@ -356,6 +356,11 @@ def test_a_task_without_a_prompt_that_fits_has_scores_and_no_loss(tmp_path: Path
             id="prompt-missing-at-a-step",
         ),
         pytest.param(
+            {"losses": [*LOSSES[:-1], (5, "00000001", 1, 2.0, 8)]},
+            "every step from 0 on has the same prompts, got {0: 2, 3: 2, 5: 2} prompts by step",
+            id="another-prompt-at-a-step",
+        ),
+        pytest.param(
             {"losses": LOSSES[2:]},
             "every step from 0 on has the same prompts, got {3: 2, 5: 2} prompts by step",
             id="no-step-0",

@@ -139,7 +139,7 @@ def test_two_processes_have_the_history_of_one_that_adds_up_two_passes(whole):
 WITNESS = """
 import os
 import sys
-from arcmix import program
+from arcmix import processes, program
 from stages import finetune
 
 written = open(sys.argv.pop(1) + os.environ["RANK"], "w")
@@ -152,6 +152,7 @@ def told(event, values):
 
 sys.addaudithook(told)
 program.main(finetune.run)
+processes.part()
 """
 """Tells, of each process, which files it writes."""
 
@@ -192,11 +193,12 @@ LOOK = """
 import os
 import sys
 from pathlib import Path
-from arcmix import train
+from arcmix import processes, train
 
 folder = Path(sys.argv[1])
 rank = os.environ["RANK"]
 (folder / f"told{rank}").write_text(str(train.checkpoint(folder / rank)))
+processes.part()
 """
 """Looks for a checkpoint, each process in a folder of its own, and tells which it goes on at."""
 

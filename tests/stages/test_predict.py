@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from arcmix import draws, examples, files, model, prompt, rescore, tasks, tuned, views
+from arcmix import airv, draws, examples, files, model, prompt, rescore, tasks, tuned, views
 from arcmix.encode import Encoder
-from arcmix.generate import Query
-from arcmix.tasks import Pair
+from arcmix.generate import Answer, Query
+from arcmix.tasks import Pair, Task
 from tests import predicting
 from tests.arc import task
 from tests.test_train import settings
@@ -18,6 +18,8 @@ from tests.test_tuned import lora
 
 TASKS = [task("one", train=2), task("two", train=1, test=2), task("far", train=9)]
 """The last one is too long to be asked."""
+
+TEST = (Pair(np.ones((1, 40), np.uint8), np.zeros((1, 40), np.uint8)),)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,29 @@ def test_each_view_of_each_test_has_a_row_and_what_was_not_asked_says_so(answers
     assert (found[found.task != "far"].tokens > 0).all()
     assert scores.empty
     assert scores.columns.tolist() == ["task", "test", "candidate", "view", "logprob", "tokens"]
+
+
+def test_an_answer_may_be_as_long_as_the_longest_grid_shown(trained):
+    wide, wider = np.zeros((1, 50), np.uint8), np.zeros((1, 51), np.uint8)
+    asked = [
+        question
+        for one in (task("one", train=2), Task("w", "1d", "all", 0, (Pair(wide, wide),) * 2, TEST))
+        for question in views.questions(one, 0, 2, 0.0, 0)
+    ]
+
+    def found(numbers):
+        exam = airv.Exam(
+            trained / "adapter", [asked[number] for number in numbers], predicting.settings()
+        )
+        shown = exam.answers([asked[numbers[-1]].shown.apply(grid) for grid in (wide, wider)])
+        answers = [Answer(tuple(tokens.tolist()[:-1]), -1.0, ended=True) for tokens in shown]
+        return [one.grid for one in exam.candidates(len(numbers) - 1, answers)]
+
+    for number in (2, 3):
+        taken, refused = found([0, number])
+        np.testing.assert_array_equal(taken, wide)
+        assert refused is None
+    assert found([0]) == [None, None]
 
 
 def test_a_grammar_makes_grids_of_all_answers_that_end(answers):

@@ -65,6 +65,34 @@ def test_a_table_of_variations_is_refused(tmp_path: Path, answers: Path) -> None
         score.run(answers=answers, tasks=tmp_path / "tasks.parquet")
 
 
+def test_an_answer_as_wide_as_the_tasks_is_scored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide = np.zeros((1, 50), np.uint8)
+    one = Task("wide", "1d-arc", "all", 0, (Pair(wide, wide),), (Pair(wide, wide),))
+    tasks.write(tmp_path / "tasks.parquet", [one])
+    files.write_text(tmp_path / "submission.json", submission.text({"wide": [[wide]]}))
+    score.run(answers=tmp_path / "submission.json", tasks=tmp_path / "tasks.parquet")
+    assert capsys.readouterr().out.startswith("per test, Kaggle's rule            1.0000\n")
+
+
+def test_a_table_without_tasks_is_refused(tmp_path: Path) -> None:
+    tasks.write(tmp_path / "tasks.parquet", [])
+    files.write_text(tmp_path / "submission.json", "{}")
+    with pytest.raises(ValueError, match=r"tasks\.parquet: no tasks; take a table that has some"):
+        score.run(answers=tmp_path / "submission.json", tasks=tmp_path / "tasks.parquet")
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"caf\xe9": []}', b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}"]
+)
+def test_a_file_that_is_no_json_is_named(tmp_path: Path, content: bytes) -> None:
+    tasks.write(tmp_path / "tasks.parquet", TASKS)
+    (tmp_path / "submission.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"submission\.json: not JSON: "):
+        score.run(answers=tmp_path / "submission.json", tasks=tmp_path / "tasks.parquet")
+
+
 def test_make_score_asks_for_the_file() -> None:
     done = subprocess.run(
         ["make", "-n", "score"], cwd=ROOT, capture_output=True, text=True, check=False
