@@ -92,7 +92,7 @@ class Language:
     @functools.cached_property
     def _possible(self) -> torch.Tensor:
         """The tokens that may come at some place, int64 (n,)."""
-        return torch.tensor([*self.texts, self.end])
+        return torch.tensor(sorted({*self.texts, self.end}))
 
     def after(self, branch: "_Branch", token: int) -> State | None:
         """Return the state of an answer after one more token, None if it may not come."""
