@@ -59,15 +59,19 @@ INFO, STATUS = Path("/proc/cpuinfo"), Path("/proc/self/status")
 
 SEED = 0
 
-CPU = next(
-    (
-        line.partition(": ")[2]
-        for line in (INFO.read_text().splitlines() if INFO.exists() else [])
-        if line.startswith("model name")
-    ),
-    platform.machine(),
+DEVICE = (
+    torch.cuda.get_device_name()
+    if torch.cuda.is_available()
+    else next(
+        (
+            line.partition(": ")[2]
+            for line in (INFO.read_text().splitlines() if INFO.exists() else [])
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
 )
-"""What the processor is called."""
+"""What the accelerator or, without one, the processor is called."""
 
 SETTINGS = params.Predict(
     checkpoint="last",
@@ -241,7 +245,9 @@ def _share(setting: Setting, rank: int, port: int) -> Result:
         "MASTER_PORT": port,
     }
     os.environ |= {name: str(value) for name, value in told.items()}
-    return measure(dataclasses.replace(setting, threads=1), "arcmix, copy")
+    found = measure(dataclasses.replace(setting, threads=1), "arcmix, copy")
+    processes.part()
+    return found
 
 
 def timed(one: transformers.PreTrainedModel, work: Callable[[], Any]) -> Result:
@@ -250,32 +256,49 @@ def timed(one: transformers.PreTrainedModel, work: Callable[[], Any]) -> Result:
 
     def before(*_: object) -> None:
         nonlocal passes, begun
-        passes, begun = passes + 1, time.perf_counter()
+        passes, begun = passes + 1, _now()
 
     def after(_: object, __: object, given: Mapping[str, torch.Tensor], ___: object) -> None:
         nonlocal reading
         # A pass that is longer than any draft reads prompts.
         if given["input_ids"].shape[1] > generate.WINDOW + 1:
-            reading += time.perf_counter() - begun
+            reading += _now() - begun
 
     one.register_forward_pre_hook(before)
     one.register_forward_hook(after, with_kwargs=True)
     loaded = _forget_peak()
-    started, busy = time.perf_counter(), time.process_time()
+    started, busy = _now(), time.process_time()
     with torch.inference_mode():
         found = work()
     return Result(
-        time.perf_counter() - started,
+        _now() - started,
         time.process_time() - busy,
         reading,
         passes,
-        _memory("VmHWM") - loaded,
+        _peak() - loaded,
         found,
     )
 
 
+def _now() -> float:
+    """Return the time by the clock, once the accelerator has done what it was told."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _peak() -> float:
+    """Return the peak of memory in MiB: the accelerator's, if there is one."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return _memory("VmHWM")
+
+
 def _forget_peak() -> float:
     """Have the peak of memory begin at what is in use now, and return that in MiB."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated() / 2**20
     if STATUS.exists():
         STATUS.with_name("clear_refs").write_text("5")
     return _memory("VmRSS")
@@ -310,7 +333,7 @@ def compare(setting: Setting, repeats: int) -> None:
     first = found["generate, one"][0].answers
     print(
         f"{len(first)} prompts, {sum(map(len, first))} tokens of answers, {setting.dtype},"
-        f" {setting.threads} threads, {CPU};"
+        f" {setting.threads} threads, {DEVICE};"
         f" medians of {repeats}"
     )
     head = [
@@ -318,7 +341,7 @@ def compare(setting: Setting, repeats: int) -> None:
         "prompts s",
         "cpu s",
         "tokens/s",
-        "tasks/min",
+        "tests/min",
         "passes/token",
         "peak MiB",
         "same",

@@ -126,7 +126,7 @@ def compare(setting: predict.Setting, repeats: int) -> None:
         f"{len(answers)} prompts of {np.mean([len(ids) for ids in exam.prompts]):.0f} tokens,"
         f" {NUMBER} candidates of {np.mean([len(one) for own in answers for one in own]):.0f},"
         f" {setting.dtype}, {setting.threads} threads,"
-        f" {predict.CPU}; medians of {repeats}"
+        f" {predict.DEVICE}; medians of {repeats}"
     )
     print(
         "| way | s | cpu s | candidates/s | peak MiB | x |\n| --- | --- | --- | --- | --- | --- |"
