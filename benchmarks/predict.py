@@ -32,7 +32,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import torch
 import transformers
@@ -51,9 +51,6 @@ from arcmix import (
     views,
 )
 from arcmix.generate import Answer
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 INFO, STATUS = Path("/proc/cpuinfo"), Path("/proc/self/status")
 
@@ -195,35 +192,39 @@ def _tokens(answer: Answer, language: generate.Language) -> list[int]:
     return [*answer.tokens, *[language.end] * answer.ended]
 
 
+@dataclass(frozen=True)
+class Way:
+    """A way to answer the prompts."""
+
+    answers: Callable[[transformers.PreTrainedModel, airv.Exam, int], list[list[int]]]
+    """Returns the tokens, given the model, the prompts and the most tokens of a batch."""
+    shared: bool = False
+    """Whether there is a process for each thread, rather than one with all threads."""
+
+
 WAYS = {
-    "generate, one": lambda one, exam, _: by_generate(one, exam, 1),
-    "generate, 8": lambda one, exam, _: by_generate(one, exam, 8),
-    "arcmix, no draft": lambda one, exam, tokens: by_us(one, exam, "none", tokens),
-    "arcmix, copy": lambda one, exam, tokens: by_us(one, exam, "copy", tokens),
-    "arcmix, views": lambda one, exam, tokens: by_us(one, exam, "views", tokens),
+    "generate, one": Way(lambda one, exam, _: by_generate(one, exam, 1)),
+    "generate, 8": Way(lambda one, exam, _: by_generate(one, exam, 8)),
+    "arcmix, no draft": Way(lambda one, exam, tokens: by_us(one, exam, "none", tokens)),
+    "arcmix, copy": Way(lambda one, exam, tokens: by_us(one, exam, "copy", tokens)),
+    "arcmix, views": Way(lambda one, exam, tokens: by_us(one, exam, "views", tokens)),
+    "arcmix, copy, processes": Way(
+        lambda one, exam, tokens: by_us(one, exam, "copy", tokens), shared=True
+    ),
 }
 """Name -> what answers the prompts."""
 
-SIDE_BY_SIDE = "arcmix, copy, processes"
-"""The name of `arcmix, copy` in a process for each thread."""
-
 
 def measure(setting: Setting, way: str) -> Result:
-    """Answer the prompts in one way, in this process, or share in it with others."""
-    one, exam = load(setting)
-    processes.shared().wait_for_everyone()
-    return timed(one, lambda: WAYS[way](one, exam, setting.batch_tokens))
-
-
-def side_by_side(setting: Setting) -> Result:
-    """Answer the prompts by a process of one thread for each thread."""
-    number = setting.threads
+    """Answer the prompts in one way, by as many processes as it has."""
+    number = setting.threads if WAYS[way].shared else 1
     with socket.socket() as found:
         found.bind(("localhost", 0))
         port = found.getsockname()[1]
+    own = dataclasses.replace(setting, threads=setting.threads // number)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(number, mp_context=spawn) as started:
-        shares = [started.submit(_share, setting, rank, port) for rank in range(number)]
+        shares = [started.submit(_share, own, way, rank, number, port) for rank in range(number)]
         results = [share.result() for share in shares]
     return Result(
         max(one.seconds for one in results),
@@ -235,17 +236,20 @@ def side_by_side(setting: Setting) -> Result:
     )
 
 
-def _share(setting: Setting, rank: int, port: int) -> Result:
-    """Take this process's part in the work of several, as a launcher tells it."""
+def _share(setting: Setting, way: str, rank: int, number: int, port: int) -> Result:
+    """Take this process's part in the work of so many, as a launcher tells it."""
     told = {
         "RANK": rank,
         "LOCAL_RANK": rank,
-        "WORLD_SIZE": setting.threads,
+        "WORLD_SIZE": number,
         "MASTER_ADDR": "localhost",
         "MASTER_PORT": port,
     }
-    os.environ |= {name: str(value) for name, value in told.items()}
-    found = measure(dataclasses.replace(setting, threads=1), "arcmix, copy")
+    if number > 1:
+        os.environ |= {name: str(value) for name, value in told.items()}
+    one, exam = load(setting)
+    processes.shared().wait_for_everyone()
+    found = timed(one, lambda: WAYS[way].answers(one, exam, setting.batch_tokens))
     processes.part()
     return found
 
@@ -312,24 +316,16 @@ def _memory(what: str) -> float:
     return float(lines[what].split()[0]) / 1024
 
 
-def alone(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Return what a function returns in a process of its own."""
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as process:
-        return process.submit(work, *arguments, **named).result()
-
-
 def compare(setting: Setting, repeats: int) -> None:
     """Print the table: a row for each way, in turns.
 
     Raises:
         ValueError: If two ways differ in float32.
     """
-    found: dict[str, list[Result]] = {way: [] for way in (*WAYS, SIDE_BY_SIDE)}
+    found: dict[str, list[Result]] = {way: [] for way in WAYS}
     for _ in range(repeats):
-        for way in WAYS:
-            found[way].append(alone(measure, setting, way))
-        found[SIDE_BY_SIDE].append(side_by_side(setting))
+        for way, results in found.items():
+            results.append(measure(setting, way))
     first = found["generate, one"][0].answers
     print(
         f"{len(first)} prompts, {sum(map(len, first))} tokens of answers, {setting.dtype},"

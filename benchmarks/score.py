@@ -7,9 +7,11 @@ ARChitects and of NVARC does but for the batches; ours reads them as stage `pred
 give the same log-probabilities, to 0.01 nats a token, is asserted.
 """
 
+import multiprocessing
 import statistics
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -108,10 +110,13 @@ def compare(setting: predict.Setting, repeats: int) -> None:
     Raises:
         ValueError: If the two differ.
     """
+    spawn = multiprocessing.get_context("spawn")
     found: dict[str, list[predict.Result]] = {"each anew": [], "arcmix, prompt once": []}
     for _ in range(repeats):
         for way, results in found.items():
-            results.append(predict.alone(measure, setting, way))
+            # In a process of its own, so that its peak of memory is.
+            with ProcessPoolExecutor(1, mp_context=spawn) as alone:
+                results.append(alone.submit(measure, setting, way).result())
     _, exam = predict.load(setting)
     answers = candidates(exam)
     one, other = (results[0].answers for results in found.values())

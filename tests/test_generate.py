@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from arcmix import airv, generate, model, rescore
+from arcmix import generate, model, rescore
 from arcmix.generate import Query
+from arcmix.language import Language, spellings
 from tests import predicting
 
 NONE = np.zeros(0, np.int32)
@@ -34,7 +35,7 @@ def settings(**changes):
 
 
 def language(end, budget=12, grammar=None, texts=None):
-    return generate.Language(end, budget, grammar, texts or {})
+    return Language(end, budget, grammar, texts or {})
 
 
 def queries(prompts, drafts=None, families=None):
@@ -303,9 +304,12 @@ class Even:
         return len(state) % 2 == 0 and state != ""
 
 
+EVERYTHING = SimpleNamespace(start="", advance=lambda state, _: state, complete=lambda _: True)
+
+
 @pytest.mark.parametrize("search", ["greedy", "sample", "beam", "dfs"])
 def test_every_search_obeys_a_grammar(tiny, end, base_model, search):
-    texts = airv.spellings(model.load_tokenizer(base_model))
+    texts = spellings(model.load_tokenizer(base_model), str.isalpha)
     spoken = language(end, 8, Even(), texts)
     found = answer(tiny, queries(PROMPTS), spoken, search=search, threshold=1e-6)
     written = ["".join(texts[token][1] for token in one.tokens) for own in found for one in own]
@@ -316,9 +320,8 @@ def test_every_search_obeys_a_grammar(tiny, end, base_model, search):
 
 
 def test_a_grammar_that_allows_all_changes_nothing(tiny, end, base_model):
-    everything = SimpleNamespace(start="", advance=lambda state, _: state, complete=lambda _: True)
-    texts = airv.spellings(model.load_tokenizer(base_model))
-    found = answer(tiny, queries(PROMPTS), language(end, 12, everything, texts))
+    texts = spellings(model.load_tokenizer(base_model), lambda _: True)
+    found = answer(tiny, queries(PROMPTS), language(end, 12, EVERYTHING, texts))
     assert_same(found, tiny, end)
 
 
@@ -327,19 +330,18 @@ def test_rows_of_the_embeddings_that_are_no_token_are_not_allowed(base_model, en
     padded = model.load(base_model, "float32")
     padded.resize_token_embeddings(padded.config.vocab_size + 28, mean_resizing=False)
     padded.set_output_embeddings(torch.nn.Linear(padded.config.hidden_size, 128, bias=False))
-    texts = airv.spellings(model.load_tokenizer(base_model))
+    texts = spellings(model.load_tokenizer(base_model), str.isalpha)
     spoken = language(end, 8, Even(), texts)
     found = answer(padded, queries(PROMPTS), spoken, search=search, threshold=1e-6)
     assert {token for own in found for one in own for token in one.tokens} <= texts.keys()
 
 
 def test_a_token_without_a_text_may_begin_an_answer_and_not_go_on_with_it(tiny, end, base_model):
-    everything = SimpleNamespace(start="", advance=lambda state, _: state, complete=lambda _: True)
-    texts = airv.spellings(model.load_tokenizer(base_model))
+    texts = spellings(model.load_tokenizer(base_model), lambda _: True)
     plain = answer(tiny, queries(PROMPTS), language(end))
     for number, (one,) in enumerate(plain):
         first, *later = one.tokens
-        spoken = language(end, 12, everything, texts | {first: ("", "")})
+        spoken = language(end, 12, EVERYTHING, texts | {first: ("", "")})
         ((found,),) = answer(tiny, queries(PROMPTS)[number : number + 1], spoken)
         assert found.tokens[0] == first
         assert first not in found.tokens[1:]

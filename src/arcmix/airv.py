@@ -16,7 +16,6 @@ from arcmix import (
     drafts,
     examples,
     generate,
-    grammar,
     inference,
     kv,
     model,
@@ -29,14 +28,12 @@ from arcmix.encode import Encoder
 from arcmix.generate import Answer, Query
 from arcmix.grammar import Grammar
 from arcmix.inference import Job, Memory
+from arcmix.language import Language, spellings
 from arcmix.select import Candidate, Choice
 from arcmix.tasks import Pair, longest_side
 from arcmix.views import Question
 
 NO_DRAFT = np.zeros(0, np.int32)
-
-REPLACEMENT = "\ufffd"
-"""What stands in a text for bytes that are no character."""
 
 
 class Exam:
@@ -62,16 +59,11 @@ class Exam:
         shown = [self._text(question) for question in asked]
         self.prompts = [one.input_ids for one in examples.tokenize(self.tokenizer, shown)]
         rules = Grammar(self.style, self.max_side) if settings.grammar else None
-        texts = spellings(self.tokenizer) if rules else {}
-        self.language = generate.Language(
+        self.language = Language(
             end=model.token_id(self.tokenizer, self.style.end),
             budget=examples.answer_budget(self.tokenizer, self.style, settings.max_side),
             grammar=rules,
-            texts={
-                token: both
-                for token, both in texts.items()
-                if rules and any(map(rules.spells, both))
-            },
+            texts=spellings(self.tokenizer, rules.spells) if rules else {},
         )
 
     def _text(self, question: Question) -> prompt.Text:
@@ -107,26 +99,6 @@ class Exam:
         if grid is None or max(grid.shape) > self.max_side:
             return None
         return self.asked[number].shown.invert(grid)
-
-
-def spellings(tokenizer: model.PreTrainedTokenizerBase) -> dict[int, tuple[str, str]]:
-    """Return the text that each token adds to an answer, at its beginning and inside of it."""
-    numbers = sorted(tokenizer.get_vocab().values())
-    # At the beginning of a text a token may lose the space that it has behind another one.
-    ahead = tokenizer("0", add_special_tokens=False)["input_ids"]
-    before = str(tokenizer.decode(ahead))
-    alone, behind = (
-        tokenizer.batch_decode(ids, clean_up_tokenization_spaces=False)
-        for ids in ([[number] for number in numbers], [[*ahead, number] for number in numbers])
-    )
-    found = {}
-    for number, first, both in zip(numbers, alone, behind, strict=True):
-        found[number] = first, both.removeprefix(before)
-        token = str(tokenizer.convert_ids_to_tokens(number))
-        if REPLACEMENT in both and REPLACEMENT not in token:
-            # Bytes of a character that takes several tokens.
-            found[number] = (grammar.part(token),) * 2
-    return found
 
 
 class Solver:

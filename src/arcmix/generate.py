@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,8 +22,9 @@ from transformers import PreTrainedModel
 
 from arcmix import draws, params
 from arcmix.drafts import continuation
-from arcmix.grammar import Grammar, State
+from arcmix.grammar import State
 from arcmix.kv import Rows
+from arcmix.language import Language
 
 WINDOW = 64
 """Most tokens of a draft that are read at once."""
@@ -35,12 +36,6 @@ measured (docs/benchmarks.md); accelerators have arithmetic for so many while th
 RIGHT, FADE = 0.8, 1 / 8
 """How probable a draft's next token is held to be right at first, and the weight of the last one
 seen in that."""
-
-LOOK = 16
-"""Tokens that are had without sorting all of them."""
-
-FREE = State(0, 0, 0, 0, "")
-"""The state of an answer that no grammar looks at."""
 
 
 @dataclass(frozen=True)
@@ -68,75 +63,6 @@ class Answer:
     or a temperature had to say."""
     ended: bool
     """Whether the end token came within the budget."""
-
-
-@dataclass(frozen=True)
-class Language:
-    """What an answer may be."""
-
-    end: int
-    """Token that ends it."""
-    budget: int
-    """Most tokens of it, the end token included."""
-    grammar: Grammar | None
-    """What it has to obey, if anything."""
-    texts: Mapping[int, tuple[str, str]]
-    """Tokens that the grammar may allow -> their text as the first of an answer and as a later
-    one; no other may come but `end`."""
-
-    @property
-    def start(self) -> State:
-        """The state before the first token."""
-        return self.grammar.start if self.grammar else FREE
-
-    @functools.cached_property
-    def _possible(self) -> torch.Tensor:
-        """The tokens that may come at some place, int64 (n,)."""
-        return torch.tensor(sorted({*self.texts, self.end}))
-
-    def after(self, branch: "_Branch", token: int) -> State | None:
-        """Return the state of an answer after one more token, None if it may not come."""
-        if self.grammar is None:
-            return branch.state
-        if token == self.end:
-            return branch.state if self.grammar.complete(branch.state) else None
-        if token not in self.texts:
-            return None
-        first, later = self.texts[token]
-        # SentencePiece begins a text with a token that has none there.
-        if not branch.written:
-            return self.grammar.advance(branch.state, first)
-        return self.grammar.advance(branch.state, later) if later else None
-
-    def options(
-        self, branch: "_Branch", keys: torch.Tensor, logprobs: torch.Tensor, floor: float
-    ) -> Iterator[tuple[int, float, State]]:
-        """Yield the tokens that an answer may go on with, the one of the largest key first.
-
-        Args:
-            branch: The answer so far.
-            keys: What orders the tokens, (vocabulary,).
-            logprobs: Their log-probabilities, (vocabulary,).
-            floor: The key below which no token is looked at.
-        """
-        possible = None if self.grammar is None else self._possible.to(keys.device)
-        for place, key in _falling(keys if possible is None else keys[possible]):
-            if key < floor:
-                return
-            token = place if possible is None else int(possible[place])
-            after = self.after(branch, token)
-            if after is not None:
-                yield token, float(logprobs[token]), after
-
-
-def _falling(keys: torch.Tensor) -> Iterator[tuple[int, float]]:
-    """Yield places and keys, the largest key first; the first few are had without sorting."""
-    first = keys.topk(min(LOOK, len(keys)))
-    yield from zip(first.indices.tolist(), first.values.tolist(), strict=True)
-    seen = set(first.indices.tolist())
-    rest = keys.sort(descending=True)
-    pairs = zip(rest.indices.tolist(), rest.values.tolist(), strict=True)
-    yield from ((place, key) for place, key in pairs if place not in seen)
 
 
 @dataclass
@@ -328,17 +254,18 @@ def _settle(
     logprobs = (tops - exact.logsumexp(dim=-1)).tolist()
     for place, (choice, top) in enumerate(zip(picked.tolist(), logprobs, strict=True)):
         _check(top, branch)
-        token, logprob = choice, top
-        state = language.after(branch, token)
+        token, logprob, first = choice, top, not branch.written
+        state = language.after(branch.state, token, first=first)
         if state is None:
             row = exact[place].log_softmax(dim=-1)
-            best = next(language.options(branch, row, row, -math.inf), None)
+            best = next(language.options(branch.state, row, -math.inf, first=first), None)
             if best is None:
                 raise ValueError(
                     f"no token goes on with a grid after {len(branch.written)} tokens;"
                     " predict without the grammar"
                 )
-            token, logprob, state = best
+            token, state = best
+            logprob = float(row[token])
         branch.logprob += logprob
         if token == language.end:
             return True, place
@@ -381,10 +308,10 @@ def _branching(
                     branch,
                     state=state,
                     written=[*branch.written, token],
-                    logprob=branch.logprob + logprob,
+                    logprob=branch.logprob + float(logprobs[row, token]),
                     row=row,
                 )
-                for token, logprob, state in options
+                for token, state in options
             ]
         if settings.search == "beam":
             grown = {
@@ -423,8 +350,8 @@ def _options(
     language: Language,
     settings: params.Predict,
     seed: int,
-) -> Iterator[tuple[int, float, State]]:
-    """Yield the tokens that a branch may go on with, their log-probabilities, and the states.
+) -> Iterator[tuple[int, State]]:
+    """Yield the tokens that a branch may go on with, and the state after each.
 
     Args:
         branch: The branch.
@@ -434,6 +361,7 @@ def _options(
         settings: How it is searched for.
         seed: The experiment's seed.
     """
+    allowed = functools.partial(language.options, branch.state, first=not branch.written)
     if settings.search == "sample":
         # The largest after Gumbel noise is a draw from the softmax (Gumbel-max), and the largest
         # that the grammar allows is one from that of the allowed.
@@ -441,12 +369,10 @@ def _options(
         words = draws.words(seed, purpose, len(branch.written), 1, len(logprobs))[0]
         noise = -np.log(-np.log(draws.uniform(words) + 2.0**-54))
         keys = logprobs.double().cpu() / settings.temperature + torch.from_numpy(noise)
-        return itertools.islice(language.options(branch, keys, logprobs, -math.inf), 1)
+        return itertools.islice(allowed(keys, -math.inf), 1)
     if settings.search == "beam":
-        options = language.options(branch, logprobs, logprobs, -math.inf)
-        return itertools.islice(options, settings.width)
-    floor = math.log(settings.threshold) - branch.logprob
-    return language.options(branch, logprobs, logprobs, floor)
+        return itertools.islice(allowed(logprobs, -math.inf), settings.width)
+    return allowed(logprobs, math.log(settings.threshold) - branch.logprob)
 
 
 def _check(logprob: float, branch: _Branch) -> None:

@@ -38,7 +38,7 @@ def _attempts(grids: Sequence[np.ndarray]) -> dict[str, Any]:
 
 def check(
     name: object,
-    values: Any,  # noqa: ANN401
+    values: object,
     tests: Mapping[str, int],
     max_side: int,
 ) -> dict[str, list[list[np.ndarray]]]:
@@ -53,10 +53,10 @@ def check(
     Raises:
         ValueError: If a task is missing or unknown, or a test has not two grids.
     """
-    _check_tasks(name, values, tests)
+    by_task = _tasks(name, values, tests)
     found = {}
     for task, count in tests.items():
-        entries = values[task]
+        entries = by_task[task]
         if not isinstance(entries, list) or len(entries) != count:
             raise ValueError(
                 f"{name}: task {task!r} is a list of {count} tests, got {_shown(entries)}"
@@ -68,20 +68,20 @@ def check(
     return found
 
 
-def _check_test(where: str, entry: Any, max_side: int) -> list[np.ndarray]:  # noqa: ANN401
+def _check_test(where: str, entry: object, max_side: int) -> list[np.ndarray]:
     if not isinstance(entry, dict) or {*entry} != {*ATTEMPTS}:
         raise ValueError(f"{where}: has {' and '.join(ATTEMPTS)}, got {_shown(entry)}")
     return [_grid(f"{where}: {attempt}", entry[attempt], max_side) for attempt in ATTEMPTS]
 
 
-def _grid(where: str, rows: Any, max_side: int) -> np.ndarray:  # noqa: ANN401
+def _grid(where: str, rows: object, max_side: int) -> np.ndarray:
     try:
         return as_grid(rows, max_side)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
 
 
-def _check_tasks(name: object, values: Any, tests: Mapping[str, int]) -> None:  # noqa: ANN401
+def _tasks(name: object, values: object, tests: Mapping[str, int]) -> dict[str, object]:
     if not isinstance(values, dict):
         raise ValueError(f"{name}: maps tasks to answers, got {_shown(values)}")  # noqa: TRY004
     for which, tasks in (("no", {*tests} - {*values}), ("an unknown", {*values} - {*tests})):
@@ -90,9 +90,10 @@ def _check_tasks(name: object, values: Any, tests: Mapping[str, int]) -> None:  
                 f"{name}: has {which} task {min(tasks)!r}, and {len(tasks) - 1} others alike;"
                 f" a submission answers each of the {len(tests)} tasks and no other"
             )
+    return values
 
 
-def solutions(name: object, values: Any) -> dict[str, list[np.ndarray]]:  # noqa: ANN401
+def solutions(name: object, values: object) -> dict[str, list[np.ndarray]]:
     """Return the right answers of a solutions file of Kaggle, task -> list of grids.
 
     Raises:
@@ -143,6 +144,6 @@ def score(
     }
 
 
-def _shown(value: Any) -> str:  # noqa: ANN401
+def _shown(value: object) -> str:
     found = repr(value)
     return found if len(found) <= 60 else f"{found[:57]}..."
