@@ -114,6 +114,17 @@ def test_a_card_has_the_facts_of_its_task(opened):
     assert second == f"{told} · 0 without a grid"
 
 
+@pytest.mark.parametrize(
+    ("right", "told"), [(29, "29 %"), (57, "57 %"), (199, "99 %"), (200, "100 %")]
+)
+def test_a_share_of_cells_is_told_in_whole_percent_and_100_is_all_of_them(opened, right, told):
+    truth = np.zeros((10, 10) if right < 100 else (10, 20), np.uint8)
+    answer = (np.arange(truth.size) >= right).astype(np.uint8).reshape(truth.shape)
+    card = drawn(opened([entry("f6", [answer], truth=truth)]), "f6")
+    facts_ = [one.text for one in card.find_elements(By.CSS_SELECTOR, ".card > ul li")]
+    assert f"{told} of cells right in attempt 1" in facts_
+
+
 def test_a_task_without_an_answer_says_so(opened):
     card = drawn(opened(ENTRIES), "b3")
     told = card.find_element(By.CSS_SELECTOR, ".body > h3").text

@@ -7,7 +7,19 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from arcmix import airv, draws, examples, files, model, prompt, rescore, tasks, tuned, views
+from arcmix import (
+    airv,
+    draws,
+    examples,
+    files,
+    inference,
+    model,
+    prompt,
+    rescore,
+    tasks,
+    tuned,
+    views,
+)
 from arcmix.encode import Encoder
 from arcmix.generate import Answer, Query
 from arcmix.tasks import Pair, Task
@@ -101,6 +113,30 @@ def test_a_grammar_makes_grids_of_all_answers_that_end(answers):
     assert free.grid.isna().all()  # a model that knows nothing
     assert bound[bound.ended].grid.notna().all()
     assert bound.ended.any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows"),
+    [
+        ({"search": "greedy"}, 1),
+        ({"search": "sample", "width": 3}, 3),
+        ({"search": "beam", "width": 2}, 2),
+        # More branches than that cannot all be above the threshold.
+        ({"search": "dfs", "threshold": 0.3}, 3),
+    ],
+)
+def test_a_batch_has_room_for_all_that_a_search_keeps_side_by_side(
+    tmp_path, base_model, trained, changes, rows
+):
+    asked = views.questions(TASKS[0], 0, 6, 0.0, 0)
+    whole = airv.Exam(trained / "adapter", asked, predicting.settings())
+    longest = max(map(len, whole.prompts)) + whole.language.budget
+    counts = []
+    memory = inference.Memory(tmp_path, "")
+    chosen = predicting.settings(**changes, draft="none", batch_tokens=longest * 6)
+    solver = airv.Solver(model.load(base_model, "float32"), whole, memory, chosen, 0)
+    solver.answer(range(6), counts.append)
+    assert counts == [6 // rows] * rows
 
 
 @pytest.mark.parametrize(
