@@ -183,7 +183,8 @@ def by_us(
     """Return the tokens that our search gives."""
     settings = params.Predict.model_copy(SETTINGS, update={"draft": draft, "batch_tokens": tokens})
     with tempfile.TemporaryDirectory() as folder:
-        solver = airv.Solver(one, exam, inference.Memory(Path(folder), ""), settings, SEED)
+        memory = inference.Memory(Path(folder), "")
+        solver = airv.Solver(one, exam, memory, settings, SEED, processes.crew())
         found = solver.answer(range(len(exam.asked)), lambda _: None)
     return [_tokens(found[number][0], exam.language) for number in range(len(exam.asked))]
 

@@ -28,11 +28,13 @@ from arcmix import (
     files,
     model,
     params,
+    processes,
     program,
     tasks,
     tuned,
 )
 from arcmix.encode import Encoder
+from arcmix.processes import Crew
 from arcmix.schema import At, Section
 from arcmix.tasks import Task
 
@@ -74,14 +76,27 @@ def run(
 ) -> None:
     """Fine-tune `adapter` on each task of `validation` into `adapted`, and tell in `table`.
 
-    The tasks done are kept in a folder of `checkpoints` until the end.
+    The tasks done are kept in a folder of `checkpoints` until the end. Processes take turns at the
+    tasks; the first writes.
     """
+    # First, since a process is given its device by it.
+    crew = processes.crew()
     if not config.test_time.steps:
-        _tell(adapted, table, [])
+        if processes.leads():
+            _tell(adapted, table, [])
         return
     values = config.model_dump_json()
     work = checkpoints / code.key(Path(__file__), values, [base_model, adapter, validation])
-    rows = _rows(config, base_model, adapter, tasks.read(validation), work)
+    asked = tasks.read(validation)
+    _adapt(config, base_model, adapter, asked, crew, work)
+    processes.shared().wait_for_everyone()
+    if not processes.leads():
+        return
+    rows = [files.read_json(_row(work, task)) for task in asked]
+    counts = Counter(row["status"] for row in rows)
+    told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    level = logging.WARNING if counts["failed"] else logging.INFO
+    log.log(level, "%d tasks: %s", len(asked), told)
     for name in _adapted(rows):
         shutil.copytree(work / name, adapted / name)
     _tell(adapted, table, rows)
@@ -97,10 +112,20 @@ def _adapted(rows: Sequence[Row]) -> list[str]:
     return [row["task"] for row in rows if row["status"] == "adapted"]
 
 
-def _rows(
-    config: Params, base_model: Path, adapter: Path, asked: Sequence[Task], work: Path
-) -> list[Row]:
-    """Return a row for each task, and leave the adapters of those that are adapted in `work`."""
+def _row(work: Path, task: Task) -> Path:
+    """Return where what became of a task is told, which is there when all else of it is."""
+    return work / f"{task.id}.json"
+
+
+def _adapt(
+    config: Params,
+    base_model: Path,
+    adapter: Path,
+    asked: Sequence[Task],
+    crew: Crew,
+    work: Path,
+) -> None:
+    """Leave a row for each task of this process in `work`, and an adapter for each adapted one."""
     model.quiet()
     settings, own = config.finetune, config.test_time
     encode, ask, tokens = _encoders(adapter, settings, asked)
@@ -110,11 +135,10 @@ def _rows(
     seed = config.seed if config.init_seed == "seed" else config.init_seed
     one = tuned.resume(base, adapter / config.checkpoint, settings, seed, added)
     start = adapt.weights(one)
-    rows = []
-    with program.progress(len(asked), "adapt", "task") as bar:
-        for task in asked:
-            done = work / f"{task.id}.json"
-            if not done.exists():
+    own_tasks = crew.turn(asked)
+    with program.progress(len(own_tasks), "adapt", "task") as bar:
+        for task in own_tasks:
+            if not _row(work, task).exists():
                 began = time.perf_counter()
                 found = adapt.data(task, encode, ask, config.augment, config.seed, settings, own)
                 if isinstance(found, adapt.Data):
@@ -122,15 +146,9 @@ def _rows(
                 if found.status == "adapted":
                     tuned.save(one, work / task.id)
                 row = {"task": task.id} | dataclasses.asdict(found)
-                # Last, so that a task that has a row is whole.
-                files.write_json(done, row | {"seconds": time.perf_counter() - began})
-            rows.append(files.read_json(done))
+                seconds = time.perf_counter() - began
+                files.write_json(_row(work, task), row | {"seconds": seconds})
             bar.update()
-    counts = Counter(row["status"] for row in rows)
-    told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-    level = logging.WARNING if counts["failed"] else logging.INFO
-    log.log(level, "%d tasks: %s", len(asked), told)
-    return rows
 
 
 def _encoders(
@@ -149,3 +167,4 @@ def _encoders(
 
 if __name__ == "__main__":
     program.main(run)
+    processes.part()

@@ -7,7 +7,7 @@ a folder of `predictions`, so that a run that was killed goes on, and more views
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +28,7 @@ from arcmix import (
     tuned,
     views,
 )
+from arcmix.processes import ALONE
 from arcmix.schema import At, Section
 from arcmix.views import Question
 
@@ -68,11 +69,12 @@ def run(
     """Answer the tests of `validation` into `candidates`, and score these into `scores`.
 
     A task that has an adapter of its own in `adapted` is answered with that, any other with
-    `adapter`. Of the processes that share the work, the first writes.
+    `adapter`. Processes share the prompts of a model or, if there are enough, the models; the first
+    writes.
     """
     model.quiet()
     # First, since a process is given its device by it.
-    first = processes.leads()
+    leads = processes.leads()
     asked = [
         question
         for task in tasks.read(validation)
@@ -91,25 +93,18 @@ def run(
         id_ = asked[number].task.id
         folder = adapted / id_ if id_ in own else adapter / config.predict.checkpoint
         groups.setdefault(folder, []).append(number)
-    models = tuned.load_each(
-        base_model, [*groups], config.dtype, config.method, exam.tokenizer, exam.added
-    )
     scope = code.key(
         Path(__file__),
         f"{config.model_dump_json(exclude={'background': True, 'predict': TIME_ONLY})}\n"
         f"{exam.max_side}",
         [base_model, adapter / "tokenizer", adapter / "prompt.json"],
     )
-    found: dict[int, list[generate.Answer]] = {}
-    scored: list[dict[str, object]] = []
-    with program.progress(len(kept), "predict", "prompt") as bar:
-        for answering, (folder, numbers) in zip(models, groups.items(), strict=True):
-            memory = inference.Memory(predictions, f"{scope}\n{code.digest([folder])}")
-            solver = airv.Solver(answering, exam, memory, config.predict, config.seed)
-            found |= solver.answer(numbers, bar.update)
-            if config.predict.rescore:
-                scored += solver.score(numbers, found)
-    if not first:
+    memories = {
+        folder: inference.Memory(predictions, f"{scope}\n{code.digest([folder])}")
+        for folder in groups
+    }
+    found, scored = _solved(config, base_model, exam, groups, memories)
+    if not leads:
         return
     rows = [
         row
@@ -126,6 +121,45 @@ def run(
         sum(row["ended"] for row in rows),
         sum(row["grid"] is not None for row in rows),
     )
+
+
+def _solved(
+    config: Params,
+    base_model: Path,
+    exam: airv.Exam,
+    groups: Mapping[Path, Sequence[int]],
+    memories: Mapping[Path, inference.Memory],
+) -> tuple[dict[int, list[generate.Answer]], list[dict[str, Any]]]:
+    """Return the answers by question and the rows of scores, to each process.
+
+    Args:
+        config: The values of the stage.
+        base_model: Folder of the base model.
+        exam: The questions.
+        groups: Folder of an adapter -> the questions that it answers.
+        memories: Folder of an adapter -> what has been found with it.
+    """
+    crew = processes.crew()
+    outer, inner = (crew, ALONE) if len(groups) >= crew.count else (ALONE, crew)
+    own = outer.turn([*groups])
+    models = tuned.load_each(
+        base_model, own, config.dtype, config.method, exam.tokenizer, exam.added
+    )
+    found: dict[int, list[generate.Answer]] = {}
+    scored: dict[Path, list[dict[str, Any]]] = {}
+    total = sum(len(groups[folder]) for folder in own)
+    with program.progress(total, "predict", "prompt") as bar:
+        for answering, folder in zip(models, own, strict=True):
+            inference.lay_out(answering)
+            solver = airv.Solver(
+                answering, exam, memories[folder], config.predict, config.seed, inner
+            )
+            answers = solver.answer(groups[folder], bar.update)
+            found |= answers
+            if config.predict.rescore:
+                scored[folder] = solver.score(groups[folder], answers)
+    scored = outer.merged(scored)
+    return outer.merged(found), [row for folder in groups for row in scored.get(folder, [])]
 
 
 def _rows(question: Question, candidates: Sequence[select.Candidate]) -> Iterator[dict[str, Any]]:

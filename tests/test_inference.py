@@ -1,9 +1,12 @@
 """Work in batches, and what is kept of it."""
 
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arcmix.inference import Job, Memory, batches, results
+from arcmix import model
+from arcmix.inference import Job, Memory, batches, lay_out, results
+from arcmix.processes import ALONE
 
 jobs = st.lists(
     st.builds(
@@ -15,6 +18,18 @@ jobs = st.lists(
     ),
     max_size=30,
 )
+
+
+def test_weights_laid_out_lie_at_whole_cache_lines_and_are_the_same(base_model):
+    laid, plain = (model.load(base_model, "float32") for _ in range(2))
+    for weight in laid.parameters():
+        # As a file may have them.
+        shifted = torch.empty(weight.numel() + 1)[1:].view_as(weight)
+        weight.data = shifted.copy_(weight.data)
+    lay_out(laid)
+    assert {weight.data_ptr() % 64 for weight in laid.parameters()} == {0}
+    for one, other in zip(laid.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 @given(jobs, st.integers(1, 200))
@@ -73,8 +88,8 @@ def test_results_come_in_the_order_of_the_jobs_and_are_found_only_once(tmp_path)
         return work_on(numbers)
 
     expected = work_on(range(9))
-    assert results(found, counted, memory, 100, told.append) == expected
-    assert results(found, counted, memory, 100, told.append) == expected
+    assert results(found, counted, memory, 100, ALONE, told.append) == expected
+    assert results(found, counted, memory, 100, ALONE, told.append) == expected
     assert sorted(seen) == [*range(9)]
     assert sum(told) == 18
 
@@ -89,5 +104,5 @@ def test_another_scope_has_a_memory_of_its_own(tmp_path):
 def test_an_empty_result_is_known_too(tmp_path):
     memory = Memory(tmp_path, "one")
     memory.put("key", [])
-    found = results([Job("key", 0, 1, 1)], work_on, memory, 10, lambda _: None)
+    found = results([Job("key", 0, 1, 1)], work_on, memory, 10, ALONE, lambda _: None)
     assert found == [[]]

@@ -54,7 +54,7 @@ def section(stage: str) -> type[schema.Section] | None:
 
 def flags(stage: str) -> dict[str, str]:
     """Return the flags of a stage's command."""
-    program = LAUNCH if stage in ("finetune", "predict") else "python"
+    program = LAUNCH if stage in ("finetune", "adapt", "predict") else "python"
     _, given = STAGES[stage]["cmd"].split(f"PYTHONPATH=src {program} -m stages.{stage} ")
     words = shlex.split(given)
     return {

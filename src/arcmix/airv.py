@@ -29,6 +29,7 @@ from arcmix.generate import Answer, Query
 from arcmix.grammar import Grammar
 from arcmix.inference import Job, Memory
 from arcmix.language import Language, spellings
+from arcmix.processes import Crew
 from arcmix.select import Candidate, Choice
 from arcmix.tasks import Pair, longest_side
 from arcmix.views import Question
@@ -110,6 +111,7 @@ class Solver:
         memory: What has been found before.
         settings: How answers are found.
         seed: The experiment's seed.
+        crew: The processes that share the questions.
     """
 
     def __init__(
@@ -119,9 +121,10 @@ class Solver:
         memory: Memory,
         settings: params.Predict,
         seed: int,
+        crew: Crew,
     ) -> None:
         self._model, self._exam, self._memory = answering, exam, memory
-        self._settings, self._seed = settings, seed
+        self._settings, self._seed, self._crew = settings, seed, crew
 
     def answer(
         self, numbers: Sequence[int], done: Callable[[int], object]
@@ -232,7 +235,7 @@ class Solver:
             )
             for query in queries
         ]
-        found = inference.results(jobs, work, self._memory, settings.batch_tokens, done)
+        found = self._results(jobs, work, done)
         return [[Answer(tuple(one[0]), *one[1:]) for one in answers] for answers in found]
 
     def _leading(
@@ -270,7 +273,16 @@ class Solver:
             )
             for query, own in zip(queries, answers, strict=True)
         ]
-        return inference.results(jobs, work, self._memory, settings.batch_tokens, lambda _: None)
+        return self._results(jobs, work, lambda _: None)
+
+    def _results(
+        self,
+        jobs: Sequence[Job],
+        work: Callable[[list[int]], list[Any]],
+        done: Callable[[int], object],
+    ) -> list[Any]:
+        tokens = self._settings.batch_tokens
+        return inference.results(jobs, work, self._memory, tokens, self._crew, done)
 
 
 def _test(question: Question) -> tuple[str, int]:

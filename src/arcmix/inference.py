@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import accelerate.utils
+from transformers import PreTrainedModel
 
-from arcmix import files, processes
+from arcmix import files
+from arcmix.processes import Crew
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,20 @@ class Memory:
     def put(self, key: str, result: Any) -> None:  # noqa: ANN401
         """Keep a result, as JSON has it."""
         files.write_text(self._path(key), json.dumps(result, allow_nan=False))
+
+
+def lay_out(model: PreTrainedModel) -> None:
+    """Have a model's weights lie in a processor's memory as torch aligns them.
+
+    Products of matrices depend on that in their last bits. Weights read from a file lie where the
+    file has them, copies of them elsewhere.
+
+    Args:
+        model: Any model; it is changed in place.
+    """
+    for weight in model.parameters():
+        if weight.device.type == "cpu":
+            weight.data = weight.data.clone()
 
 
 def batches(jobs: Sequence[Job], tokens: int) -> list[list[int]]:
@@ -97,22 +112,21 @@ def results(
     work: Callable[[list[int]], list[Any]],
     memory: Memory,
     tokens: int,
+    crew: Crew,
     done: Callable[[int], object],
 ) -> list[Any]:
-    """Return the result of each job, by all processes and to each of them.
+    """Return the result of each job, by all processes of a crew and to each of them.
 
     Args:
         jobs: The work, the same in each process.
         work: Returns the results of some jobs, by their numbers, as JSON has them.
         memory: What is known already; it is told what is found.
         tokens: Most tokens of a batch.
+        crew: Who shares the work.
         done: Called with the number of jobs of each batch.
     """
-    shared = processes.shared()
     found: dict[int, Any] = {}
-    for number, batch in enumerate(batches(jobs, tokens)):
-        if number % shared.num_processes != shared.process_index:
-            continue
+    for batch in crew.turn(batches(jobs, tokens)):
         known = {job: memory.get(jobs[job].key) for job in batch}
         if missing := [job for job, result in known.items() if result is None]:
             for job, result in zip(missing, work(missing), strict=True):
@@ -120,6 +134,5 @@ def results(
                 known[job] = result
         found |= known
         done(len(batch))
-    told = accelerate.utils.gather_object([*found.items()])
-    merged = dict(told)
+    merged = crew.merged(found)
     return [merged[number] for number in range(len(jobs))]

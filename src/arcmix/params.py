@@ -319,8 +319,8 @@ class File(Section):
     report_to: Literal["none", "tensorboard", "wandb", "mlflow"]
     """A tracker that follows the fine-tune beside the record of it, by its own settings."""
     launch: str
-    """The command that starts the program of the fine-tune, in one process or in several that
-    share each step: python, or accelerate launch and its options."""
+    """The command that starts the stages finetune, adapt and predict, in one process or in several
+    that share the work: python, or accelerate launch and its options."""
     dataset: str
     """The training dataset: a name in `datasets`."""
     model: str

@@ -9,6 +9,7 @@ from arcmix import files, model, tasks, tuned
 from stages import adapt as stage
 from tests import predicting
 from tests.arc import pair, task
+from tests.stages.test_finetune_started import TWO, finish, launched
 from tests.test_augment import make
 from tests.test_train import settings
 from tests.test_tuned import lora
@@ -37,7 +38,7 @@ def trained(tmp_path_factory, base_model):
     return folder
 
 
-def run(folder, base_model, trained, test_time, validation=None):
+def adapting(folder, base_model, trained, test_time, validation=None):
     stage.run(
         config=stage.Params.model_validate(
             {
@@ -56,6 +57,10 @@ def run(folder, base_model, trained, test_time, validation=None):
         adapted=folder / "adapted",
         table=folder / "adapt.csv",
     )
+
+
+def run(folder, *rest):
+    adapting(folder, *rest)
     return pd.read_csv(folder / "adapt.csv", index_col="task")
 
 
@@ -129,6 +134,43 @@ def test_the_order_of_the_tasks_does_not_matter(tmp_path, base_model, trained, a
     run(tmp_path, base_model, trained, ON, tmp_path / "turned.parquet")
     for name in ("0a", "0b"):
         assert weights(tmp_path, name) == weights(adapted, name)
+
+
+TELL = """
+import os
+import sys
+from pathlib import Path
+from arcmix import processes
+from tests.stages import test_adapt
+
+folder, base_model, trained = map(Path, sys.argv[1:])
+save = test_adapt.tuned.save
+
+def told(one, target):
+    with open(folder / "journal", "a") as opened:
+        opened.write(f"{os.environ['RANK']} {target.name}\\n")
+    save(one, target)
+
+test_adapt.tuned.save = told
+test_adapt.adapting(folder, base_model, trained, test_adapt.ON)
+processes.part()
+"""
+"""Tells which process adapts to which task."""
+
+
+def test_two_processes_take_turns_at_the_tasks_and_give_what_one_does(
+    tmp_path, base_model, trained, adapted
+):
+    (tmp_path / "tell.py").write_text(TELL)
+    finish(launched(TWO, tmp_path / "tell.py", tmp_path, base_model, trained))
+    assert sorted((tmp_path / "journal").read_text().splitlines()) == ["0 0a", "1 0b"]
+    one, two = (
+        pd.read_csv(folder / "adapt.csv").drop(columns="seconds") for folder in (adapted, tmp_path)
+    )
+    pd.testing.assert_frame_equal(two, one, rtol=1e-4)
+    for name in ("0a", "0b"):
+        assert weights(tmp_path, name) == weights(adapted, name)
+    assert not any((tmp_path / "checkpoints").iterdir())
 
 
 def test_a_run_that_was_killed_goes_on_with_the_next_task(

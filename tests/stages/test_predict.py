@@ -22,6 +22,7 @@ from arcmix import (
 )
 from arcmix.encode import Encoder
 from arcmix.generate import Answer, Query
+from arcmix.processes import ALONE
 from arcmix.tasks import Pair, Task
 from tests import predicting
 from tests.arc import task
@@ -134,7 +135,7 @@ def test_a_batch_has_room_for_all_that_a_search_keeps_side_by_side(
     counts = []
     memory = inference.Memory(tmp_path, "")
     chosen = predicting.settings(**changes, draft="none", batch_tokens=longest * 6)
-    solver = airv.Solver(model.load(base_model, "float32"), whole, memory, chosen, 0)
+    solver = airv.Solver(model.load(base_model, "float32"), whole, memory, chosen, 0, ALONE)
     solver.answer(range(6), counts.append)
     assert counts == [6 // rows] * rows
 
@@ -275,14 +276,37 @@ def test_a_run_killed_at_random_three_times_loses_the_batch_in_flight_at_most(
     assert_frame_equal(pd.read_parquet(places["candidates"]), whole, check_exact=True)
 
 
-def test_two_processes_give_the_bytes_of_one(tmp_path, base_model, trained):
+@pytest.fixture
+def own(tmp_path, base_model):
+    """Adapters of some tasks, which know other things than the common one."""
+
+    def attached(*names):
+        folder = tmp_path / "adapted"
+        files.write_json(folder / "tasks.json", [*names])
+        for number, name in enumerate(names, start=1):
+            one = tuned.attach(
+                model.load(base_model, "float32"), settings(lora=lora(rank=2, alpha=2)), number, []
+            )
+            for weight_name, weight in one.named_parameters():
+                if "lora_B" in weight_name:
+                    weight.data.fill_(0.5)
+            tuned.save(one, folder / name)
+        return folder
+
+    return attached
+
+
+# They share the prompts of one model, or the models.
+@pytest.mark.parametrize("names", [[], ["two", "one"]])
+def test_two_processes_give_the_bytes_of_one(tmp_path, base_model, trained, own, names):
+    adapted = own(*names)
     written = []
     for number, launch in enumerate(
         ["python", "accelerate launch --config_file launch/ddp.yaml --num_processes 2"]
     ):
         folder = tmp_path / str(number)
         folder.mkdir()
-        places = predicting.paths(folder, base_model, trained, trained / "adapted")
+        places = predicting.paths(folder, base_model, trained, adapted)
         process = predicting.start(
             places, folder, f"{launch} -m stages.predict", **GRIDS, batch_tokens=300
         )
@@ -293,20 +317,12 @@ def test_two_processes_give_the_bytes_of_one(tmp_path, base_model, trained):
 
 
 def test_a_task_with_an_adapter_of_its_own_is_answered_with_that(
-    tmp_path, base_model, trained, answers
+    tmp_path, base_model, trained, answers, own
 ):
     plain, _ = answers(grammar=True)
-    own = tuned.attach(
-        model.load(base_model, "float32"), settings(lora=lora(rank=2, alpha=2)), 1, []
-    )
-    for name, weight in own.named_parameters():
-        if "lora_B" in name:
-            weight.data.fill_(0.5)
-    tuned.save(own, tmp_path / "adapted" / "one")
-    files.write_json(tmp_path / "adapted" / "tasks.json", ["one"])
-    predicting.run(tmp_path / "own", base_model, trained, tmp_path / "adapted", grammar=True)
+    predicting.run(tmp_path / "own", base_model, trained, own("one"), grammar=True)
     found = pd.read_parquet(tmp_path / "own" / "candidates.parquet")
-    own, other = (table[table.task == "one"] for table in (found, plain))
-    assert (own.logprob != other.logprob).all()
+    one, other = (table[table.task == "one"] for table in (found, plain))
+    assert (one.logprob != other.logprob).all()
     rest = [table.query("task != 'one'") for table in (found, plain)]
     assert_frame_equal(rest[0], rest[1])
