@@ -39,6 +39,7 @@ import transformers
 
 from arcmix import (
     airv,
+    crew,
     files,
     generate,
     inference,
@@ -184,7 +185,7 @@ def by_us(
     settings = params.Predict.model_copy(SETTINGS, update={"draft": draft, "batch_tokens": tokens})
     with tempfile.TemporaryDirectory() as folder:
         memory = inference.Memory(Path(folder), "")
-        solver = airv.Solver(one, exam, memory, settings, SEED, processes.crew())
+        solver = airv.Solver(one, exam, memory, settings, SEED, crew.everyone())
         found = solver.answer(range(len(exam.asked)), lambda _: None)
     return [_tokens(found[number][0], exam.language) for number in range(len(exam.asked))]
 

@@ -23,6 +23,7 @@ from arcmix import (
     augment,
     code,
     corpus,
+    crew,
     examples,
     fastpath,
     files,
@@ -33,8 +34,8 @@ from arcmix import (
     tasks,
     tuned,
 )
+from arcmix.crew import Crew
 from arcmix.encode import Encoder
-from arcmix.processes import Crew
 from arcmix.schema import At, Section
 from arcmix.tasks import Task
 
@@ -80,7 +81,7 @@ def run(
     tasks; the first writes.
     """
     # First, since a process is given its device by it.
-    crew = processes.crew()
+    everyone = crew.everyone()
     if not config.test_time.steps:
         if processes.leads():
             _tell(adapted, table, [])
@@ -88,7 +89,7 @@ def run(
     values = config.model_dump_json()
     work = checkpoints / code.key(Path(__file__), values, [base_model, adapter, validation])
     asked = tasks.read(validation)
-    _adapt(config, base_model, adapter, asked, crew, work)
+    _adapt(config, base_model, adapter, asked, everyone, work)
     processes.shared().wait_for_everyone()
     if not processes.leads():
         return
@@ -122,7 +123,7 @@ def _adapt(
     base_model: Path,
     adapter: Path,
     asked: Sequence[Task],
-    crew: Crew,
+    everyone: Crew,
     work: Path,
 ) -> None:
     """Leave a row for each task of this process in `work`, and an adapter for each adapted one."""
@@ -135,7 +136,7 @@ def _adapt(
     seed = config.seed if config.init_seed == "seed" else config.init_seed
     one = tuned.resume(base, adapter / config.checkpoint, settings, seed, added)
     start = adapt.weights(one)
-    own_tasks = crew.turn(asked)
+    own_tasks = everyone.turn(asked)
     with program.progress(len(own_tasks), "adapt", "task") as bar:
         for task in own_tasks:
             if not _row(work, task).exists():

@@ -16,6 +16,7 @@ import pandas as pd
 from arcmix import (
     airv,
     code,
+    crew,
     files,
     generate,
     inference,
@@ -28,7 +29,6 @@ from arcmix import (
     tuned,
     views,
 )
-from arcmix.processes import ALONE
 from arcmix.schema import At, Section
 from arcmix.views import Question
 
@@ -139,8 +139,9 @@ def _solved(
         groups: Folder of an adapter -> the questions that it answers.
         memories: Folder of an adapter -> what has been found with it.
     """
-    crew = processes.crew()
-    outer, inner = (crew, ALONE) if len(groups) >= crew.count else (ALONE, crew)
+    everyone, alone = crew.everyone(), crew.ALONE
+    enough = len(groups) >= everyone.count
+    outer, inner = (everyone, alone) if enough else (alone, everyone)
     own = outer.turn([*groups])
     models = tuned.load_each(
         base_model, own, config.dtype, config.method, exam.tokenizer, exam.added

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arcmix import model
+from arcmix.crew import ALONE
 from arcmix.inference import Job, Memory, batches, lay_out, results
-from arcmix.processes import ALONE
 
 jobs = st.lists(
     st.builds(

@@ -17,9 +17,6 @@ told = {
     "total": processes.total(torch.tensor([rank + 1.5, -rank], dtype=torch.float64)).tolist(),
     "agreed": processes.agreed(lambda: chosen.append(rank) or f"of {rank}"),
     "chosen": chosen,
-    "turn": processes.crew().turn("abcde"),
-    "merged": processes.crew().merged({rank: f"of {rank}"}),
-    "alone": processes.ALONE.merged({rank: f"of {rank}"}),
 }
 files.write_json(Path(sys.argv[1]) / f"{rank}.json", told)
 processes.part()
@@ -32,9 +29,6 @@ def test_one_process_leads_and_has_the_whole():
     assert processes.leads()
     assert processes.total(values).tolist() == [0.1, 2.0]
     assert processes.agreed(lambda: ("any", 1)) == ("any", 1)
-    assert processes.crew() == processes.ALONE
-    assert processes.crew().turn("abcde") == "abcde"
-    assert processes.crew().merged({1: "any"}) == {1: "any"}
 
 
 def test_two_processes_have_one_that_leads_one_total_and_one_choice(tmp_path):
@@ -45,7 +39,3 @@ def test_two_processes_have_one_that_leads_one_total_and_one_choice(tmp_path):
     assert first["total"] == other["total"] == [4.0, -1.0]
     assert first["agreed"] == other["agreed"] == "of 0"
     assert (first["chosen"], other["chosen"]) == ([0], [])
-    assert (first["turn"], other["turn"]) == ("ace", "bd")
-    # JSON has keys of text.
-    assert first["merged"] == other["merged"] == {"0": "of 0", "1": "of 1"}
-    assert (first["alone"], other["alone"]) == ({"0": "of 0"}, {"1": "of 1"})

@@ -24,12 +24,12 @@ from arcmix import (
     rescore,
     select,
 )
+from arcmix.crew import Crew
 from arcmix.encode import Encoder
 from arcmix.generate import Answer, Query
 from arcmix.grammar import Grammar
 from arcmix.inference import Job, Memory
 from arcmix.language import Language, spellings
-from arcmix.processes import Crew
 from arcmix.select import Candidate, Choice
 from arcmix.tasks import Pair, longest_side
 from arcmix.views import Question

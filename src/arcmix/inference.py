@@ -16,7 +16,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from arcmix import files
-from arcmix.processes import Crew
+from arcmix.crew import Crew
 
 
 @dataclass(frozen=True)

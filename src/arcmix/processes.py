@@ -1,51 +1,16 @@
 """The processes that share a stage: one, unless `accelerate launch` started several."""
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TypeVar, cast
 
 import accelerate
 import torch
 
-K = TypeVar("K")
 T = TypeVar("T")
 
 PATIENCE = dt.timedelta(days=7)
 """How long a process waits for the others: one of them may have much more to do."""
-
-
-@dataclass(frozen=True)
-class Crew:
-    """Processes that share a piece of work."""
-
-    number: int
-    """Of this process, from 0."""
-    count: int
-    """How many they are."""
-
-    def turn(self, work: Sequence[T]) -> Sequence[T]:
-        """Return this process's part of the work, which they take in turns."""
-        return work[self.number :: self.count]
-
-    def merged(self, found: Mapping[K, T]) -> dict[K, T]:
-        """Return what each of them found, to each of them.
-
-        Args:
-            found: What this process found, which can be pickled.
-        """
-        if self.count == 1:
-            return dict(found)
-        return dict(accelerate.utils.gather_object([*found.items()]))
-
-
-ALONE = Crew(0, 1)
-"""A process that shares nothing."""
-
-
-def crew() -> Crew:
-    """Return all processes of the stage."""
-    return Crew(shared().process_index, shared().num_processes)
 
 
 def shared() -> accelerate.PartialState:

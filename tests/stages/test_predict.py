@@ -20,9 +20,9 @@ from arcmix import (
     tuned,
     views,
 )
+from arcmix.crew import ALONE
 from arcmix.encode import Encoder
 from arcmix.generate import Answer, Query
-from arcmix.processes import ALONE
 from arcmix.tasks import Pair, Task
 from tests import predicting
 from tests.arc import task
