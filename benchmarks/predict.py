@@ -52,6 +52,7 @@ from arcmix import (
     views,
 )
 from arcmix.generate import Answer
+from arcmix.language import Language
 
 INFO, STATUS = Path("/proc/cpuinfo"), Path("/proc/self/status")
 
@@ -190,7 +191,7 @@ def by_us(
     return [_tokens(found[number][0], exam.language) for number in range(len(exam.asked))]
 
 
-def _tokens(answer: Answer, language: generate.Language) -> list[int]:
+def _tokens(answer: Answer, language: Language) -> list[int]:
     return [*answer.tokens, *[language.end] * answer.ended]
 
 
