@@ -36,9 +36,10 @@ score: $(STAMP) ## Score SUBMISSION, a file in Kaggle's format, against the vali
 	@$(RUN) python -m tools.score --tasks "$(TASKS)" \
 	  --answers "$(or $(SUBMISSION),$(error name a file: make score SUBMISSION=FILE))"
 
-# One thread: the tests' models are too small to share, and threads that wait spin.
+# One thread unless OMP_NUM_THREADS says otherwise: the tests' models are too small to share, and
+# threads that wait spin.
 test: $(STAMP) ## Run the tests.
-	@OMP_NUM_THREADS=1 $(RUN) pytest -q
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) pytest -q
 
 check: $(STAMP) ## Check style, types and layers.
 	@$(RUN) ruff check

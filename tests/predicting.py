@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from arcmix import params
 from stages import predict
 
@@ -96,7 +98,9 @@ def start(
     return subprocess.Popen(
         [*shlex.split(program), *words],
         cwd=ROOT,
-        env=os.environ | {"PATH": path, "PYTHONPATH": "src:.", "OMP_NUM_THREADS": "1"},
+        # A launcher would have each process use one thread where no variable says how many.
+        env=os.environ
+        | {"PATH": path, "PYTHONPATH": "src:.", "OMP_NUM_THREADS": str(torch.get_num_threads())},
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -96,6 +96,7 @@ def test_a_stage_that_takes_the_state_goes_on_as_if_it_had_not_stopped(base_mode
         torch.cat([part.detach().flatten() for part in one.parameters() if part.requires_grad])
         for one in (found, resumed, afresh)
     ]
+    # The same steps on the same machine, from a state that was copied.
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 

@@ -9,6 +9,7 @@ from arcmix import model, params, train, tuned
 from arcmix.examples import Example
 from arcmix.measurement import MEASURED
 from arcmix.plan import Plan
+from tests import tolerance
 from tests.test_tuned import lora
 
 STEPS = 6
@@ -89,10 +90,11 @@ def test_the_same_seed_gives_the_same_history_to_the_last_bit(base_model, plain)
 @pytest.mark.parametrize("tokens", [1, 70, 500])
 def test_the_packing_does_not_change_the_training(base_model, plain, tokens):
     whole = finetune(base_model, micro_tokens=tokens)
-    np.testing.assert_allclose(
-        [one.val_loss for one in whole], [one.val_loss for one in plain], rtol=1e-4
+    within = tolerance.training("float32")
+    assert [one.val_loss for one in whole] == tolerance.close(
+        [one.val_loss for one in plain], within
     )
-    assert whole[-1].train_loss == pytest.approx(plain[-1].train_loss, rel=1e-4)
+    assert whole[-1].train_loss == tolerance.close(plain[-1].train_loss, within)
 
 
 def test_the_learning_rate_rises_in_the_warmup_and_then_falls_to_the_end(base_model):
@@ -104,7 +106,8 @@ def test_the_learning_rate_rises_in_the_warmup_and_then_falls_to_the_end(base_mo
 
 def test_float16_trains(base_model, plain):
     half = finetune(base_model, dtype="float16")
-    assert half[-1].val_loss == pytest.approx(plain[-1].val_loss, rel=0.02)
+    within = tolerance.training("float16")
+    assert half[-1].val_loss == tolerance.close(plain[-1].val_loss, within)
     assert half[-1].val_loss != plain[-1].val_loss
 
 

@@ -9,6 +9,7 @@ import torch
 from peft import PeftModel
 
 from arcmix import model, params, schema, tuned
+from tests import tolerance
 
 PLAIN = {
     "rank": 4,
@@ -22,6 +23,7 @@ PLAIN = {
 }
 TINY = schema.read(Path(__file__).parents[1] / "params.yaml")["scales"]["tiny"]["finetune"]
 IDS = torch.tensor([[5, 6, 7, 40, 9]])
+READ, TRAINED = tolerance.forward("float32"), tolerance.training("float32")
 SHAPES = [
     pytest.param({"init": init, "dora": dora}, id=f"{init}{'-dora' * dora}")
     for init in ("default", "gaussian", "pissa", "olora")
@@ -57,14 +59,14 @@ def logits(one):
         return one(input_ids=IDS).logits.float()
 
 
-def same(first, second):
-    torch.testing.assert_close(logits(first), logits(second), atol=2e-4, rtol=1e-3)
+def same(first, second, within):
+    tolerance.assert_close(logits(first), logits(second), within)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_fresh_adapter_changes_nothing_and_only_it_trains(base_model, shape):
     one = attach(base_model, settings(**shape))
-    same(one, model.load(base_model, "float32"))
+    same(one, model.load(base_model, "float32"), READ)
     assert all("lora" in name for name, weight in one.named_parameters() if weight.requires_grad)
 
 
@@ -127,11 +129,11 @@ def test_a_saved_adapter_fits_the_base_model_as_it_was_fetched(tmp_path, base_mo
     checkpoint.load_adapter(str(tmp_path), "default", is_trainable=True)
 
     for one in (loaded, resumed.eval(), checkpoint.eval()):
-        same(one, trained)
+        same(one, trained, READ)
     assert not isinstance(loaded, PeftModel)
     apart = logits(trained) - logits(model.load(base_model, "float32"))
     assert apart.abs().max() > 0.1
-    same(train(resumed, 1), train(trained, 1))
+    same(train(resumed, 1), train(trained, 1), TRAINED)
 
 
 @pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[-1]])
@@ -142,12 +144,15 @@ def test_adapters_loaded_in_turn_are_those_loaded_alone(tmp_path, base_model, sh
         tuned.save(train(attach(base_model, how), steps), folder)
 
     rest = (how.dtype, how.method, tokenizer, {})
-    found = [logits(one) for one in tuned.load_each(base_model, folders, *rest)]
-    alone = [logits(tuned.load(base_model, folder, *rest)) for folder in folders]
+    found = [*tuned.load_each(base_model, folders, *rest)]
+    alone = [tuned.load(base_model, folder, *rest) for folder in folders]
 
-    assert all(torch.equal(one, other) for one, other in zip(found, alone, strict=True))
-    assert torch.equal(found[0], found[2])
-    assert not torch.equal(found[0], found[1])
+    # The weights are equal, as both are merged by one computation; what products of them give
+    # depends on where they lie in memory.
+    for one, other in zip([*found, found[0]], [*alone, found[2]], strict=True):
+        assert all(map(torch.equal, one.parameters(), other.parameters()))
+        same(one, other, tolerance.forward("bfloat16"))
+    assert not all(map(torch.equal, found[0].parameters(), found[1].parameters()))
 
 
 def test_an_adapter_of_all_layers_is_resumed_by_their_names(tmp_path, base_model):
@@ -155,7 +160,7 @@ def test_an_adapter_of_all_layers_is_resumed_by_their_names(tmp_path, base_model
     tuned.save(trained, tmp_path)
     names = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     base = model.load(base_model, "float32")
-    same(tuned.resume(base, tmp_path, settings(targets=names), 0, []), trained)
+    same(tuned.resume(base, tmp_path, settings(targets=names), 0, []), trained, READ)
 
 
 def test_a_resumed_adapter_trains_with_the_dropout_of_its_settings(tmp_path, base_model):
@@ -235,9 +240,11 @@ def test_a_full_fine_tune_trains_saves_and_resumes_every_weight(tmp_path, base_m
     loaded = tuned.load(base_model, tmp_path, "float32", "full", tokenizer, {})
     resumed = tuned.resume(model.load(base_model, "float32"), tmp_path, how, 0, [])
 
-    assert torch.equal(logits(loaded), logits(trained))
+    for one in (loaded, resumed):
+        assert all(map(torch.equal, one.parameters(), trained.parameters()))
+        same(one, trained, READ)
     # Both with a fresh optimizer.
-    assert torch.equal(logits(train(resumed, 1)), logits(train(trained, 1)))
+    same(train(resumed, 1), train(trained, 1), TRAINED)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -260,10 +267,10 @@ def test_added_tokens_train_and_are_saved(tmp_path, base_model, method):
     loaded = tuned.load(base_model, tmp_path, "float32", method, tokenizer, like)
     resumed = tuned.resume(base()[1], tmp_path, how, 0, numbers)
     expected = trained(input_ids=ids).logits
-    torch.testing.assert_close(loaded(input_ids=ids).logits, expected, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(resumed(input_ids=ids).logits, expected, atol=1e-4, rtol=1e-4)
+    for other in (loaded, resumed):
+        tolerance.assert_close(other(input_ids=ids).logits, expected, READ)
     learned = loaded.get_parameter("model.embed_tokens.weight")[numbers]
-    assert not torch.allclose(learned, start)
+    assert (learned - start).abs().max() > 0.001
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -293,12 +300,8 @@ def test_an_adapter_of_a_cut_vocabulary_fits_the_whole_model(tmp_path, base_mode
     tokenizer = model.load_tokenizer(base_model)
     whole = tuned.load(base_model, tmp_path, "float32", "lora", tokenizer, {})
     places = torch.tensor([[0, 2, 10, 5]])
-    torch.testing.assert_close(
-        whole(input_ids=torch.tensor(kept)[places]).logits[..., kept],
-        trained(input_ids=places).logits,
-        atol=2e-4,
-        rtol=1e-3,
-    )
+    found = whole(input_ids=torch.tensor(kept)[places]).logits[..., kept]
+    tolerance.assert_close(found, trained(input_ids=places).logits, READ)
 
 
 @pytest.mark.parametrize(
@@ -377,8 +380,7 @@ def test_an_adapter_on_4_bits_goes_with_the_same_4_bits(tmp_path, base_model):
 
     expected = trained(input_ids=ids).logits
     for one in (loaded, resumed):
-        logits = one(input_ids=ids).logits.float()
-        torch.testing.assert_close(logits, expected.float(), atol=0.3, rtol=0)
+        tolerance.assert_close(one(input_ids=ids).logits, expected, tolerance.forward("bfloat16"))
     whole = tuned.load(base_model, tmp_path, "bfloat16", "lora", tokenizer, {})
     assert (whole(input_ids=ids).logits.float() - expected).abs().max() > 0.5
     found, weights = tuned.effective(trained), whole.parameters()

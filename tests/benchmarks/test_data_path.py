@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ def test_the_benchmark_finds_equal_tokens_and_prints_a_row_for_each_way():
     done = subprocess.run(
         [sys.executable, *program],
         cwd=ROOT,
-        env={"PYTHONPATH": "src"},
+        env=os.environ | {"PYTHONPATH": "src"},
         capture_output=True,
         text=True,
         check=True,

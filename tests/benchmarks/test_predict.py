@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def table(program, validation, *flags):
             *("--repeats", "1", "--side", "4", *flags),
         ],
         cwd=ROOT,
-        env={"PYTHONPATH": "src", "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": "src"},
         capture_output=True,
         text=True,
         check=True,

@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ def rows(base_model, *flags):
     done = subprocess.run(
         [sys.executable, "benchmarks/train.py", "--model", base_model, *flags],
         cwd=ROOT,
-        env={"PYTHONPATH": "src"},
+        env=os.environ | {"PYTHONPATH": "src"},
         capture_output=True,
         text=True,
         check=True,
@@ -55,7 +56,7 @@ def test_the_benchmark_says_what_it_needs_where_there_is_no_model(tmp_path):
     done = subprocess.run(
         program,
         cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT / "src")},
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,
         check=True,

@@ -19,6 +19,7 @@ from pandas.testing import assert_frame_equal
 from arcmix import augment, files, model, store, tasks
 from arcmix.measurement import MEASURED
 from arcmix.tasks import Pair, Task
+from tests import tolerance
 from tests.arc import task
 from tests.test_augment import make
 from tests.test_train import settings
@@ -87,7 +88,9 @@ def launched(launch, program, *words):
     return subprocess.Popen(
         [*shlex.split(f"{launch} {program}"), *words],
         cwd=ROOT,
-        env=os.environ | {"PATH": path, "PYTHONPATH": "src:.", "OMP_NUM_THREADS": "1"},
+        # A launcher would have each process use one thread where no variable says how many.
+        env=os.environ
+        | {"PATH": path, "PYTHONPATH": "src:.", "OMP_NUM_THREADS": str(torch.get_num_threads())},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -130,9 +133,10 @@ def whole(tmp_path_factory, base_model):
 
 def test_two_processes_have_the_history_of_one_that_adds_up_two_passes(whole):
     one, two = whole("python"), whole(TWO)
-    assert_frame_equal(history(one), history(two), rtol=1e-5)
-    losses = [pd.read_parquet(folder / "losses.parquet").nll for folder in (one, two)]
-    np.testing.assert_allclose(*losses, rtol=1e-5)
+    within = tolerance.training("float32")
+    tolerance.assert_frames_close(history(two), history(one), within)
+    losses = [pd.read_parquet(folder / "losses.parquet") for folder in (one, two)]
+    tolerance.assert_frames_close(losses[1], losses[0], within)
     assert history(one).val_loss.iloc[-1] < history(one).val_loss.iloc[0] - 0.1
 
 
@@ -184,6 +188,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_end(tmp_path, base_model, who
     log = finish(start(tmp_path, base_model, launch, **STEPS))
 
     assert "arcmix.finetune: going on at" in log
+    # As many processes do the same steps again, from the same state.
     assert_frame_equal(history(tmp_path), history(whole(launch)), check_exact=True)
     assert adapter(tmp_path) == adapter(whole(launch))
     assert [*(tmp_path / "checkpoints").iterdir()] == []
