@@ -327,5 +327,5 @@ def test_a_task_with_an_adapter_of_its_own_is_answered_with_that(
     found = pd.read_parquet(tmp_path / "own" / "candidates.parquet")
     one, other = (table[table.task == "one"] for table in (found, plain))
     assert (one.logprob != other.logprob).all()
-    rest = [table.query("task != 'one'") for table in (found, plain)]
-    tolerance.assert_frames_close(*rest, WITHIN)
+    rest, expected = (table.query("task != 'one'") for table in (found, plain))
+    tolerance.assert_frames_close(rest, expected, WITHIN)
