@@ -223,7 +223,8 @@ def depth_first(tiny, prompt, end, budget, floor):
 
 
 def test_depth_first_search_finds_all_answers_above_the_threshold_and_no_other(tiny, end):
-    threshold = 0.001044  # 0.002 nats from that of any answer
+    # There are answers 0.8 % above it and below it, and none within 0.1 %.
+    threshold = 0.0014
     spoken = language(end, budget=6)
     found = answer(tiny, queries(PROMPTS), spoken, search="dfs", threshold=threshold)
     assert sum(map(len, found)) > len(PROMPTS)
