@@ -37,22 +37,12 @@ from typing import Any
 import torch
 import transformers
 
-from arcmix import (
-    airv,
-    crew,
-    files,
-    generate,
-    inference,
-    loss,
-    model,
-    params,
-    processes,
-    tasks,
-    tuned,
-    views,
-)
-from arcmix.generate import Answer
-from arcmix.language import Language
+from arcmix import files, tasks
+from arcmix.config import params, scales
+from arcmix.models import adapters, fetch, loss, parallel, pretrained
+from arcmix.prediction import batching, generate, solver, views
+from arcmix.prediction.generate import Answer
+from arcmix.prediction.language import Language
 
 INFO, STATUS = Path("/proc/cpuinfo"), Path("/proc/self/status")
 
@@ -72,7 +62,7 @@ DEVICE = (
 )
 """What the accelerator or, without one, the processor is called."""
 
-SETTINGS = params.Predict(
+SETTINGS = scales.Predict(
     checkpoint="last",
     views=1,
     search="greedy",
@@ -127,29 +117,29 @@ class Result:
     """Tokens with the end of each prompt, as far as the budget goes."""
 
 
-def load(setting: Setting) -> tuple[transformers.PreTrainedModel, airv.Exam]:
+def load(setting: Setting) -> tuple[transformers.PreTrainedModel, solver.PromptSet]:
     """Return the model and the views of the tests."""
     torch.set_num_threads(setting.threads)
-    model.quiet()
+    pretrained.quiet()
     folder = setting.adapter or setting.base_model
-    chosen = params.Predict.model_copy(SETTINGS, update={"max_side": setting.side})
+    chosen = scales.Predict.model_copy(SETTINGS, update={"max_side": setting.side})
     found = [
         question
         for task in tasks.read(setting.validation)
         for number, pair in enumerate(task.test)
         if setting.sizes == "all" or pair.input.shape == pair.output.shape
-        for question in views.questions(task, number, setting.views, 0.1, SEED)
+        for question in views.views_of(task, number, setting.views, 0.1, SEED)
     ]
-    whole = airv.Exam(folder, found, chosen)
+    whole = solver.PromptSet(folder, found, chosen)
     short = [
         question
         for question, ids in zip(found, whole.prompts, strict=True)
         if len(ids) <= setting.max_tokens
     ]
-    exam = airv.Exam(folder, short[: setting.tests * setting.views], chosen)
+    exam = solver.PromptSet(folder, short[: setting.tests * setting.views], chosen)
     if setting.adapter is None:
-        return model.load(setting.base_model, setting.dtype), exam
-    one = tuned.load(
+        return pretrained.load(setting.base_model, setting.dtype), exam
+    one = adapters.load(
         setting.base_model,
         setting.adapter / "last",
         setting.dtype,
@@ -160,7 +150,9 @@ def load(setting: Setting) -> tuple[transformers.PreTrainedModel, airv.Exam]:
     return one, exam
 
 
-def by_generate(one: transformers.PreTrainedModel, exam: airv.Exam, batch: int) -> list[list[int]]:
+def by_generate(
+    one: transformers.PreTrainedModel, exam: solver.PromptSet, batch: int
+) -> list[list[int]]:
     """Return the tokens that transformers gives, so many prompts at a time."""
     found = []
     end = exam.language.end
@@ -180,13 +172,13 @@ def by_generate(one: transformers.PreTrainedModel, exam: airv.Exam, batch: int) 
 
 
 def by_us(
-    one: transformers.PreTrainedModel, exam: airv.Exam, draft: str, tokens: int
+    one: transformers.PreTrainedModel, exam: solver.PromptSet, draft: str, tokens: int
 ) -> list[list[int]]:
     """Return the tokens that our search gives."""
-    settings = params.Predict.model_copy(SETTINGS, update={"draft": draft, "batch_tokens": tokens})
+    settings = scales.Predict.model_copy(SETTINGS, update={"draft": draft, "batch_tokens": tokens})
     with tempfile.TemporaryDirectory() as folder:
-        memory = inference.Memory(Path(folder), "")
-        solver = airv.Solver(one, exam, memory, settings, SEED, crew.everyone())
+        memory = batching.ResultCache(Path(folder), "")
+        solver = solver.Solver(one, exam, memory, settings, SEED, parallel.all_ranks())
         found = solver.answer(range(len(exam.asked)), lambda _: None)
     return [_tokens(found[number][0], exam.language) for number in range(len(exam.asked))]
 
@@ -199,7 +191,7 @@ def _tokens(answer: Answer, language: Language) -> list[int]:
 class Way:
     """A way to answer the prompts."""
 
-    answers: Callable[[transformers.PreTrainedModel, airv.Exam, int], list[list[int]]]
+    answers: Callable[[transformers.PreTrainedModel, solver.PromptSet, int], list[list[int]]]
     """Returns the tokens, given the model, the prompts and the most tokens of a batch."""
     shared: bool = False
     """Whether there is a process for each thread, rather than one with all threads."""
@@ -251,9 +243,9 @@ def _share(setting: Setting, way: str, rank: int, number: int, port: int) -> Res
     if number > 1:
         os.environ |= {name: str(value) for name, value in told.items()}
     one, exam = load(setting)
-    processes.shared().wait_for_everyone()
+    parallel.state().wait_for_everyone()
     found = timed(one, lambda: WAYS[way].answers(one, exam, setting.batch_tokens))
-    processes.part()
+    parallel.leave()
     return found
 
 
@@ -410,10 +402,10 @@ def setting(arguments: argparse.Namespace, folder: Path) -> Setting:
     values: dict[str, Any] = vars(arguments) | {"base_model": Path(arguments.base_model)}
     values.pop("repeats")
     if arguments.base_model == "tiny":
-        model.random(TINY, folder)
-        model.load_tokenizer(folder).save_pretrained(folder / "tokenizer")
+        fetch.random(TINY, folder)
+        pretrained.load_tokenizer(folder).save_pretrained(folder / "tokenizer")
         values |= {"base_model": folder, "adapter": None}
-        prompt = params.Prompt(format="bare", encoder=("minimal",))
+        prompt = scales.Prompt(format="bare", encoder=("minimal",))
         files.write_text(folder / "prompt.json", json.dumps(prompt.model_dump()))
     return Setting(**{field.name: values[field.name] for field in dataclasses.fields(Setting)})
 

@@ -19,12 +19,15 @@ import predict
 import torch
 import transformers
 
-from arcmix import airv, draws, generate, loss, params, rescore
+from arcmix import randomness
+from arcmix.config import scales
+from arcmix.models import loss
+from arcmix.prediction import generate, rescore, solver
 
 NUMBER = 5
 
 
-def candidates(exam: airv.Exam) -> list[list[np.ndarray]]:
+def candidates(exam: solver.PromptSet) -> list[list[np.ndarray]]:
     """Return the tokens of the candidates of each prompt."""
     found = []
     for number, question in enumerate(exam.asked):
@@ -32,11 +35,13 @@ def candidates(exam: airv.Exam) -> list[list[np.ndarray]]:
         grids = [question.shown.apply(pair.output), question.shown.apply(pair.input)]
         for change in range(NUMBER - len(grids)):
             grid = grids[0].copy()
-            words = draws.words(predict.SEED, "benchmark/score", number * NUMBER + change, 1, 3)[0]
+            words = randomness.words(
+                predict.SEED, "benchmark/score", number * NUMBER + change, 1, 3
+            )[0]
             row, column = (
-                draws.below(word, side) for word, side in zip(words, grid.shape, strict=False)
+                randomness.below(word, side) for word, side in zip(words, grid.shape, strict=False)
             )
-            grid[row, column] = (grid[row, column] + 1 + draws.below(words[2], 9)) % 10
+            grid[row, column] = (grid[row, column] + 1 + randomness.below(words[2], 9)) % 10
             grids.append(grid)
         found.append(exam.answers(grids))
     return found
@@ -79,7 +84,7 @@ def shared(
     tokens: int,
 ) -> list[list[float]]:
     """Return the log-probabilities, the candidates of a prompt behind one reading of it."""
-    settings = params.Predict.model_copy(predict.SETTINGS)
+    settings = scales.Predict.model_copy(predict.SETTINGS)
     queries = [
         generate.Query(ids, np.zeros(0, np.int32), number, "") for number, ids in enumerate(prompts)
     ]

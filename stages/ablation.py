@@ -7,15 +7,15 @@ the loss curves. A pure function of the rows and of the present code.
 import logging
 from pathlib import Path
 
-from arcmix import code, files, ledger, plots, program, table
+from arcmix import files, plots, program
+from arcmix.ledger import records, table
 
 log = logging.getLogger("arcmix.ablation")
 
 
 def run(
     *,
-    library: Path,
-    programs: Path,
+    code: Path,
     rows: Path,
     csv: Path,
     markdown: Path,
@@ -23,8 +23,8 @@ def run(
     curves: Path,
 ) -> None:
     """Sum up the ledger `rows`; rows that other code made are shown apart."""
-    present = code.fingerprint(code.programs(programs), library)
-    found = ledger.read(rows)
+    present = code.read_text().strip()
+    found = records.read(rows)
     if not found:
         raise ValueError(f"no rows in {rows}; run an experiment first: dvc repro")
     sections = table.sections(found, present)

@@ -11,10 +11,12 @@ from typing import Annotated
 
 import pandas as pd
 
-from arcmix import candidates as stored
-from arcmix import files, params, plots, program, report, select, tasks
+from arcmix import files, plots, program, report, tasks
+from arcmix.config import params
+from arcmix.config.schema import At, Section
+from arcmix.prediction import candidates as stored
+from arcmix.prediction import selection
 from arcmix.report import Entry, Ranking
-from arcmix.schema import At, Section
 
 log = logging.getLogger("arcmix.report")
 
@@ -51,10 +53,10 @@ def run(
     asked = tasks.read(validation)
     tests = [(task.id, number) for task in asked for number in range(len(task.test))]
     answers = stored.read(candidates, tests)
-    scored = stored.read_scores(scores, answers)
+    scored = scores.read(scores, answers)
     rankings = {
         test: Ranking(
-            tuple(select.ranked(config.selection, answers[test], scored[test])),
+            tuple(selection.ranked(config.selection, answers[test], scored[test])),
             len(answers[test]),
             scored[test],
         )

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from arcmix import params, tasks
+from arcmix import tasks
+from arcmix.config import params
 
 COMMIT = "0123456789" * 4
 FILE = f"Mini-{COMMIT}.tar.gz"

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import settings
 from selenium import webdriver
 
-from arcmix import model, params
+from arcmix.config import params
+from arcmix.models import fetch, pretrained
 
 # Two busy cores would break any limit on the time of one example.
 settings.register_profile("arcmix", deadline=None)
@@ -22,9 +23,9 @@ TINY = params.RandomModel(kind="random", seed=0, hidden=32, layers=2, heads=2, p
 @pytest.fixture(scope="session")
 def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random two-layer Llama and a character tokenizer."""
-    model.quiet()
+    pretrained.quiet()
     folder = tmp_path_factory.mktemp("base-model")
-    model.random(TINY, folder)
+    fetch.random(TINY, folder)
     return folder
 
 

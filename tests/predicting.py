@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from arcmix import params
+from arcmix.config import scales
 from stages import predict
 
 ROOT = Path(__file__).parents[1]
@@ -30,9 +30,9 @@ PLAIN: dict[str, Any] = {
 }
 
 
-def settings(**changes: Any) -> params.Predict:
+def settings(**changes: Any) -> scales.Predict:
     """Return how tests are answered, but for the changes."""
-    return params.Predict.model_validate(PLAIN | changes)
+    return scales.Predict.model_validate(PLAIN | changes)
 
 
 def paths(folder: Path, base_model: Path, trained: Path, adapted: Path) -> dict[str, Path]:

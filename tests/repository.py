@@ -11,7 +11,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from arcmix import ledger, store
+from arcmix.ledger import records, store
 from tests.rows import row
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -84,7 +84,7 @@ class Repository:
         self.run("dvc", "repro", "--quiet")
         known = {"settings": settings(), "adapter": store.address(self.folder / "data/adapter")}
         entry = replace(row(dataset, model="tiny", scale="tiny"), **known | changes)
-        path = ledger.write(self.folder / "results/ledger", entry)
+        path = records.write(self.folder / "results/ledger", entry)
         return f"{path.parent.name}/{path.stem}"
 
     def commit(self, tag: str) -> None:

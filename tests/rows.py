@@ -1,6 +1,6 @@
 """Rows of a ledger for tests: the smallest that the table and the figures take."""
 
-from arcmix.ledger import Row, fingerprint
+from arcmix.ledger.records import Row, fingerprint
 from tests.arc import component
 
 

@@ -12,8 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
-from arcmix import augment, files, params, tasks
-from arcmix.mix import slots as slots_of
+from arcmix import files, tasks
+from arcmix.config import params
+from arcmix.sampling import augment, sample_table
+from arcmix.sampling.mix import slots as slots_of
 from arcmix.sources import archive, counting, package
 from stages import augment as stage
 from stages import partition as split
@@ -135,7 +137,7 @@ def test_the_first_samples_of_combo_v2_are_the_ones_they_were(tables: Path) -> N
     mix(tables, VALUES["datasets"]["combo-v2"], samples=500)
 
     content = hashlib.sha256()
-    for sample in augment.read(tables / "samples.parquet"):
+    for sample in sample_table.read_pairs(tables / "samples.parquet"):
         for grid in (side for pair in sample for side in (pair.input, pair.output)):
             content.update(np.array(grid.shape, np.uint8).tobytes() + grid.tobytes())
     assert content.hexdigest() == FIRST_SAMPLES

@@ -14,12 +14,13 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
-from arcmix import code, experiment, params, schema
+from arcmix.config import check, params, scales, schema
+from arcmix.ledger import code
 
 ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "src" / "arcmix"
 PARAMS = ROOT / "params.yaml"
-FILE = experiment.check(PARAMS)
+FILE = check.check_file(PARAMS)
 STAGES: dict[str, dict[str, Any]] = {
     name: stage.get("do", stage)
     for name, stage in YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"].items()
@@ -209,7 +210,7 @@ def test_every_value_of_params_is_read_by_a_stage() -> None:
 
     fields = {*params.File.model_fields} - {"scales", LAUNCH.strip("${}")}
     assert {place.partition(".")[0] for place in read} == fields | {"scales"}
-    parts = {f"scales.${{scale}}.{name}" for name in params.Scale.model_fields}
+    parts = {f"scales.${{scale}}.{name}" for name in scales.Scale.model_fields}
     assert parts <= read
 
 

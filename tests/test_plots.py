@@ -5,7 +5,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from arcmix import drawing, plots, table
+from arcmix import drawing, plots
+from arcmix.ledger import table
 from tests.entries import CLOSE, FAR, LONG, TRUTH, entry
 from tests.rows import row
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from arcmix import experiment, schema
+from arcmix.config import check, schema
 
 ROOT = Path(__file__).parents[1]
 LINES = [
@@ -35,7 +35,7 @@ def test_a_recipe_is_an_experiment_that_params_can_hold(tmp_path: Path, line: st
         schema.YAML(typ="safe").dump(values, file)
 
     if "dataset=NAME" not in choices:
-        experiment.check(tmp_path / "params.yaml")
+        check.check_file(tmp_path / "params.yaml")
 
 
 def test_a_second_stage_starts_from_a_recipe_before_it() -> None:

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arcmix import report, score, select
-from arcmix.select import Candidate
+from arcmix import report
+from arcmix.prediction import selection
+from arcmix.prediction.selection import Candidate
+from arcmix.scoring import metrics
 from tests.entries import CLOSE, FAR, LONG, TRUTH, entry, ranking
 
 
@@ -45,12 +47,12 @@ def test_a_task_is_solved_by_two_attempts_at_each_of_its_tests(tests, status, sc
 
 @given(
     st.lists(st.sampled_from([TRUTH, CLOSE, FAR, LONG, None]), min_size=1, max_size=8),
-    st.sampled_from([*select.RULES]),
+    st.sampled_from([*selection.RULES]),
 )
 def test_the_score_is_the_metric_of_the_selection(grids, rule):
     answers = [Candidate(grid, -0.5 * len(grids), 1, ended=True) for grid in grids]
-    metrics = score.score_test(answers, TRUTH, {}, rules=[rule], selection=rule)
-    found = report.Ranking(tuple(select.ranked(rule, answers, {})), len(answers), {})
+    metrics = metrics.score_test(answers, TRUTH, {}, rules=[rule], selection=rule)
+    found = report.Ranking(tuple(selection.ranked(rule, answers, {})), len(answers), {})
     task = entry("a", []).task
     assert report.Entry(task, (found,), None).score == metrics["selected_2"]
 

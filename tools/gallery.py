@@ -13,9 +13,13 @@ from typing import Annotated
 
 import pyarrow.parquet as pq
 
-from arcmix import augment, draws, examples, fastpath, files, gallery, model, params, program, tasks
-from arcmix.encode import Encoder
-from arcmix.schema import At, Section
+from arcmix import files, gallery, program, randomness, tasks
+from arcmix.config import scales
+from arcmix.config.schema import At, Section
+from arcmix.models import pretrained
+from arcmix.sampling import sample_table
+from arcmix.text import fastpath, tokenization
+from arcmix.text.encode import Encoder
 
 log = logging.getLogger("arcmix.gallery")
 
@@ -34,9 +38,9 @@ class Params(Section):
 
     seed: Annotated[int, At("seed")]
     """The experiment's seed; it draws the tasks that are shown."""
-    prompt: Annotated[params.Prompt, At("scales.${scale}.prompt")]
+    prompt: Annotated[scales.Prompt, At("scales.${scale}.prompt")]
     """The text of a task."""
-    finetune: Annotated[params.Finetune, At("scales.${scale}.finetune")]
+    finetune: Annotated[scales.Finetune, At("scales.${scale}.finetune")]
     """The fine-tune: the longest text that it takes, and what carries loss in it."""
 
 
@@ -57,7 +61,7 @@ def run(
         if not found:
             empty.append(table.stem)
             continue
-        order = draws.permutation(config.seed, f"gallery/{table.stem}", 0, len(found))
+        order = randomness.permutation(config.seed, f"gallery/{table.stem}", 0, len(found))
         kept = [found[place] for place in sorted(order[:shown].tolist())]
         rows.append((table.stem, len(kept), len(found)))
         _write(out, rows[-1], ABOUT_TASKS, [gallery.task(task) for task in kept])
@@ -72,22 +76,22 @@ def run(
 
 def _samples(config: Params, samples: Path, base_model: Path, shown: int) -> list[str]:
     """Return the first samples as sections; they are in random order as they are."""
-    model.quiet()
-    tokenizer = model.load_tokenizer(base_model)
+    pretrained.quiet()
+    tokenizer = pretrained.load_tokenizer(base_model)
     encoder = Encoder(config.prompt.encoder)
-    model.extend(tokenizer, encoder.tokens)
-    style = examples.style(tokenizer, config.prompt.format, encoder, config.finetune.loss)
+    pretrained.extend(tokenizer, encoder.tokens)
+    style = tokenization.style(tokenizer, config.prompt.format, encoder, config.finetune.loss)
     decode = functools.cache(
         lambda ids: str(tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
     )
     special = {*tokenizer.all_special_ids}
     rows = next(pq.ParquetFile(samples).iter_batches(batch_size=shown)).to_pylist()
     # The fast path makes the same tokens, or it is not taken.
-    made = fastpath.as_texts(tokenizer, style, next(augment.stretches(samples, shown)))
+    made = fastpath.as_texts(tokenizer, style, next(sample_table.read_chunks(samples, shown)))
     sections = []
     for row, example in zip(rows, made, strict=True):
         ids = example.input_ids.tolist()
-        trained = (example.labels != examples.IGNORED).tolist()
+        trained = (example.labels != tokenization.IGNORED).tolist()
         tokens = [
             gallery.Token(text, number in special, loss)
             for text, number, loss in zip(gallery.pieces(decode, ids), ids, trained, strict=True)

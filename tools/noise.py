@@ -7,7 +7,8 @@ import logging
 import sys
 from pathlib import Path
 
-from arcmix import code, ledger, noise, program
+from arcmix import program
+from arcmix.ledger import code, noise, records
 
 log = logging.getLogger("arcmix.noise")
 
@@ -17,7 +18,7 @@ METRICS = ("best_val_loss", "accuracy", "correct_pixels")
 def run(*, library: Path, programs: Path, rows: Path) -> None:
     """Print a table of the rows of the ledger `rows`."""
     present = code.fingerprint(code.programs(programs), library)
-    found = ledger.read(rows)
+    found = records.read(rows)
     current = [row for row in found if row.code == present]
     log.info("%d of %d rows are of the present code", len(current), len(found))
     sys.stdout.write(noise.markdown(current, METRICS))

@@ -1,11 +1,12 @@
 """Write and remove files so that a reader finds all of the old or of the new, never half."""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,36 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(new, index=False, float_format="%.6g")
 
 
+def read_csv(path: Path) -> list[dict[str, Any]]:
+    """Read a CSV file as one mapping a row, an empty cell as None and a task as text."""
+    table = pd.read_csv(path, dtype={"task": str})  # else the task 00576224 is a number
+    return table.astype(object).where(table.notna(), None).to_dict("records")
+
+
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
     """Write a table as Parquet."""
     with replacing(path) as new:
         table.to_parquet(new, index=False)
+
+
+def key(values: str, inputs: Iterable[Path]) -> str:
+    """Return a name, in 16 hexadecimal digits, for the unfinished work of a program.
+
+    Args:
+        values: The parameters that the result depends on, as text.
+        inputs: The files and folders that it depends on, that of the code among them.
+    """
+    return hashlib.sha256(f"{values}\n{digest(inputs)}".encode()).hexdigest()[:16]
+
+
+def digest(inputs: Iterable[Path]) -> str:
+    """Return the sha256 of files, and of folders with the names in them."""
+    found = hashlib.sha256()
+    for path in inputs:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            found.update(f"{file.relative_to(path)}\n".encode())
+            if file.is_dir():
+                continue
+            with file.open("rb") as opened:
+                found.update(hashlib.file_digest(opened, "sha256").digest())
+    return found.hexdigest()

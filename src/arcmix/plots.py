@@ -15,9 +15,10 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from arcmix import drawing, files, table
+from arcmix import drawing, files
+from arcmix.ledger import table
+from arcmix.ledger.table import Line, Section
 from arcmix.report import Entry
-from arcmix.table import Line, Section
 
 COLORS = (
     "#332288",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tqdm
 
-from arcmix import schema
+from arcmix.config import schema
 
 FIRST = os.environ.get("RANK", "0") == "0"
 """Whether this is the first of the processes that share a stage, which alone tells of it."""

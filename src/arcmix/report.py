@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from arcmix import drawing, viewer
-from arcmix.score import share_right
-from arcmix.select import Choice, Scores
+from arcmix.prediction.selection import Choice, Scores
+from arcmix.scoring.metrics import share_right
 from arcmix.tasks import Task
 
 ATTEMPTS = 2

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from arcmix import params
+from arcmix.config import params
 from arcmix.sources import archive, pins, transfer
 from tests.archives import COMMIT, CONTENT, FILE, FILES, TOP, entry, mirror, pack, task
 

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
-from arcmix import count, params, tasks
-from arcmix.count import Object
+from arcmix import objects, tasks
+from arcmix.config import params
+from arcmix.objects import Object
 from arcmix.sources import counting
 
 
@@ -19,7 +20,7 @@ def source(**changes):
 
 def blobs(grid):
     """Return the sizes of what hangs together, by corners too and whatever its color."""
-    some = np.pad(grid != count.background(grid), 1)
+    some = np.pad(grid != objects.background(grid), 1)
     names = np.where(some, np.arange(1, some.size + 1).reshape(some.shape), 0)
     while True:
         near = [np.roll(names, step, (0, 1)) for step in np.ndindex(3, 3)]
@@ -43,10 +44,10 @@ sources = st.builds(
 @given(sources, st.integers(0, 10**6))
 def test_no_two_objects_touch_and_the_background_is_more_than_half(how, index):
     grid = counting.draw(how, index)
-    behind = count.background(grid)
+    behind = objects.background(grid)
     assert all(counting.MIN_SIDE <= side <= how.max_side for side in grid.shape)
     assert 2 * np.count_nonzero(grid == behind) > grid.size
-    found = count.objects(grid)
+    found = objects.find(grid)
     assert 1 <= len(found) <= how.objects
     assert blobs(grid) == sorted(one.area for one in found)
     assert how.background or behind == 0
@@ -60,19 +61,19 @@ paints = st.lists(st.integers(1, 9), min_size=1, max_size=9)
 def test_the_objects_found_are_those_that_were_drawn(order, colors):
     # Nine objects of a cell leave room on 11 x 13 cells wherever they are.
     grid = counting.place(order, 0, np.ones(9, np.int64), np.resize(colors, 9), 99)
-    assert sorted(count.objects(grid)) == sorted(Object(int(c), 1) for c in np.resize(colors, 9))
+    assert sorted(objects.find(grid)) == sorted(Object(int(c), 1) for c in np.resize(colors, 9))
 
 
 @given(keys, st.integers(1, 71))
 def test_an_object_alone_has_the_area_that_was_drawn(order, area):
     grid = counting.place(order, 4, np.array([area]), np.array([0]), 143)
-    assert count.objects(grid) == [Object(0, area)]
+    assert objects.find(grid) == [Object(0, area)]
 
 
 def test_objects_end_where_their_room_does():
     order = np.arange(40, dtype=np.uint64).reshape(5, 8)
     grid = counting.place(order, 0, np.array([3, 9, 2]), np.array([1, 2, 3]), 7)
-    assert count.objects(grid) == [Object(1, 3), Object(2, 4)]
+    assert objects.find(grid) == [Object(1, 3), Object(2, 4)]
 
 
 def test_more_grids_extend_fewer():
@@ -107,14 +108,14 @@ def test_small_grids_have_fewer_objects():
     means = []
     for side in (4, 20):
         how = source(curriculum=1, max_side=side, objects=10)
-        means.append(np.mean([len(count.objects(counting.draw(how, i))) for i in range(200)]))
+        means.append(np.mean([len(objects.find(counting.draw(how, i))) for i in range(200)]))
     assert means[0] < 2.5
     assert means[1] > 4
 
 
 def test_the_background_leaves_black_as_often_as_asked_for():
     how = source(background=0.5)
-    behind = [count.background(counting.draw(how, index)) for index in range(400)]
+    behind = [objects.background(counting.draw(how, index)) for index in range(400)]
     # Every other background is any of ten colors.
     assert 0.39 < np.mean([color > 0 for color in behind]) < 0.51
     assert {*behind} == {*range(10)}

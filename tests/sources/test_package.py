@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from arcmix import params, schema
+from arcmix.config import params, schema
 from arcmix.sources import package
 from tests.archives import entry, task
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arcmix import params, tasks
+from arcmix import tasks
+from arcmix.config import params
 from arcmix.sources import pins, rearc
 from tests import gym, wheels
 

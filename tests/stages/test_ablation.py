@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from arcmix import code, ledger
+from arcmix.ledger import code, records
 from stages import ablation
 from tests.rows import row
 
@@ -26,7 +26,7 @@ class Repository:
 
     def enter(self, dataset: str = "combo-v2", seed: int = 0, loss: float = 0.7) -> None:
         present = code.fingerprint([self.program], self.library)
-        ledger.write(self.rows, row(dataset, seed, loss=loss, code=present))
+        records.write(self.rows, row(dataset, seed, loss=loss, code=present))
 
     def sum_up(self) -> dict[str, bytes]:
         ablation.run(

@@ -5,14 +5,15 @@ import shutil
 import pandas as pd
 import pytest
 
-from arcmix import files, model, tasks, tuned
+from arcmix import files, tasks
+from arcmix.models import adapters, pretrained
 from stages import adapt as stage
 from tests import predicting
 from tests.arc import pair, task
+from tests.models.test_adapters import lora
+from tests.sampling.test_augment import make
 from tests.stages.test_finetune_started import TWO, finish, launched
-from tests.test_augment import make
-from tests.test_train import settings
-from tests.test_tuned import lora
+from tests.training.test_trainer import settings
 
 HOW = settings(max_tokens=150, lora=lora(rank=16, alpha=32))
 OFF = {"steps": 0, "batch": 2, "learning_rate": 0.01, "eval_every": 10, "patience": 3}
@@ -31,9 +32,9 @@ def trained(tmp_path_factory, base_model):
     """A folder with the validation tasks and with an adapter that has not learned anything."""
     folder = tmp_path_factory.mktemp("trained")
     tasks.write(folder / "validation.parquet", ASKED)
-    fresh = tuned.attach(model.load(base_model, HOW.dtype), HOW, 0, [])
-    tuned.save(fresh, folder / "adapter/last")
-    model.load_tokenizer(base_model).save_pretrained(folder / "adapter/tokenizer")
+    fresh = adapters.attach(pretrained.load(base_model, HOW.dtype), HOW, 0, [])
+    adapters.save(fresh, folder / "adapter/last")
+    pretrained.load_tokenizer(base_model).save_pretrained(folder / "adapter/tokenizer")
     files.write_json(folder / "adapter/prompt.json", {"format": "bare", "encoder": ["minimal"]})
     return folder
 

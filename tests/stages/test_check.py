@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from arcmix import schema
+from arcmix.config import schema
 from stages import check
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from arcmix import params, schema, tasks
+from arcmix import tasks
+from arcmix.config import params, schema
 from arcmix.sources import counting
 from stages import download
 from tests import gym, wheels

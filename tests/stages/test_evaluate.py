@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from arcmix import files, score, tasks
+from arcmix import files, tasks
+from arcmix.scoring import metrics
 from arcmix.tasks import Pair, Task
 from stages import evaluate
 from tests.answers import stored_candidate, write_candidates, write_scores
@@ -138,7 +139,7 @@ def test_run_writes_the_metrics(tmp_path: Path) -> None:
         "selected_2_high": 1 / 2,
         # One of the six was not asked.
         "stop_rate": 3 / 5,
-        "metrics_version": score.VERSION,
+        "metrics_version": metrics.VERSION,
         "adapted_tasks": 0,
         "adapt_failed": 0,
         # The other task is not clean.

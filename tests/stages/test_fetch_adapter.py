@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from arcmix import schema
+from arcmix.config import schema
 from stages import fetch_adapter
 from tests.repository import PARAMS, Repository, settings
 

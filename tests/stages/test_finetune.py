@@ -6,16 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from arcmix import augment, candidates, examples, fastpath, files, model, tasks
-from arcmix.encode import Encoder
+from arcmix import files, tasks
+from arcmix.models import pretrained
+from arcmix.prediction import candidates, scores
+from arcmix.sampling import augment, sample_table
 from arcmix.sources import counting
+from arcmix.text import fastpath, tokenization
+from arcmix.text.encode import Encoder
 from stages import finetune as stage
 from tests import predicting
 from tests.arc import task
+from tests.models.test_adapters import lora
+from tests.sampling.test_augment import make
 from tests.sources.test_counting import source
-from tests.test_augment import make
-from tests.test_train import settings
-from tests.test_tuned import lora
+from tests.training.test_trainer import settings
 
 PROMPT = {"format": "bare", "encoder": ("minimal",)}
 KNOWN, LONG = task("known", train=2), task("long", train=9)
@@ -39,7 +43,7 @@ def run(
         files.write_json(initial / "start.json", {"adapter": "none"})
     slots = np.arange(len(entries))
     drawn = augment.draw(augment.pool(entries), slots, make(), 0, 0, 10)
-    augment.write(tmp_path / "samples.parquet", iter([drawn]))
+    sample_table.write(tmp_path / "samples.parquet", iter([drawn]))
     files.write_json(
         tmp_path / "mix.json", {"components": [{"table": "all", "entries": len(entries)}]}
     )
@@ -140,7 +144,7 @@ def test_a_memorized_task_is_solved_and_a_long_one_is_not_answered(tmp_path, mem
     assert found.grid[found.task == "long"].isna().all()
     answers = candidates.read(tmp_path / "candidates.parquet", [("known", 0), ("long", 0)])
     assert [answer.ended for answer in answers["long", 0]] == [False] * 3
-    scores = candidates.read_scores(tmp_path / "scores.parquet", answers)
+    scores = scores.read(tmp_path / "scores.parquet", answers)
     assert scores == {("known", 0): {}, ("long", 0): {}}
 
 
@@ -194,10 +198,10 @@ def test_grids_to_count_in_are_conversations_among_the_tasks(tmp_path, base_mode
     limits = {"max_tokens": 2000, "max_val_tokens": 2000}
     run(tmp_path, base_model, prompt=prompt, entries=entries, budget=2, **limits)
 
-    tokenizer = model.load_tokenizer(base_model)
-    style = examples.style(tokenizer, format_, Encoder(("minimal",)), "answer")
-    [drawn] = augment.stretches(tmp_path / "samples.parquet", 10)
-    eight = augment.select(drawn, np.arange(10) < 8)
+    tokenizer = pretrained.load_tokenizer(base_model)
+    style = tokenization.style(tokenizer, format_, Encoder(("minimal",)), "answer")
+    [drawn] = sample_table.read_chunks(tmp_path / "samples.parquet", 10)
+    eight = sample_table.select(drawn, np.arange(10) < 8)
     trained = [one.trained_tokens for one in fastpath.as_texts(tokenizer, style, eight)]
     history = pd.read_csv(tmp_path / "history.csv")
     assert history["samples"].tolist() == [0, 8]

@@ -16,12 +16,15 @@ import pytest
 import torch
 from pandas.testing import assert_frame_equal
 
-from arcmix import augment, files, model, store, tasks
-from arcmix.measurement import MEASURED
+from arcmix import files, tasks
+from arcmix.ledger import store
+from arcmix.models import pretrained
+from arcmix.sampling import augment, sample_table
 from arcmix.tasks import Pair, Task
+from arcmix.training.measurement import MEASURED
 from tests.arc import task
-from tests.test_augment import make
-from tests.test_train import settings
+from tests.sampling.test_augment import make
+from tests.training.test_trainer import settings
 
 ROOT = Path(__file__).parents[2]
 TASKS = [task(f"of-{pairs}", train=pairs) for pairs in (2, 3, 4)]
@@ -45,7 +48,7 @@ def start(
     tasks.write(folder / "validation.parquet", validation)
     slots = np.arange(len(entries))
     drawn = augment.draw(augment.pool(entries), slots, make(), 0, 0, 19)
-    augment.write(folder / "samples.parquet", iter([drawn]))
+    sample_table.write(folder / "samples.parquet", iter([drawn]))
     files.write_json(
         folder / "mix.json", {"components": [{"table": "all", "entries": len(entries)}]}
     )
@@ -231,12 +234,12 @@ def painted(color):
 
 def blinded(base_model, folder, color):
     """Write a copy of a model that answers NaN wherever it reads a color."""
-    tokenizer, one = model.load_tokenizer(base_model), model.load(base_model, "float32")
+    tokenizer, one = pretrained.load_tokenizer(base_model), pretrained.load(base_model, "float32")
     one.config.tie_word_embeddings = False
     one.lm_head.weight = torch.nn.Parameter(one.lm_head.weight.detach().clone())
     [seen] = one.get_input_embeddings().parameters()
     with torch.no_grad():
-        seen[model.token_id(tokenizer, str(color))] = torch.nan
+        seen[pretrained.token_id(tokenizer, str(color))] = torch.nan
     one.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

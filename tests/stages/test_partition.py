@@ -3,7 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from arcmix import params, partition, tasks
+from arcmix import tasks
+from arcmix.config import params, scales
+from arcmix.sampling import partition
 from stages import partition as stage
 from tests.arc import task
 
@@ -23,7 +25,7 @@ def run(tmp_path, source="arc", part="validation", count=2):
         config=stage.Params(
             partition=params.Partition(source="arc", seed=7, tasks=3),
             measure=params.Measure(source=source, part=part),
-            validation=params.ScaleValidation(tasks=count, max_tokens=10),
+            validation=scales.ScaleValidation(tasks=count, max_tokens=10),
         ),
         task_table=tmp_path / "arc.parquet",
         measured_table=tmp_path / f"{source}.parquet",

@@ -7,27 +7,18 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from arcmix import (
-    airv,
-    draws,
-    examples,
-    files,
-    inference,
-    model,
-    prompt,
-    rescore,
-    tasks,
-    tuned,
-    views,
-)
-from arcmix.crew import ALONE
-from arcmix.encode import Encoder
-from arcmix.generate import Answer, Query
+from arcmix import files, randomness, tasks
+from arcmix.models import adapters, pretrained
+from arcmix.models.parallel import ONE_RANK
+from arcmix.prediction import batching, rescore, solver, views
+from arcmix.prediction.generate import Answer, Query
 from arcmix.tasks import Pair, Task
+from arcmix.text import prompt, tokenization
+from arcmix.text.encode import Encoder
 from tests import predicting
 from tests.arc import task
-from tests.test_train import settings
-from tests.test_tuned import lora
+from tests.models.test_adapters import lora
+from tests.training.test_trainer import settings
 
 TASKS = [task("one", train=2), task("two", train=1, test=2), task("far", train=9)]
 """The last one is too long to be asked."""
@@ -39,14 +30,14 @@ TEST = (Pair(np.ones((1, 40), np.uint8), np.zeros((1, 40), np.uint8)),)
 def trained(tmp_path_factory, base_model):
     """An adapter that no step has changed, and tasks that it cannot know."""
     folder = tmp_path_factory.mktemp("trained")
-    one = tuned.attach(
-        model.load(base_model, "float32"),
+    one = adapters.attach(
+        pretrained.load(base_model, "float32"),
         settings(lora=lora(rank=2, alpha=2)),
         0,
         [],
     )
-    tuned.save(one, folder / "adapter" / "last")
-    model.load_tokenizer(base_model).save_pretrained(folder / "adapter" / "tokenizer")
+    adapters.save(one, folder / "adapter" / "last")
+    pretrained.load_tokenizer(base_model).save_pretrained(folder / "adapter" / "tokenizer")
     files.write_json(folder / "adapter" / "prompt.json", {"format": "bare", "encoder": ["minimal"]})
     files.write_json(folder / "adapted" / "tasks.json", [])
     tasks.write(folder / "validation.parquet", TASKS)
@@ -90,11 +81,11 @@ def test_an_answer_may_be_as_long_as_the_longest_grid_shown(trained):
     asked = [
         question
         for one in (task("one", train=2), Task("w", "1d", "all", 0, (Pair(wide, wide),) * 2, TEST))
-        for question in views.questions(one, 0, 2, 0.0, 0)
+        for question in views.views_of(one, 0, 2, 0.0, 0)
     ]
 
     def found(numbers):
-        exam = airv.Exam(
+        exam = solver.PromptSet(
             trained / "adapter", [asked[number] for number in numbers], predicting.settings()
         )
         shown = exam.answers([asked[numbers[-1]].shown.apply(grid) for grid in (wide, wider)])
@@ -129,13 +120,15 @@ def test_a_grammar_makes_grids_of_all_answers_that_end(answers):
 def test_a_batch_has_room_for_all_that_a_search_keeps_side_by_side(
     tmp_path, base_model, trained, changes, rows
 ):
-    asked = views.questions(TASKS[0], 0, 6, 0.0, 0)
-    whole = airv.Exam(trained / "adapter", asked, predicting.settings())
+    asked = views.views_of(TASKS[0], 0, 6, 0.0, 0)
+    whole = solver.PromptSet(trained / "adapter", asked, predicting.settings())
     longest = max(map(len, whole.prompts)) + whole.language.budget
     counts = []
-    memory = inference.Memory(tmp_path, "")
+    memory = batching.ResultCache(tmp_path, "")
     chosen = predicting.settings(**changes, draft="none", batch_tokens=longest * 6)
-    solver = airv.Solver(model.load(base_model, "float32"), whole, memory, chosen, 0, ALONE)
+    solver = solver.Solver(
+        pretrained.load(base_model, "float32"), whole, memory, chosen, 0, ONE_RANK
+    )
     solver.answer(range(6), counts.append)
     assert counts == [6 // rows] * rows
 
@@ -204,19 +197,19 @@ def test_a_score_is_what_the_model_gives_the_grid_as_the_view_shows_it(answers, 
     first = sorted(first, key=lambda one: one.view)[row.candidate]
     grid = np.array(first.grid, np.uint8).reshape(first.height, first.width)
     (asked_task,) = [one for one in TASKS if one.id == row.task]
-    tokenizer = model.load_tokenizer(base_model)
-    style = examples.style(tokenizer, "bare", Encoder(("minimal",)), "answer")
-    question = views.questions(asked_task, row.test, 3, 0.1, 0)[2]
+    tokenizer = pretrained.load_tokenizer(base_model)
+    style = tokenization.style(tokenizer, "bare", Encoder(("minimal",)), "answer")
+    question = views.views_of(asked_task, row.test, 3, 0.1, 0)[2]
     turned = [
         Pair(question.shown.apply(pair.input), question.shown.apply(pair.output))
         for pair in (asked_task.train[number] for number in question.order)
     ]
     text = prompt.render(style, turned, question.shown.apply(asked_task.test[row.test].input), None)
-    (asked,) = examples.tokenize(tokenizer, [text])
+    (asked,) = tokenization.tokenize(tokenizer, [text])
     answer = prompt.Text("", prompt.answer(style, question.shown.apply(grid)), ())
-    (written,) = examples.tokenize(tokenizer, [answer])
+    (written,) = tokenization.tokenize(tokenizer, [answer])
     ((expected,),) = rescore.logprobs(
-        model.load(base_model, "float32"),
+        pretrained.load(base_model, "float32"),
         [Query(asked.input_ids, np.zeros(0, np.int32), 0, "")],
         [[written.input_ids]],
         predicting.settings(),
@@ -259,7 +252,7 @@ def test_a_run_killed_at_random_three_times_loses_the_batch_in_flight_at_most(
 
     for kill in range(KILLS):
         process = predicting.start(places, tmp_path, program, **many)
-        wait = len(begun()) + 2 + int(draws.words(0, "kill", kill, 1, 1)[0, 0] % 9)
+        wait = len(begun()) + 2 + int(randomness.words(0, "kill", kill, 1, 1)[0, 0] % 9)
         while len(begun()) < wait:
             assert process.poll() is None, process.communicate()
         process.kill()
@@ -284,13 +277,16 @@ def own(tmp_path, base_model):
         folder = tmp_path / "adapted"
         files.write_json(folder / "tasks.json", [*names])
         for number, name in enumerate(names, start=1):
-            one = tuned.attach(
-                model.load(base_model, "float32"), settings(lora=lora(rank=2, alpha=2)), number, []
+            one = adapters.attach(
+                pretrained.load(base_model, "float32"),
+                settings(lora=lora(rank=2, alpha=2)),
+                number,
+                [],
             )
             for weight_name, weight in one.named_parameters():
                 if "lora_B" in weight_name:
                     weight.data.fill_(0.5)
-            tuned.save(one, folder / name)
+            adapters.save(one, folder / name)
         return folder
 
     return attached

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from arcmix import ledger, schema, store
+from arcmix.config import schema
+from arcmix.ledger import records, store
 from stages import record
 from tests.arc import component
 
@@ -73,7 +74,7 @@ class Run:
         node[last] = value
         YAML().dump(values, file)
 
-    def enter(self, deposit: str = "ledger") -> list[ledger.Row]:
+    def enter(self, deposit: str = "ledger") -> list[records.Row]:
         record.run(
             config=schema.load(self.folder / "params.yaml", record.Params),
             library=self.folder / "src/arcmix",
@@ -88,7 +89,7 @@ class Run:
             rows=self.folder / "ledger",
             deposit=self.folder / deposit,
         )
-        return ledger.read(self.folder / "ledger")
+        return records.read(self.folder / "ledger")
 
 
 @pytest.fixture
@@ -248,7 +249,7 @@ def test_run_deposits_its_row_where_the_run_was_queued(run: Run) -> None:
     run.set("seed", 1)
     run.write("metrics.json", json.dumps(METRICS | {"accuracy": 0.5}))
     later = run.enter(deposit="origin/results/ledger")
-    assert ledger.read(origin) == later
+    assert records.read(origin) == later
     assert later[0] == earlier[0]
     assert later[1].metrics["accuracy"] == 0.5
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arcmix import files, submission, tasks
+from arcmix import files, tasks
+from arcmix.scoring import submission
 from arcmix.tasks import Pair, Task
 from tools import score
 

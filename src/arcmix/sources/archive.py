@@ -15,7 +15,8 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from arcmix import files, params, tasks
+from arcmix import files, tasks
+from arcmix.config import params
 from arcmix.sources import pins, transfer
 
 MAX_MEMBERS = 20_000

@@ -14,9 +14,10 @@ from collections import Counter
 
 import numpy as np
 
-from arcmix import draws, params, program, tasks
-from arcmix.grid import color_maps
+from arcmix import program, randomness, tasks
+from arcmix.config import params
 from arcmix.sources import pins
+from arcmix.transforms import color_maps
 
 MIN_SIDE = 3
 """Shortest side of a grid; 2 x 2 cells leave no choice of areas."""
@@ -46,20 +47,20 @@ def draw(source: params.CountingSource, index: int) -> np.ndarray:
     """Return grid number `index`, uint8 (height, width)."""
 
     def words(purpose: str, width: int) -> np.ndarray:
-        return draws.words(source.seed, f"counting/{purpose}", index, 1, width)[0]
+        return randomness.words(source.seed, f"counting/{purpose}", index, 1, width)[0]
 
     # Of several draws the smallest is small, and the more so the more they are.
-    sides = draws.below(words("sides", 2 * source.curriculum), source.max_side - MIN_SIDE + 1)
+    sides = randomness.below(words("sides", 2 * source.curriculum), source.max_side - MIN_SIDE + 1)
     height, width = (MIN_SIDE + sides.reshape(2, -1).min(axis=1)).tolist()
     size = height * width
     limits = np.array([source.objects, tasks.COLORS - 1, (size - 1) // 2])
-    count, colors, room = 1 + draws.below(words("amounts", 3), limits)
-    moves = draws.uniform(words("background", 1)) < source.background
+    count, colors, room = 1 + randomness.below(words("amounts", 3), limits)
+    moves = randomness.uniform(words("background", 1)) < source.background
     names = color_maps(words("names", tasks.COLORS)[None], moves)[0]
 
     chosen = words("objects", 2 * source.objects).reshape(2, -1)[:, :count]
-    areas = 1 + draws.below(chosen[0], max(1, 2 * room // count))
-    paints = names[1 + draws.below(chosen[1], colors)]
+    areas = 1 + randomness.below(chosen[0], max(1, 2 * room // count))
+    paints = names[1 + randomness.below(chosen[1], colors)]
     return place(words("cells", size).reshape(height, width), names[0], areas, paints, room)
 
 

@@ -4,7 +4,8 @@ import importlib.resources
 import json
 from collections.abc import Iterator
 
-from arcmix import params, tasks
+from arcmix import tasks
+from arcmix.config import params
 from arcmix.sources import pins
 
 

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from arcmix import params, tasks
+from arcmix import tasks
+from arcmix.config import params
 
 
 @dataclass(frozen=True)

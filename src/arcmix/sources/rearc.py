@@ -37,7 +37,8 @@ from typing import Any
 
 import numpy as np
 
-from arcmix import draws, files, params, program, tasks
+from arcmix import files, program, randomness, tasks
+from arcmix.config import params
 from arcmix.sources import dsl, pins, wheel
 
 FOLDER = "reasoning_gym/arc"
@@ -123,7 +124,7 @@ def _end_with_parent() -> None:
 def _key(source: params.GeneratorSource) -> str:
     """Return a hash of all that the draws depend on but their number."""
     values = source.model_dump(exclude={"variations", "tasks"})
-    modules = (__file__, dsl.__file__, tasks.__file__, draws.__file__)
+    modules = (__file__, dsl.__file__, tasks.__file__, randomness.__file__)
     texts = [Path(file).read_text(encoding="utf-8") for file in modules]
     return hashlib.sha256(json.dumps([values, texts]).encode()).hexdigest()[:16]
 
@@ -245,7 +246,7 @@ def _draw(
 ) -> tuple[tasks.Task | None, Counter[str]]:
     """Return a task of a generator, if its draws suffice, and the counted rejects."""
     generate, verify = _library(path)[id_]
-    words = draws.words(source.seed, f"re-arc/{id_}", variation, 1, draws.BLOCK)
+    words = randomness.words(source.seed, f"re-arc/{id_}", variation, 1, randomness.BLOCK)
     rng = _Random(words.tobytes())
     pairs: dict[object, tuple[tasks.Pair, float]] = {}
     rejects = Counter[str]()
