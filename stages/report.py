@@ -12,8 +12,9 @@ from typing import Annotated
 import pandas as pd
 
 from arcmix import candidates as stored
-from arcmix import files, params, plots, program, report, select, tasks
-from arcmix.report import Entry, Ranking
+from arcmix import files, params, program, select, tasks
+from arcmix.pages import figures, report
+from arcmix.pages.report import Entry, Ranking
 from arcmix.schema import At, Section
 
 log = logging.getLogger("arcmix.report")
@@ -75,7 +76,7 @@ def run(
         f" solved if one of the first {report.ATTEMPTS} is right. Wrong cells are crossed."
     )
     files.write_text(page, report.page(title, lead, entries))
-    plots.answers(figure, *report.extremes(entries, EXTREMES))
+    figures.answers(figure, *report.extremes(entries, EXTREMES))
     solved = sum(entry.status == "solved" for entry in entries)
     log.info("%d of %d tasks solved; open %s", solved, len(entries), page)
 

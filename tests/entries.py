@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from arcmix import select
-from arcmix.report import Entry, Ranking
+from arcmix.pages.report import Entry, Ranking
 from arcmix.select import Candidate
 from arcmix.tasks import Pair, Task
 from tests.arc import pair

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arcmix import augment, drawing, model, tasks
+from arcmix import augment, model, tasks
 from arcmix.encode import Encoder
+from arcmix.pages import svg
 from arcmix.tasks import Pair, Task
 from tests.arc import task
 from tests.test_augment import FULL, POOL, SLOTS
@@ -63,7 +64,7 @@ def titles(page):
 
 def rgb(color):
     """Return a color of the palette as a browser writes it."""
-    red, green, blue = bytes.fromhex(drawing.PALETTE[color][1:])
+    red, green, blue = bytes.fromhex(svg.PALETTE[color][1:])
     return f"rgb({red}, {green}, {blue})"
 
 

@@ -1,11 +1,9 @@
 """What a run answered to each validation task, and the page that shows it.
 
-A test has its distinct answers, the best first; the first two of them are its attempts. The
-page holds all grids as digits, for `viewer` to draw.
+A test has distinct answers, the best first; the first two of them are its attempts. The page
+holds all grids as digits, and its script, `report.js`, draws a task when it comes into view.
 """
 
-import html
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from arcmix import drawing, viewer
+from arcmix.pages import svg, templates
 from arcmix.score import share_right
 from arcmix.select import Choice, Scores
 from arcmix.tasks import Task
@@ -31,7 +29,16 @@ class Ranking:
     asked: int
     """Number of candidates, those without a grid included."""
     scores: Scores
-    """What the model gives to those of them that were scored anew."""
+    """The scores of those of them that were scored anew."""
+
+    @property
+    def attempts(self) -> tuple[Choice, ...]:
+        """The answers that count."""
+        return self.answers[:ATTEMPTS]
+
+    def solves(self, truth: np.ndarray) -> bool:
+        """Tell whether one of the attempts is right."""
+        return any(share_right(answer.grid, truth) == 1 for answer in self.attempts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +55,7 @@ class Entry:
     def score(self) -> float:
         """Share of the tests that one of the attempts solves."""
         solved = [
-            any(share_right(answer.grid, pair.output) == 1 for answer in found.answers[:ATTEMPTS])
+            found.solves(pair.output)
             for pair, found in zip(self.task.test, self.rankings, strict=True)
         ]
         return sum(solved) / len(solved)
@@ -77,14 +84,14 @@ class Entry:
 
 
 def extremes(entries: Sequence[Entry], count: int) -> tuple[list[Entry], list[Entry]]:
-    """Return the best tasks and the worst, each from its end on, and none in both.
+    """Return the best tasks, the best first, and the worst, the worst first; none is in both.
 
     Better is the task with more tests solved, then with more cells right in the first attempt,
     then with an answer, then with the lower validation loss, then with the lower id.
 
     Args:
         entries: All tasks.
-        count: Most tasks of either kind; of fewer than twice as many, it is the halves.
+        count: Limit on either list; with fewer than twice as many tasks, each list is a half.
     """
 
     def rank(entry: Entry) -> tuple[float, float, bool, float, str]:
@@ -100,20 +107,16 @@ def page(title: str, lead: str, entries: Sequence[Entry]) -> str:
     """Return the page; equal entries make equal texts.
 
     Args:
-        title: Of the page.
+        title: The page's title.
         lead: What it shows, a paragraph of text.
         entries: All tasks.
     """
-    known = {"attempts": ATTEMPTS, "tasks": [_entry(entry) for entry in entries]}
-    data = json.dumps(known, separators=(",", ":"), allow_nan=False)
-    # No text of the data can end the element that it stands in.
-    data = data.replace("<", r"\u003c")
-    return drawing.page(
-        title,
-        viewer.STYLE,
-        f'<h1>{html.escape(title)}</h1>\n<p id="lead">{html.escape(lead)}</p>\n{viewer.TOOLS}'
-        f'<script type="application/json" id="data">{data}</script>\n'
-        f"<script>{viewer.SCRIPT}</script>",
+    return templates.render(
+        "report.html",
+        title=title,
+        lead=lead,
+        palette=svg.PALETTE,
+        data={"attempts": ATTEMPTS, "tasks": [_entry(entry) for entry in entries]},
     )
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arcmix import report, score, select
+from arcmix import score, select
+from arcmix.pages import report
 from arcmix.select import Candidate
 from tests.entries import CLOSE, FAR, LONG, TRUTH, entry, ranking
 
