@@ -34,7 +34,7 @@ COLORS = (
 """Paul Tol's "muted" scheme, distinct to color-blind eyes, strong next to light."""
 
 DASHES = ("-", "--", ":")
-"""One for each turn through the colors."""
+"""The style of lines changes each time the colors start over."""
 
 WITHOUT, WITH = "#6699cc", "#ee9955"
 """Bars of datasets without and with validation demonstrations."""

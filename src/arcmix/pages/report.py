@@ -25,15 +25,15 @@ class Ranking:
     """The answers to a test."""
 
     answers: tuple[Choice, ...]
-    """The distinct ones, the best first."""
+    """The distinct answers, the best first."""
     asked: int
     """Number of candidates, those without a grid included."""
     scores: Scores
-    """The scores of those of them that were scored anew."""
+    """The scores of the answers that were scored anew."""
 
     @property
     def attempts(self) -> tuple[Choice, ...]:
-        """The answers that count."""
+        """The best answers, as many as may be given."""
         return self.answers[:ATTEMPTS]
 
     def solves(self, truth: np.ndarray) -> bool:

@@ -1,7 +1,7 @@
 """The colors of grids, and grids as SVG pictures.
 
 A picture has one path for each color, so that a page of hundreds of grids stays small and a
-browser can tell the color of each cell. The template `grid.svg` draws it.
+browser knows the color of each cell. The template `grid.svg` draws it.
 """
 
 from collections import defaultdict
