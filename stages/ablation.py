@@ -7,8 +7,9 @@ the loss curves. A pure function of the rows and of the present code.
 import logging
 from pathlib import Path
 
-from arcmix import files, plots, program
+from arcmix import files, program
 from arcmix.ledger import records, table
+from arcmix.pages import figures
 
 log = logging.getLogger("arcmix.ablation")
 
@@ -30,8 +31,8 @@ def run(
     sections = table.sections(found, present)
     files.write_csv(csv, table.as_frame(sections))
     files.write_text(markdown, table.as_markdown(sections))
-    plots.bars(bars, sections)
-    plots.curves(curves, sections)
+    figures.bars(bars, sections)
+    figures.curves(curves, sections)
     stale = sum(row.code != present for row in found)
     log.info("rows of the present code: %d, of other code: %d", len(found) - stale, stale)
 

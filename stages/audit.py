@@ -12,7 +12,7 @@ from typing import Annotated
 from arcmix import files, program, tasks
 from arcmix.config import params
 from arcmix.config.schema import At, Section
-from arcmix.sampling import audit
+from arcmix.sampling import audit, mix
 
 log = logging.getLogger("arcmix.audit")
 

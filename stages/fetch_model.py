@@ -21,7 +21,7 @@ log = logging.getLogger("arcmix.fetch_model")
 class Params(Section):
     """The values that the stage depends on."""
 
-    pretrained: Annotated[params.Model, At("models.${model}")]
+    model: Annotated[params.Model, At("models.${model}")]
     """Where the model is had."""
 
 

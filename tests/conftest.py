@@ -1,17 +1,23 @@
 """Settings and models of the whole test run."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
-from selenium import webdriver
 
 from arcmix.config import params
 from arcmix.models import fetch, pretrained
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from selenium import webdriver
 
 # Two busy cores would break any limit on the time of one example.
 settings.register_profile("arcmix", deadline=None)
@@ -53,6 +59,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
         if named:
             pytest.fail(f"ARCMIX_BROWSER is {named}; {reason}")
         pytest.skip(reason)
+    from selenium import webdriver  # noqa: PLC0415 - only tests with a browser pay for it
+
     options = webdriver.ChromeOptions()
     options.binary_location = program
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from arcmix.pages.report import Entry, Ranking
 from arcmix.prediction import selection
 from arcmix.prediction.selection import Candidate
-from arcmix.report import Entry, Ranking
 from arcmix.tasks import Pair, Task
 from tests.arc import pair
 

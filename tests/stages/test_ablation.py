@@ -92,7 +92,7 @@ def test_code_that_makes_no_number_makes_no_row_stale(repository: Repository) ->
     repository.enter()
     before = repository.sum_up()
     (repository.folder / "stages/record.py").write_text("KEPT = 2\n")
-    (repository.library / "plots.py").write_text("COLORS = 9\n")
+    (repository.library / "figures.py").write_text("COLORS = 9\n")
     repository.program.write_text('"""Now explained."""\nVIEWS = 8  # one a symmetry\n')
     assert repository.sum_up() == before
 

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.test_augment import FULL, POOL, SLOTS
+from tests.test_train import settings
 
-from arcmix import drawing, tasks
+from arcmix import tasks
 from arcmix.models import pretrained
+from arcmix.pages import svg
 from arcmix.sampling import augment, sample_table
 from arcmix.tasks import Pair, Task
 from arcmix.text.encode import Encoder
 from tests.arc import task
-from tests.sampling.test_augment import FULL, POOL, SLOTS
-from tests.training.test_trainer import settings
 from tools import gallery as program
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +68,7 @@ def titles(page):
 
 def rgb(color):
     """Return a color of the palette as a browser writes it."""
-    red, green, blue = bytes.fromhex(drawing.PALETTE[color][1:])
+    red, green, blue = bytes.fromhex(svg.PALETTE[color][1:])
     return f"rgb({red}, {green}, {blue})"
 
 

@@ -57,7 +57,8 @@ def check_file(path: Path) -> params.File:
 
 
 def _renamed(name: object) -> str | None:
-    return f"{name!r} is now called {RENAMED[name]!r}" if name in RENAMED else None
+    new = RENAMED.get(str(name))
+    return f"{name!r} is now called {new!r}" if new else None
 
 
 def _check_names(path: Path, values: dict[Any, Any], *steps: str) -> None:

@@ -6,8 +6,8 @@ A stage names the places that it reads in a class of its own:
         seed: Annotated[int, At("seed")]
         finetune: Annotated[scales.Finetune, At("scales.${scale}.finetune")]
 
-`load` fills it. An entry of `datasets` or `scales` states only what differs from the defaults, which
-are sections of the same file (`DEFAULTS`): `resolve` merges the two. `declared` lists the places
+`load` fills it. An entry of `datasets` or `scales` states only what differs from its defaults,
+which are sections of the same file (`DEFAULTS`): `resolve` merges the two. `declared` lists the places
 that the stage depends on, its defaults included, for the test that compares them with `dvc.yaml`.
 """
 

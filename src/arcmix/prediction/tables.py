@@ -12,7 +12,7 @@ Test = tuple[str, int]
 """A task's id and the number of its test."""
 
 
-def _check_logprob(where: str, row: Mapping[str, Any]) -> None:
+def check_logprob(where: str, row: Mapping[str, Any]) -> None:
     if row["tokens"] < 1 or not finite(row["logprob"]):
         raise ValueError(
             f"{where} has a log-probability of {row['logprob']} over {row['tokens']} tokens;"

@@ -15,10 +15,14 @@ from typing import Literal
 
 import numpy as np
 
-from arcmix import randomness, transforms
+from arcmix import program, randomness, transforms
 from arcmix.config.params import Augment, NewTasks
 from arcmix.objects import QUESTIONS
+from arcmix.sampling import sample_table
 from arcmix.tasks import COLORS, MAX_SIDE, Task
+
+CHUNK = 1000
+"""Samples drawn at once: they fit into a processor's cache. It does not change a sample."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def chunks(
 
 def draw(
     source: Pool, slots: np.ndarray, settings: Augment, seed: int, first: int, count: int
-) -> DrawnChunk:
+) -> sample_table.DrawnChunk:
     """Draw samples `first` to `first + count - 1`.
 
     Args:
@@ -117,7 +121,7 @@ def draw(
     where += np.repeat((source.starts[grids, symmetry] - (ends - sizes)).astype(np.int32), sizes)
     cells = source.cells.take(where)
     recolored = colors.take(np.repeat((COLORS * sample).astype(np.int32), sizes) + cells)
-    plain = DrawnChunk(
+    plain = sample_table.DrawnChunk(
         first=first,
         entries=entries,
         symmetries=symmetries,
@@ -247,7 +251,9 @@ def _change(kind: str, one: float, other: float, third: float, alike: float) -> 
             return transforms.Mirror(0 if one < 0.5 else 1, image_first=other < 0.5)
 
 
-def _make_new_tasks(samples: DrawnChunk, drawn: Mapping[int, NewTask]) -> DrawnChunk:
+def _make_new_tasks(
+    samples: sample_table.DrawnChunk, drawn: Mapping[int, NewTask]
+) -> sample_table.DrawnChunk:
     """Return the samples with new tasks in place of those that stay within `MAX_SIDE`."""
     shapes, made = samples.shapes.copy(), {}
     ends = np.cumsum(shapes.prod(axis=1, dtype=np.int64)).tolist()

@@ -189,6 +189,12 @@ def train_loss(history: Path, prompts: Mapping[int, Sequence[PromptLoss]]) -> fl
     return float(found[-1]["train_loss"])
 
 
+def task_losses(tasks: Path) -> dict[str, float]:
+    """Return the validation loss of each task that has one, from the table of tasks."""
+    rows = files.read_csv(tasks)
+    return {row["task"]: row["val_loss"] for row in rows if row["val_loss"] is not None}
+
+
 def _headline(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     found = {name: scores[name]["mean"] for name in ("correct_size", "unanswered")}
     for name in metrics.HEADLINE:

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from arcmix.scoring.metrics import ATTEMPTS, solves
 from arcmix.tasks import MAX_SIDE, as_grid
 
-ATTEMPTS = ("attempt_1", "attempt_2")
+NAMES = tuple(f"attempt_{number}" for number in range(1, ATTEMPTS + 1))
+"""Names of the attempts at a test."""
 
 FILLER = ((0, 0), (0, 0))
 """What stands for a missing attempt, as in Kaggle's sample."""
@@ -32,8 +34,8 @@ def text(answers: Mapping[str, Sequence[Sequence[np.ndarray]]]) -> str:
 
 
 def _attempts(grids: Sequence[np.ndarray]) -> dict[str, Any]:
-    filled = [*(grid.tolist() for grid in grids[:2]), FILLER, FILLER]
-    return dict(zip(ATTEMPTS, filled, strict=False))
+    filled = [*(grid.tolist() for grid in grids[:ATTEMPTS]), *[FILLER] * ATTEMPTS]
+    return dict(zip(NAMES, filled, strict=False))
 
 
 def check(
@@ -69,9 +71,9 @@ def check(
 
 
 def _check_test(where: str, entry: object, max_side: int) -> list[np.ndarray]:
-    if not isinstance(entry, dict) or {*entry} != {*ATTEMPTS}:
-        raise ValueError(f"{where}: has {' and '.join(ATTEMPTS)}, got {_shown(entry)}")
-    return [_grid(f"{where}: {attempt}", entry[attempt], max_side) for attempt in ATTEMPTS]
+    if not isinstance(entry, dict) or {*entry} != {*NAMES}:
+        raise ValueError(f"{where}: has {' and '.join(NAMES)}, got {_shown(entry)}")
+    return [_grid(f"{where}: {attempt}", entry[attempt], max_side) for attempt in NAMES]
 
 
 def _grid(where: str, rows: object, max_side: int) -> np.ndarray:
@@ -128,10 +130,7 @@ def score(
         every test is solved; and the counts `tasks` and `tests`.
     """
     solved = {
-        task: [
-            any(np.array_equal(grid, truth) for grid in grids)
-            for grids, truth in zip(attempts[task], own, strict=True)
-        ]
+        task: [solves(grids, truth) for grids, truth in zip(attempts[task], own, strict=True)]
         for task, own in truths.items()
     }
     tests = [test for own in solved.values() for test in own]

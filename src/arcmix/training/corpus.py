@@ -38,7 +38,7 @@ TRIED = 64
 class Corpus:
     """Samples in tokens, and where they come from."""
 
-    tokenization: list[tokenization.Example]
+    examples: list[tokenization.Example]
     """The samples that are short enough, or made so."""
     entries: np.ndarray
     """Entry of the dataset that each was drawn from, int64 (n,)."""

@@ -23,8 +23,10 @@ from arcmix.models.loss import prompt_losses, token_losses
 from arcmix.models.packing import packs
 from arcmix.sampling import augment, narrow, sample_table
 from arcmix.tasks import Task
+from arcmix.text.fastpath import Tokenize
 from arcmix.text.tokenization import Example
 from arcmix.training import corpus, schedule
+from arcmix.training.outcomes import Outcome
 
 Weights = Mapping[str, torch.Tensor]
 """Copies on the CPU of the weights that train, by name."""

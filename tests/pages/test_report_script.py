@@ -4,7 +4,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
-from arcmix import drawing, report
+from arcmix.pages import report, svg, templates
 from tests.entries import CLOSE, FAR, LONG, TRUTH, entry
 
 ENTRIES = [
@@ -108,27 +108,37 @@ def test_a_card_has_the_facts_of_its_task(opened):
         "45 cells",
     ]
     first, second = (one.text for one in card.find_elements(By.CSS_SELECTOR, ".body > h3"))
-    told = "test 1 the right answer is number 1 · 1 distinct answer in 1 candidate"
-    assert first == f"{told} · 0 without a grid"
-    told = "test 2 the right answer is not among them · 2 distinct answers in 4 candidates"
-    assert second == f"{told} · 0 without a grid"
+    about = "test 1 the right answer is number 1 · 1 distinct answer in 1 candidate"
+    assert first == f"{about} · 0 without a grid"
+    about = "test 2 the right answer is not among them · 2 distinct answers in 4 candidates"
+    assert second == f"{about} · 0 without a grid"
 
 
 @pytest.mark.parametrize(
-    ("right", "told"), [(29, "29 %"), (57, "57 %"), (199, "99 %"), (200, "100 %")]
+    ("right", "share"), [(29, "29 %"), (57, "57 %"), (199, "99 %"), (200, "100 %")]
 )
-def test_a_share_of_cells_is_told_in_whole_percent_and_100_is_all_of_them(opened, right, told):
+def test_a_share_of_cells_is_in_whole_percent_and_100_is_all_of_them(opened, right, share):
     truth = np.zeros((10, 10) if right < 100 else (10, 20), np.uint8)
     answer = (np.arange(truth.size) >= right).astype(np.uint8).reshape(truth.shape)
     card = drawn(opened([entry("f6", [answer], truth=truth)]), "f6")
     facts_ = [one.text for one in card.find_elements(By.CSS_SELECTOR, ".card > ul li")]
-    assert f"{told} of cells right in attempt 1" in facts_
+    assert f"{share} of cells right in attempt 1" in facts_
+
+
+@pytest.mark.parametrize(
+    ("tests", "votes"),
+    [([[TRUTH]], "1 vote"), ([[TRUTH, TRUTH]], "2 votes"), ([[TRUTH], [FAR, FAR]], "1.5 votes")],
+)
+def test_a_card_counts_the_votes_for_attempt_1(opened, tests, votes):
+    card = drawn(opened([entry("f6", *tests)]), "f6")
+    facts_ = [one.text for one in card.find_elements(By.CSS_SELECTOR, ".card > ul li")]
+    assert f"{votes} for it" in facts_
 
 
 def test_a_task_without_an_answer_says_so(opened):
     card = drawn(opened(ENTRIES), "b3")
-    told = card.find_element(By.CSS_SELECTOR, ".body > h3").text
-    assert told == "test 1 no answer in 2 candidates"
+    about = card.find_element(By.CSS_SELECTOR, ".body > h3").text
+    assert about == "test 1 no answer in 2 candidates"
     assert card.find_elements(By.CSS_SELECTOR, ".answer") == []
     assert [one.text for one in card.find_elements(By.CSS_SELECTOR, ".card > ul li")] == [
         "0 of 1 test solved",
@@ -147,7 +157,9 @@ def test_demonstrations_input_and_truth_are_drawn_as_all_grids_are(opened, numbe
     ]
     pairs = [*task.train, *task.test]
     assert pictures == [
-        drawing.picture(grid, 20).replace("/>", "></path>")
+        templates.render("grid.svg", picture=svg.picture(grid, 20))
+        .strip()
+        .replace("/>", "></path>")
         for pair in pairs
         for grid in (pair.input, pair.output)
     ]
@@ -219,7 +231,7 @@ def test_a_filter_shows_the_tasks_of_a_status_and_counts_them(opened, status, ex
         ("id", "a2 b3 c<b>1 d5 e4", "e4 d5 c<b>1 b3 a2"),
     ],
 )
-def test_an_order_sorts_and_a_missing_loss_is_last_whichever_way(
+def test_an_order_sorts_and_a_missing_loss_is_last_in_both_directions(
     opened, order, forwards, backwards
 ):
     browser = opened(ENTRIES)
@@ -277,7 +289,7 @@ def test_a_hundred_tasks_of_64_answers_are_drawn_where_they_are_looked_at(opened
     assert len(last.find_elements(By.CSS_SELECTOR, ".answer")) == 64
 
 
-def test_a_browser_without_scripts_is_told_that_the_page_needs_its_own(opened):
+def test_a_page_without_its_script_says_that_it_needs_it(opened):
     browser = opened(ENTRIES)
     notes = browser.find_elements(By.CLASS_NAME, "note")
     assert notes == []

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arcmix import report
+from arcmix.pages import report
 from arcmix.prediction import selection
 from arcmix.prediction.selection import Candidate
 from arcmix.scoring import metrics

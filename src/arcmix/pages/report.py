@@ -1,25 +1,21 @@
 """What a run answered to each validation task, and the page that shows it.
 
-A test has its distinct answers, the best first; the first two of them are its attempts. The
-page holds all grids as digits, for `viewer` to draw.
+A test has distinct answers, the best first; the first two of them are its attempts. The page
+holds all grids as digits, and its script, `report.js`, draws a task when it comes into view.
 """
 
-import html
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from arcmix import drawing, viewer
-from arcmix.prediction.selection import Choice, Scores
-from arcmix.scoring.metrics import share_right
+from arcmix.pages import svg, templates
+from arcmix.prediction.selection import Candidate, Choice, Scores, ranked
+from arcmix.prediction.tables import Test
+from arcmix.scoring.metrics import ATTEMPTS, share_right, solves
 from arcmix.tasks import Task
-
-ATTEMPTS = 2
-"""Answers that may be given to a test."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +23,20 @@ class Ranking:
     """The answers to a test."""
 
     answers: tuple[Choice, ...]
-    """The distinct ones, the best first."""
+    """The distinct answers, the best first."""
     asked: int
     """Number of candidates, those without a grid included."""
     scores: Scores
-    """What the model gives to those of them that were scored anew."""
+    """The scores of the answers that were scored anew."""
+
+    @property
+    def attempts(self) -> tuple[Choice, ...]:
+        """The best answers, as many as may be given."""
+        return self.answers[:ATTEMPTS]
+
+    def solves(self, truth: np.ndarray) -> bool:
+        """Return whether one of the attempts is right."""
+        return solves([answer.grid for answer in self.attempts], truth)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +53,7 @@ class Entry:
     def score(self) -> float:
         """Share of the tests that one of the attempts solves."""
         solved = [
-            any(share_right(answer.grid, pair.output) == 1 for answer in found.answers[:ATTEMPTS])
+            found.solves(pair.output)
             for pair, found in zip(self.task.test, self.rankings, strict=True)
         ]
         return sum(solved) / len(solved)
@@ -76,15 +81,46 @@ class Entry:
         return {0.0: "unsolved", 1.0: "solved"}.get(self.score, "partly")
 
 
+def entries(
+    tasks: Sequence[Task],
+    candidates: Mapping[Test, Sequence[Candidate]],
+    scores: Mapping[Test, Scores],
+    selection: str,
+    losses: Mapping[str, float],
+) -> list[Entry]:
+    """Return the entries of some tasks, in the order given.
+
+    Args:
+        tasks: The tasks.
+        candidates: The candidates of each test.
+        scores: The scores of each test's distinct grids.
+        selection: The rule that ranks the grids of a test.
+        losses: Task -> its validation loss; a task whose prompts are too long has none.
+    """
+    found = []
+    for task in tasks:
+        tests = [(task.id, number) for number in range(len(task.test))]
+        rankings = [
+            Ranking(
+                tuple(ranked(selection, candidates[test], scores[test])),
+                len(candidates[test]),
+                scores[test],
+            )
+            for test in tests
+        ]
+        found.append(Entry(task, tuple(rankings), losses.get(task.id)))
+    return found
+
+
 def extremes(entries: Sequence[Entry], count: int) -> tuple[list[Entry], list[Entry]]:
-    """Return the best tasks and the worst, each from its end on, and none in both.
+    """Return the best tasks, the best first, and the worst, the worst first; none is in both.
 
     Better is the task with more tests solved, then with more cells right in the first attempt,
     then with an answer, then with the lower validation loss, then with the lower id.
 
     Args:
         entries: All tasks.
-        count: Most tasks of either kind; of fewer than twice as many, it is the halves.
+        count: Limit on either list; with fewer than twice as many tasks, each list is a half.
     """
 
     def rank(entry: Entry) -> tuple[float, float, bool, float, str]:
@@ -100,20 +136,16 @@ def page(title: str, lead: str, entries: Sequence[Entry]) -> str:
     """Return the page; equal entries make equal texts.
 
     Args:
-        title: Of the page.
+        title: The page's title.
         lead: What it shows, a paragraph of text.
         entries: All tasks.
     """
-    known = {"attempts": ATTEMPTS, "tasks": [_entry(entry) for entry in entries]}
-    data = json.dumps(known, separators=(",", ":"), allow_nan=False)
-    # No text of the data can end the element that it stands in.
-    data = data.replace("<", r"\u003c")
-    return drawing.page(
-        title,
-        viewer.STYLE,
-        f'<h1>{html.escape(title)}</h1>\n<p id="lead">{html.escape(lead)}</p>\n{viewer.TOOLS}'
-        f'<script type="application/json" id="data">{data}</script>\n'
-        f"<script>{viewer.SCRIPT}</script>",
+    return templates.render(
+        "report.html",
+        title=title,
+        lead=lead,
+        palette=svg.PALETTE,
+        data={"attempts": ATTEMPTS, "tasks": [_entry(entry) for entry in entries]},
     )
 
 

@@ -1,4 +1,4 @@
-"""The figures: table, losses, and answers. Only here is matplotlib used."""
+"""The figures of the table, of the losses, and of answers. No other module uses matplotlib."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -15,10 +15,11 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from arcmix import drawing, files
+from arcmix import files
 from arcmix.ledger import table
 from arcmix.ledger.table import Line, Section
-from arcmix.report import Entry
+from arcmix.pages import svg
+from arcmix.pages.report import Entry
 
 COLORS = (
     "#332288",
@@ -34,13 +35,13 @@ COLORS = (
 """Paul Tol's "muted" scheme, distinct to color-blind eyes, strong next to light."""
 
 DASHES = ("-", "--", ":")
-"""One for each turn through the colors."""
+"""The style of lines changes each time the colors start over."""
 
 WITHOUT, WITH = "#6699cc", "#ee9955"
 """Bars of datasets without and with validation demonstrations."""
 
 ACROSS = 5
-"""Tasks beside each other, two grids each."""
+"""Tasks in a row, two grids each."""
 
 INK = "#444444"
 """Text, axes and error bars."""
@@ -61,7 +62,7 @@ STYLE = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
-"""What differs from matplotlib's own look."""
+"""Settings that differ from matplotlib's defaults."""
 
 
 def bars(path: Path, sections: Sequence[Section]) -> None:
@@ -170,7 +171,7 @@ def _draw_answers(panel: SubFigure, entries: Sequence[Entry], rows: int) -> None
 
 
 def _draw_grid(axes: Axes, grid: np.ndarray) -> None:
-    axes.imshow(grid, ListedColormap(drawing.PALETTE), vmin=0, vmax=9, interpolation="nearest")
+    axes.imshow(grid, ListedColormap(svg.PALETTE), vmin=0, vmax=9, interpolation="nearest")
 
 
 def _draw_bars(axes: Axes, section: Section) -> None:

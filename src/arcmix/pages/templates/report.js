@@ -1,77 +1,14 @@
-"""The look and the script of the report's page, which draws a task when it comes into view.
+// Draws the tasks of the report, each when it comes into view. The data stand in the element
+// `data`; `report.py` writes them. A grid is drawn as `grid.svg` draws it. Ids get into the page
+// as texts, never as HTML.
 
-Apart from `report`, which says what the page knows. The script has no library and fetches
-nothing. It draws a grid as `drawing.picture` does, and texts get into the page as texts, so
-that no id can be taken for a tag.
-"""
-
-TOOLS = """\
-<noscript><p class="note">The tasks are drawn by the script that this page holds, and nothing is
-fetched: please allow it.</p></noscript>
-<form id="tools" role="search" aria-label="tasks that are shown">
-<fieldset id="filters"><legend>show</legend></fieldset>
-<label>sort by <select id="order"></select></label>
-<label><input type="checkbox" id="reverse"> reversed</label>
-<label>task <input type="search" id="search" placeholder="id" size="10" spellcheck="false"
-  autocomplete="off"></label>
-<output id="shown" for="filters order reverse search"></output>
-</form>
-<main id="tasks"></main>
-"""
-"""What chooses tasks, and where they go; the script fills it."""
-
-STYLE = """\
-#lead { margin: .25rem 0 .75rem; color: var(--soft); }
-.note { padding: .75rem 1rem; background: #fff8e6; border: 1px solid #e8cf8a; border-radius: 6px; }
-#tools { position: sticky; top: 0; z-index: 1; display: flex; flex-wrap: wrap; gap: .5rem 1.25rem;
-  align-items: center; margin: 0 -1.5rem; padding: .6rem 1.5rem; background: #f4f5f7;
-  border-bottom: 1px solid var(--line); }
-#tools label { display: flex; gap: .4rem; align-items: center; }
-#tools select, #tools [type=search] { padding: .2rem .4rem; border: 1px solid #b5bac3;
-  border-radius: 6px; background: #fff; color: inherit; font: inherit; }
-#shown { margin-left: auto; color: var(--soft); }
-#filters { display: flex; flex-wrap: wrap; min-width: 0; margin: 0; padding: 0;
-  border: 1px solid #b5bac3; border-radius: 6px; background: #fff; overflow: hidden; }
-#filters legend, #filters input { position: absolute; opacity: 0; pointer-events: none; }
-#filters label { padding: .2rem .7rem; cursor: pointer; }
-#filters label + label { border-left: 1px solid var(--line); }
-#filters label:hover { background: #eceef1; }
-#filters label:has(:checked) { background: #1c2026; color: #fff; }
-#filters label:has(:focus-visible) { outline: 2px solid #0b5cad; outline-offset: -3px; }
-#filters span { opacity: .65; font-variant-numeric: tabular-nums; }
-.card { scroll-margin-top: 4rem; }
-.card > h2 { display: inline-block; margin-right: .6rem; }
-.badge { padding: .1rem .55rem; border-radius: 1rem; font-size: .8rem; background: #e6e9ee; }
-.solved > .badge { background: #cdebd3; color: #14532d; }
-.partly > .badge { background: #ffe9a8; color: #5c4300; }
-.unsolved > .badge { background: #f7d5d2; color: #7c1d16; }
-.body { min-height: 24rem; }
-.drawn .body { min-height: 0; }
-.body > h3 { margin: 1.1rem 0 0; font-size: .9rem; }
-.body > h3 span { color: var(--soft); font-weight: 400; }
-.pairs { margin-top: .5rem; align-items: flex-start; }
-.attempt { border: 2px solid #8c939e; }
-.right { background: #eef9f0; border-color: #4c9a5e; }
-.pair ul { flex-direction: column; margin: .35rem 0 0; font-size: .75rem; line-height: 1.45;
-  font-variant-numeric: tabular-nums; }
-.pair li:first-child { color: #1c2026; }
-details { margin-top: .75rem; }
-summary { width: fit-content; color: #0b5cad; cursor: pointer; }
-.under, .wrong { fill: none; stroke: #fff; stroke-width: .4; stroke-linecap: round;
-  shape-rendering: geometricPrecision; }
-.wrong { stroke: #111; stroke-width: .16; }
-@media print { #tools { display: none; } .card { break-inside: avoid; } }
-"""
-"""What this page adds to the look of all pages."""
-
-SCRIPT = r"""
 "use strict";
 const {attempts, tasks} = JSON.parse(document.getElementById("data").textContent);
-const WIDEST = 200, CELL = [4, 20];  // pixels of a grid's longest side, and of a cell's
-const FIRST = 5;  // answers that are there without a click
+const WIDEST = 200, CELL = [4, 20];  // pixels: a grid's longest side; least and most of a cell's
+const FIRST = 5;  // answers that are shown without a click
 const AHEAD = "600px";  // how far below the view a task is drawn
 
-const ORDERS = {  // of what a task is sorted by, and whether the most comes first
+const ORDERS = {  // name -> what to sort by, and whether the highest comes first
   score: [task => task.score, true],
   pixels: [task => task.pixels, true],
   votes: [task => task.votes, true],
@@ -120,9 +57,9 @@ function picture(rows, side, wrong) {
     const crosses = wrong.map(([x, y]) => `M${x + .2} ${y + .2}l.6 .6m0 -.6l-.6 .6`).join("");
     shapes += `<path class="under" d="${crosses}"/><path class="wrong" d="${crosses}"/>`;
   }
-  const said = wrong.length ? `, ${wrong.length} wrong` : "";
+  const crossed = wrong.length ? `, ${wrong.length} wrong` : "";
   const made = document.createElement("template");
-  made.innerHTML = `<svg role="img" aria-label="grid of ${height} by ${width} cells${said}"`
+  made.innerHTML = `<svg role="img" aria-label="grid of ${height} by ${width} cells${crossed}"`
     + ` width="${side * width}" height="${side * height}" viewBox="0 0 ${width} ${height}">`
     + `${shapes}</svg>`;
   return made.content;
@@ -161,7 +98,7 @@ function answered(test, number, most) {
   const truth = grid(test.truth);
   const place = test.answers.findIndex(([text]) => grid(text, truth).join("/") === test.truth);
   const found = test.answers.reduce((sum, [, votes]) => sum + votes, 0);
-  const told = !found ? [`no answer in ${counted(test.asked, "candidate")}`] : [
+  const facts = !found ? [`no answer in ${counted(test.asked, "candidate")}`] : [
     place < 0 ? "the right answer is not among them" : `the right answer is number ${place + 1}`,
     `${counted(test.answers.length, "distinct answer")} in ${counted(test.asked, "candidate")}`,
     `${test.asked - found} without a grid`,
@@ -169,7 +106,7 @@ function answered(test, number, most) {
   const drawn = places => places.map(one => answer(test.answers[one], one, test, most));
   const places = [...test.answers.keys()];
   const row = [
-    element("h3", {}, `test ${number + 1} `, element("span", {}, told.join(" \u00b7 "))),
+    element("h3", {}, `test ${number + 1} `, element("span", {}, facts.join(" \u00b7 "))),
     element("div", {class: "pairs"},
       framed("test", "test", figure(grid(test.input), most), arrow(), figure(truth, most)),
       ...drawn(places.slice(0, FIRST))),
@@ -204,7 +141,7 @@ function card(task) {
     `${Math.round(task.score * task.tests.length)} of ${tests} solved`,
     ...(task.status === "unanswered" ? [] : [
       `${percent(task.pixels)} of cells right in attempt 1`,
-      `${signed(task.votes, Number.isInteger(task.votes) ? 0 : 1)} votes for it`,
+      `${task.votes.toFixed(Number.isInteger(task.votes) ? 0 : 1)} vote${task.votes === 1 ? "" : "s"} for it`,
     ]),
     task.loss === null ? "no validation loss" : `validation loss ${signed(task.loss, 3)}`,
     counted(task.cells, "cell"),
@@ -225,10 +162,10 @@ const seen = new IntersectionObserver(entries => {
 }, {rootMargin: AHEAD});
 
 function compared(one, other) {
-  // What has no value is last, whichever way.
+  // Tasks without a value come last in both directions.
   if (one === other) return 0;
   if (one === null || other === null) return one === null ? 1 : -1;
-  const [key, descending] = ORDERS[find("order").value];
+  const [, descending] = ORDERS[find("order").value];
   return (one < other ? -1 : 1) * (descending !== find("reverse").checked ? -1 : 1);
 }
 
@@ -265,5 +202,3 @@ function start() {
 }
 
 start();
-"""
-"""Of the page; it reads the element `data`."""

@@ -5,8 +5,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from arcmix import drawing, plots
 from arcmix.ledger import table
+from arcmix.pages import figures, svg
 from tests.entries import CLOSE, FAR, LONG, TRUTH, entry
 from tests.rows import row
 
@@ -23,7 +23,7 @@ CASES = [
     pytest.param([*MANY, row(model="tiny", scale="tiny", loss=2.5)], id="two-sections"),
     pytest.param([row(code="other0000000")], id="stale-only"),
 ]
-DRAW = [plots.bars, plots.curves]
+DRAW = [figures.bars, figures.curves]
 
 
 def drawn(draw, path: Path, entries: list) -> np.ndarray:
@@ -65,12 +65,12 @@ def test_another_loss_makes_another_figure(draw, tmp_path: Path) -> None:
 def test_figures_take_runs_that_were_measured_at_other_steps(tmp_path: Path) -> None:
     entry = row(seed=1)
     entries = [*ONE, replace(entry, history=entry.history[:2])]
-    assert drawn(plots.curves, tmp_path / "a.png", entries).size
+    assert drawn(figures.curves, tmp_path / "a.png", entries).size
 
 
 def test_bars_tell_validation_demonstrations_by_color(tmp_path: Path) -> None:
-    plain = drawn(plots.bars, tmp_path / "a.png", ONE)
-    seen = drawn(plots.bars, tmp_path / "b.png", [row(loss=0.6, uses_validation=True)])
+    plain = drawn(figures.bars, tmp_path / "a.png", ONE)
+    seen = drawn(figures.bars, tmp_path / "b.png", [row(loss=0.6, uses_validation=True)])
     orange = np.array([0xEE, 0x99, 0x55]) / 255
     areas = [
         np.isclose(image[..., :3], orange, atol=0.01).all(axis=-1).sum() for image in (plain, seen)
@@ -79,7 +79,7 @@ def test_bars_tell_validation_demonstrations_by_color(tmp_path: Path) -> None:
 
 
 def answers(path: Path, best: list, worst: list) -> np.ndarray:
-    plots.answers(path, best, worst)
+    figures.answers(path, best, worst)
     return matplotlib.image.imread(path)
 
 
@@ -109,11 +109,11 @@ def test_the_figure_of_answers_has_a_row_for_each_five(tmp_path: Path, best, wor
 def test_the_figure_of_answers_shows_truth_and_first_attempt(tmp_path: Path) -> None:
     blue, red = (np.full((2, 3), color, np.uint8) for color in (1, 2))
     image = answers(tmp_path / "a.png", [entry("a", [red, blue, red], truth=blue)], [])
-    crossed, plain = area(image, drawing.PALETTE[2]), area(image, drawing.PALETTE[1])
+    crossed, plain = area(image, svg.PALETTE[2]), area(image, svg.PALETTE[1])
     # The crosses take a little of each cell of the attempt.
     assert 0.7 * plain < crossed < plain
     right = answers(tmp_path / "b.png", [entry("a", [blue], truth=blue)], [])
-    assert area(right, drawing.PALETTE[1]) == 2 * plain
+    assert area(right, svg.PALETTE[1]) == 2 * plain
 
 
 def test_equal_entries_make_equal_figures(tmp_path: Path) -> None:
