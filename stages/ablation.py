@@ -28,11 +28,11 @@ def run(
     found = records.read(rows)
     if not found:
         raise ValueError(f"no rows in {rows}; run an experiment first: dvc repro")
-    sections = table.sections(found, present)
-    files.write_csv(csv, table.as_frame(sections))
-    files.write_text(markdown, table.as_markdown(sections))
-    figures.bars(bars, sections)
-    figures.curves(curves, sections)
+    blocks = table.blocks(found, present)
+    files.write_csv(csv, table.as_frame(blocks))
+    files.write_text(markdown, table.as_markdown(blocks))
+    figures.bars(bars, blocks)
+    figures.curves(curves, blocks)
     stale = sum(row.code != present for row in found)
     log.info("rows of the present code: %d, of other code: %d", len(found) - stale, stale)
 

@@ -52,7 +52,7 @@ def test_an_init_seed_that_follows_the_seed_is_that_seed():
 
 
 def test_the_table_has_a_line_for_each_seed():
-    text = noise.markdown(DATA, ["best_val_loss", "accuracy"])
+    text = noise.as_markdown(DATA, ["best_val_loss", "accuracy"])
     assert text.splitlines()[0] == "### smollm2-135m at quick"
     assert text.splitlines()[4:] == [
         "| `seed` | 1 | 3 | 0.6333 ± 0.1528 | 0.0420 ± 0.0000 |",
@@ -64,7 +64,7 @@ def test_the_table_has_a_line_for_each_seed():
 def test_models_and_scales_have_tables_of_their_own():
     tiny = [dataclasses.replace(row, model="tiny", scale="tiny") for row in INIT]
     single = dataclasses.replace(DATA[0], scale="paper")
-    text = noise.markdown([*DATA, single, *tiny], ["best_val_loss"])
+    text = noise.as_markdown([*DATA, single, *tiny], ["best_val_loss"])
     titles = [line for line in text.splitlines() if line.startswith("#")]
     assert titles == ["### smollm2-135m at quick", "### tiny at tiny"]
     assert text.count("| 1 | 3 |") == text.count("| 1 | 2 |") == 1
@@ -72,4 +72,4 @@ def test_models_and_scales_have_tables_of_their_own():
 
 def test_runs_that_differ_in_more_than_one_seed_have_no_table():
     with pytest.raises(ValueError, match=r"no two of 2 runs .* seed, init_seed, .*: make noise"):
-        noise.markdown([DATA[0], made(0.6, seed=1, partition=8)], ["best_val_loss"])
+        noise.as_markdown([DATA[0], made(0.6, seed=1, partition=8)], ["best_val_loss"])

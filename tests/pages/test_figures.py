@@ -20,14 +20,14 @@ MANY = [
 CASES = [
     pytest.param(ONE, id="one-run"),
     pytest.param(MANY, id="many-datasets"),
-    pytest.param([*MANY, row(model="tiny", scale="tiny", loss=2.5)], id="two-sections"),
+    pytest.param([*MANY, row(model="tiny", scale="tiny", loss=2.5)], id="two-blocks"),
     pytest.param([row(code="other0000000")], id="stale-only"),
 ]
 DRAW = [figures.bars, figures.curves]
 
 
 def drawn(draw, path: Path, entries: list) -> np.ndarray:
-    draw(path, table.sections(entries, CODE))
+    draw(path, table.blocks(entries, CODE))
     return matplotlib.image.imread(path)
 
 

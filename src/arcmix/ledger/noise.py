@@ -8,9 +8,9 @@ and values that differ in one of them are a group; the variances of its groups a
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from arcmix.ledger import records
+from arcmix.ledger import markdown, records
 
 FACTORS = ("seed", "init_seed", "partition.seed")
 """What a run's chance comes from, by the name of its seed."""
@@ -85,7 +85,7 @@ def _rest(row: records.Row) -> list[Any]:
     return [named, partition, settings, row.components, row.start]
 
 
-def markdown(rows: Sequence[records.Row], metrics: Sequence[str]) -> str:
+def as_markdown(rows: Sequence[records.Row], metrics: Sequence[str]) -> str:
     """Return a table for each model at a scale: mean ± standard deviation, a line a seed.
 
     Raises:
@@ -108,14 +108,17 @@ def markdown(rows: Sequence[records.Row], metrics: Sequence[str]) -> str:
 
 
 def _table(rows: Sequence[records.Row], metrics: Sequence[str]) -> str:
-    columns = [spreads(rows, metric) for metric in metrics]
-    lines = [
-        f"| what differs | groups | runs | {' | '.join(metrics)} |",
-        f"| --- | ---: | ---: |{' ---: |' * len(metrics)}",
+    names: dict[str, Literal["<", ">"]] = {"what differs": "<", "groups": ">", "runs": ">"}
+    found = [
+        [
+            f"`{spread[0].factor}`",
+            str(spread[0].groups),
+            str(spread[0].runs),
+            *(
+                "" if one.mean is None else f"{one.mean:.4f} ± {one.deviation:.4f}"
+                for one in spread
+            ),
+        ]
+        for spread in zip(*(spreads(rows, metric) for metric in metrics), strict=True)
     ]
-    for found in zip(*columns, strict=True):
-        cells = " | ".join(
-            "" if one.mean is None else f"{one.mean:.4f} ± {one.deviation:.4f}" for one in found
-        )
-        lines.append(f"| `{found[0].factor}` | {found[0].groups} | {found[0].runs} | {cells} |")
-    return "\n".join(lines) + "\n"
+    return markdown.table(names | {metric: ">" for metric in metrics}, found) + "\n"

@@ -2,7 +2,7 @@
 
 A line stands for the repeats of one experiment: rows of equal fingerprint, which differ
 in the seed alone. Lines that can be compared, by equal settings and the present code, stand
-in one section; rows of other code stand apart, in the last.
+in one block; rows of other code stand apart, in the last.
 """
 
 import statistics
@@ -12,21 +12,21 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from arcmix.ledger import markdown
 from arcmix.ledger.code import LENGTH
 from arcmix.ledger.records import Row
 
 STALE = "Stale: recorded by other code"
-"""Title of the section of rows that the present code did not make."""
+"""Title of the block of rows that the present code did not make."""
 
 LEGEND = """\
-One line sums up the runs of one dataset: mean ± standard deviation over its seeds. Losses
-are in nats per answer token; accuracy, vote_2 and selected_2 in percent of the validation
-tasks, which are those that the heading names, in brackets the 95 % interval over tasks. Best
-val loss is the lowest one measured on the way and best val step where it was; a line has
-converged if in no run that was the last step. A dataset that uses validation demonstrations
-has seen the solved pairs of the validation tasks, though not their tests, unless audit.drop
-was none: compare it with others of its kind. A ← B/0-123 is a second stage of training: on A,
-from the adapter of that row of the ledger."""
+A row sums up the runs of one dataset: the mean over its seeds ± the standard deviation. Losses are
+in nats per answer token. Scores are percentages of the validation tasks, which the heading names; the
+brackets hold the 95 % interval over these tasks. `best val step` is the step of the lowest validation
+loss. A row has converged if that is not the last step in any of its runs. A dataset that uses
+validation demonstrations was trained on the solved pairs of the validation tasks, though not on their
+tests: compare it with others of its kind. `A ← B/0-123` is a second stage of training: on A, from the
+adapter of the run B/0-123 of the ledger."""
 """What the columns mean, for the Markdown file."""
 
 
@@ -49,8 +49,8 @@ CSV_COLUMNS = (
     "last_val_loss_sd",
     "accuracy",
     "accuracy_sd",
-    "vote_2",
-    "vote_2_sd",
+    "pass_n",
+    "pass_n_sd",
     "selected_2",
     "selected_2_sd",
     "seeds",
@@ -69,12 +69,12 @@ COLUMNS = {
     "best val step": ">",
     "last val loss": ">",
     "accuracy": ">",
-    "vote_2": ">",
+    "pass_n": ">",
     "seeds": ">",
     "uses validation demonstrations": "<",
     "converged": "<",
 }
-"""Columns of a section's table after the names, and the side on which they align."""
+"""Columns of a block's table after the names, and the side on which they align."""
 
 RUN_COLUMNS = {
     "dataset": "<",
@@ -83,7 +83,7 @@ RUN_COLUMNS = {
     "best val step": ">",
     "last val loss": ">",
     "accuracy": ">",
-    "vote_2": ">",
+    "pass_n": ">",
     "selected_2": ">",
 }
 """Columns of the list of single runs."""
@@ -130,7 +130,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Section:
+class Block:
     """Lines that stand together."""
 
     title: str
@@ -142,8 +142,8 @@ class Section:
     """Whether other code than the present one made the rows."""
 
 
-def sections(rows: Iterable[Row], code: str) -> list[Section]:
-    """Group rows into the sections of the table, the stale ones last.
+def blocks(rows: Iterable[Row], code: str) -> list[Block]:
+    """Group rows into the blocks of the table, the stale ones last.
 
     Args:
         rows: The ledger.
@@ -161,9 +161,9 @@ def sections(rows: Iterable[Row], code: str) -> list[Section]:
     for (_, _, settings), members in sorted(groups.items()):
         title = _title(members[0])
         which = f" (settings {settings[:SHORT]})" if titles[title] > 1 else ""
-        found.append(Section(f"{title}{which}", _lines(members), stale=False))
+        found.append(Block(f"{title}{which}", _lines(members), stale=False))
     if stale:
-        found.append(Section(STALE, _lines(stale, always_tell=True), stale=True))
+        found.append(Block(STALE, _lines(stale, always_tell=True), stale=True))
     return found
 
 
@@ -191,19 +191,19 @@ def _name(row: Row) -> str:
     return row.dataset if earlier == "none" else f"{row.dataset} ← {earlier[: SHORT - LENGTH]}"
 
 
-def as_frame(sections: Sequence[Section]) -> pd.DataFrame:
+def as_frame(blocks: Sequence[Block]) -> pd.DataFrame:
     """Return the table for `dvc plots` and for machines: numbers, one row a line.
 
     Accuracies are fractions; `low` and `high` are one standard deviation off the mean, and
     `label` is unique.
     """
-    several = sum(not section.stale for section in sections) > 1
+    several = sum(not block.stale for block in blocks) > 1
     records = []
-    for section in sections:
-        which = f", {section.title}" if several and not section.stale else ""
-        for line in section.lines:
+    for block in blocks:
+        which = f", {block.title}" if several and not block.stale else ""
+        for line in block.lines:
             numbers = _numbers(line)
-            numbers |= {"label": line.label + which, "stale": int(section.stale)}
+            numbers |= {"label": line.label + which, "stale": int(block.stale)}
             records.append(numbers)
     return pd.DataFrame(records, columns=CSV_COLUMNS)
 
@@ -228,8 +228,8 @@ def _numbers(line: Line) -> dict[str, str | float | None]:
         "last_val_loss_sd": line.sd("val_loss"),
         "accuracy": line.mean("accuracy"),
         "accuracy_sd": line.sd("accuracy"),
-        "vote_2": line.mean("vote_2"),
-        "vote_2_sd": line.sd("vote_2"),
+        "pass_n": line.mean("pass_n"),
+        "pass_n_sd": line.sd("pass_n"),
         "selected_2": line.mean("selected_2"),
         "selected_2_sd": line.sd("selected_2"),
         "seeds": len(line.rows),
@@ -238,42 +238,42 @@ def _numbers(line: Line) -> dict[str, str | float | None]:
     }
 
 
-def as_markdown(sections: Sequence[Section]) -> str:
-    """Return the table for people: a table and its single runs for each section."""
+def as_markdown(blocks: Sequence[Block]) -> str:
+    """Return the table for people: a table and its single runs for each block."""
     parts = []
-    for section in sections:
-        parts.append(f"### {section.title}")
-        parts.append(_summary(section))
+    for block in blocks:
+        parts.append(f"### {block.title}")
+        parts.append(_summary(block))
         parts.append("Single runs:")
-        parts.append(_runs(section))
+        parts.append(_runs(block))
     return "\n\n".join([*parts, LEGEND]) + "\n"
 
 
-def _summary(section: Section) -> str:
-    names = {"dataset": "<"} | ({"model at scale": "<"} if section.stale else {})
+def _summary(block: Block) -> str:
+    names = {"dataset": "<"} | ({"model at scale": "<"} if block.stale else {})
     rows = []
-    for line in section.lines:
+    for line in block.lines:
         steps = sorted({int(step) for step in line.values("best_val_step")})
         rows.append(
             [
                 line.label,
-                *([line.title] if section.stale else []),
+                *([line.title] if block.stale else []),
                 str(line.rows[0].mix["tasks"]),
                 str(line.rows[0].mix["entries"]),
                 loss(line.mean("best_val_loss"), line.sd("best_val_loss")),
                 str(steps[0]) if len(steps) == 1 else f"{steps[0]}-{steps[-1]}",
                 loss(line.mean("val_loss"), line.sd("val_loss")),
                 _percent(line.mean("accuracy"), line.sd("accuracy")),
-                _percent(line.mean("vote_2"), line.sd("vote_2")),
+                _percent(line.mean("pass_n"), line.sd("pass_n")),
                 str(len(line.rows)),
                 "yes" if line.uses_validation else "no",
                 "yes" if line.converged else "no",
             ]
         )
-    return _table(names | COLUMNS, rows)
+    return markdown.table(names | COLUMNS, rows)
 
 
-def _runs(section: Section) -> str:
+def _runs(block: Block) -> str:
     rows = [
         [
             line.label,
@@ -282,13 +282,13 @@ def _runs(section: Section) -> str:
             str(int(row.metrics["best_val_step"])),
             loss(row.metrics["val_loss"]),
             _percent(row.metrics["accuracy"]),
-            _percent(row.metrics["vote_2"]),
+            _percent(row.metrics["pass_n"]),
             _interval(row.metrics, "selected_2"),
         ]
-        for line in section.lines
+        for line in block.lines
         for row in line.rows
     ]
-    return _table(RUN_COLUMNS, rows)
+    return markdown.table(RUN_COLUMNS, rows)
 
 
 def loss(mean: float, sd: float | None = None) -> str:
@@ -304,22 +304,3 @@ def _percent(mean: float, sd: float | None = None) -> str:
 def _interval(metrics: Mapping[str, float], name: str) -> str:
     low, high = (f"{100 * metrics[f'{name}_{end}']:.1f}" for end in ("low", "high"))
     return f"{_percent(metrics[name])} ({low} to {high})"
-
-
-def _table(columns: dict[str, str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table whose source is aligned, too."""
-    cells = list(zip(columns, *rows, strict=True))
-    widths = [max(map(len, column)) for column in cells]
-    rule = [
-        "-" * (width - 1) + ":" if side == ">" else "-" * width
-        for side, width in zip(columns.values(), widths, strict=True)
-    ]
-    return "\n".join(
-        "| "
-        + " | ".join(
-            f"{cell:{side}{width}}"
-            for cell, side, width in zip(row, columns.values(), widths, strict=True)
-        )
-        + " |"
-        for row in [list(columns), rule, *rows]
-    )

@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 
 from arcmix import files
 from arcmix.ledger import table
-from arcmix.ledger.table import Line, Section
+from arcmix.ledger.table import Block, Line
 from arcmix.pages import svg
 from arcmix.pages.report import Entry
 
@@ -65,14 +65,14 @@ STYLE = {
 """Settings that differ from matplotlib's defaults."""
 
 
-def bars(path: Path, sections: Sequence[Section]) -> None:
+def bars(path: Path, blocks: Sequence[Block]) -> None:
     """Draw the best validation loss of each line, mean and standard deviation, as a PNG.
 
-    Stale lines are left out. Equal sections make equal bytes.
+    Stale lines are left out. Equal blocks make equal bytes.
     """
-    with _panels(path, sections, columns=1) as (figure, panels):
-        for section, (axes,) in panels:
-            _draw_bars(axes, section)
+    with _panels(path, blocks, columns=1) as (figure, panels):
+        for block, (axes,) in panels:
+            _draw_bars(axes, block)
         if panels:
             keys = [
                 Line2D([], [], color=INK, linestyle=":", label="before training"),
@@ -82,17 +82,17 @@ def bars(path: Path, sections: Sequence[Section]) -> None:
             figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
 
 
-def curves(path: Path, sections: Sequence[Section]) -> None:
+def curves(path: Path, blocks: Sequence[Block]) -> None:
     """Draw the training and the validation loss of each line by step, as a PNG.
 
     The mean over seeds, and a band from the lowest to the highest. Stale lines are left
-    out. Equal sections make equal bytes.
+    out. Equal blocks make equal bytes.
     """
-    with _panels(path, sections, columns=2) as (_, panels):
-        for section, (train, validation) in panels:
-            _draw_curves(train, section, "train_loss")
-            _draw_curves(validation, section, "val_loss")
-            train.set_title(f"{section.title}, loss in nats per answer token")
+    with _panels(path, blocks, columns=2) as (_, panels):
+        for block, (train, validation) in panels:
+            _draw_curves(train, block, "train_loss")
+            _draw_curves(validation, block, "val_loss")
+            train.set_title(f"{block.title}, loss in nats per answer token")
             train.set_ylabel("training loss")
             validation.set_ylabel("validation loss")
             validation.legend(loc="center left", bbox_to_anchor=(1, 0.5))
@@ -122,11 +122,11 @@ def answers(path: Path, best: Sequence[Entry], worst: Sequence[Entry]) -> None:
 
 @contextmanager
 def _panels(
-    path: Path, sections: Sequence[Section], columns: int
-) -> Iterator[tuple[Figure, list[tuple[Section, Sequence[Axes]]]]]:
-    """Yield a figure and its axes, a row of them for each section; then write the figure."""
-    shown = [section for section in sections if not section.stale]
-    inches = [max(1.4 * columns, 1 + 0.25 * len(section.lines)) for section in shown]
+    path: Path, blocks: Sequence[Block], columns: int
+) -> Iterator[tuple[Figure, list[tuple[Block, Sequence[Axes]]]]]:
+    """Yield a figure and its axes, a row of them for each block; then write the figure."""
+    shown = [block for block in blocks if not block.stale]
+    inches = [max(1.4 * columns, 1 + 0.25 * len(block.lines)) for block in shown]
     # Not by pyplot, which picks a backend by the screen and keeps figures alive.
     with matplotlib.style.context(["default", STYLE]):
         figure = Figure(figsize=(8, (sum(inches) or 1) + 0.3), layout="constrained")
@@ -174,9 +174,9 @@ def _draw_grid(axes: Axes, grid: np.ndarray) -> None:
     axes.imshow(grid, ListedColormap(svg.PALETTE), vmin=0, vmax=9, interpolation="nearest")
 
 
-def _draw_bars(axes: Axes, section: Section) -> None:
-    axes.axvline(section.lines[0].mean("val_loss_step_0"), color=INK, linestyle=":")
-    for number, line in enumerate(section.lines):
+def _draw_bars(axes: Axes, block: Block) -> None:
+    axes.axvline(block.lines[0].mean("val_loss_step_0"), color=INK, linestyle=":")
+    for number, line in enumerate(block.lines):
         mean, sd = line.mean("best_val_loss"), line.sd("best_val_loss")
         axes.barh(number, mean, 0.7, color=WITH if line.uses_validation else WITHOUT)
         if sd is not None:
@@ -189,17 +189,17 @@ def _draw_bars(axes: Axes, section: Section) -> None:
             transform=axes.get_yaxis_transform(),
             va="center_baseline",
         )
-    axes.set_title(section.title)
+    axes.set_title(block.title)
     axes.set_xlabel("best validation loss (nats per answer token)")
-    axes.set_yticks(range(len(section.lines)), [line.label for line in section.lines])
+    axes.set_yticks(range(len(block.lines)), [line.label for line in block.lines])
     axes.tick_params(axis="y", length=0)
-    axes.set_ylim(len(section.lines) - 0.5, -0.5)
+    axes.set_ylim(len(block.lines) - 0.5, -0.5)
     axes.grid(axis="x")
 
 
-def _draw_curves(axes: Axes, section: Section, column: str) -> None:
+def _draw_curves(axes: Axes, block: Block, column: str) -> None:
     looks = cycle((color, dash) for dash in DASHES for color in COLORS)
-    for line, (color, dash) in zip(section.lines, looks, strict=False):
+    for line, (color, dash) in zip(block.lines, looks, strict=False):
         losses = _by_step(line, column)
         steps, runs = list(losses), losses.values()
         low, mean, high = map(min, runs), map(fmean, runs), map(max, runs)

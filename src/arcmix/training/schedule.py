@@ -1,9 +1,12 @@
 """The learning rate of every step, and how many steps a budget is."""
 
+import functools
 import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+import transformers
 
 from arcmix.config.scales import Finetune
 
@@ -11,13 +14,22 @@ FLOOR = 0.01
 """Share of the peak that a cycle of `cyclic` starts and ends at (arc24 meant a hundredth, and
 had 0 by a floor division)."""
 
+NAMES = {
+    "linear": "linear",
+    "constant": "constant_with_warmup",
+    "cosine": "cosine",
+    "cosine_with_restarts": "cosine_with_restarts",
+}
+"""Our names of the schedules that transformers has -> its names."""
+
 
 def samples(settings: Finetune, trained_tokens: Sequence[int]) -> int:
     """Return how many samples a budget takes: whole steps of them.
 
     Args:
         settings: The budget, its unit and the batch.
-        trained_tokens: Tokens that carry loss, of each sample; used up, they come again.
+        trained_tokens: Tokens that carry loss, of each sample; after the last sample, the first
+            one comes again.
     """
     wanted = settings.budget * (settings.batch if settings.unit == "steps" else 1)
     if settings.unit == "answer_tokens":
@@ -27,34 +39,31 @@ def samples(settings: Finetune, trained_tokens: Sequence[int]) -> int:
     return math.ceil(wanted / settings.batch) * settings.batch
 
 
-def factor(settings: Finetune, step: int, total: int) -> float:
-    """Return the share of the peak learning rate that a step is taken with.
+def scheduler(
+    optimizer: torch.optim.Optimizer, settings: Finetune, total: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Return the schedule of an optimizer's learning rate.
 
     Args:
+        optimizer: The optimizer, with the peak learning rate.
         settings: The schedule, its warmup and its cycles.
-        step: Steps done before it.
         total: Steps of the whole fine-tune.
     """
     if settings.schedule == "cyclic":
-        return _cyclic(settings, step, total)
-    warmup = math.ceil(settings.warmup * total)
-    if step < warmup:
-        return step / warmup
-    done = min(1.0, (step - warmup) / max(1, total - warmup))
-    match settings.schedule:
-        case "constant":
-            return 1.0
-        case "linear":
-            return 1.0 - done
-        case "cosine":
-            return 0.5 * (1.0 + math.cos(math.pi * done))
-        case "cosine_with_restarts":
-            # At the very end the last cycle is over, and none begins.
-            place = done * settings.cycles % 1.0 if done < 1.0 else 1.0
-            return 0.5 * (1.0 + math.cos(math.pi * place))
+        factor = functools.partial(_cyclic, settings, total)
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    cycles = {"num_cycles": settings.cycles}
+    return transformers.get_scheduler(
+        NAMES[settings.schedule],
+        optimizer,
+        num_warmup_steps=math.ceil(settings.warmup * total),
+        num_training_steps=total,
+        scheduler_specific_kwargs=cycles if settings.schedule == "cosine_with_restarts" else None,
+    )
 
 
-def _cyclic(settings: Finetune, step: int, total: int) -> float:
+def _cyclic(settings: Finetune, total: int, step: int) -> float:
+    """Return the share of the peak that a step is taken with, after `step` others."""
     length = total / settings.cycles
     cycle = min(int(step / length), settings.cycles - 1)
     place = step / length - cycle

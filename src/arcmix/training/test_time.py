@@ -156,6 +156,7 @@ class _Loop:
         self.optimizer = torch.optim.AdamW(
             self.trained, lr=own.learning_rate, weight_decay=settings.weight_decay
         )
+        self.scheduler = schedule.scheduler(self.optimizer, settings, own.steps)
         self.best: Weights = {}
         self.step = self.best_step = 0
         self.losses: dict[int, float] = {}
@@ -203,9 +204,6 @@ class _Loop:
     def _train(self) -> None:
         """Take one step, with the loss that a step of the fine-tune has."""
         self.model.train()
-        self.optimizer.param_groups[0]["lr"] = self.own.learning_rate * schedule.factor(
-            self.settings, self.step, self.own.steps
-        )
         places = range(self.step * self.own.batch, (self.step + 1) * self.own.batch)
         chosen = [self.found.samples[place % len(self.found.samples)] for place in places]
         tokens = sum(one.trained_tokens for one in chosen)
@@ -223,6 +221,7 @@ class _Loop:
                 f" at step {self.step + 1}"
             )
         self.optimizer.step()
+        self.scheduler.step()
         self.step += 1
 
 

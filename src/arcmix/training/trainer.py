@@ -217,11 +217,8 @@ class _Trainer(SFTTrainer):
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
     ) -> torch.optim.lr_scheduler.LRScheduler:
         """Return the schedule of the plan."""
-        settings = self.plan.settings
-        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer or cast("torch.optim.Optimizer", self.optimizer),
-            lambda step: schedule.factor(settings, step, num_training_steps),
-        )
+        made = optimizer or cast("torch.optim.Optimizer", self.optimizer)
+        self.lr_scheduler = schedule.scheduler(made, self.plan.settings, num_training_steps)
         return self.lr_scheduler
 
     def training_step(  # pyright: ignore[reportIncompatibleMethodOverride] - not typed there

@@ -1,0 +1,19 @@
+"""Tables in Markdown."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from tabulate import tabulate
+
+ALIGN = {"<": "left", ">": "right"}
+
+
+def table(columns: Mapping[str, Literal["<", ">"]], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table whose source is aligned too.
+
+    Args:
+        columns: Name of each column -> the side on which it is aligned.
+        rows: The cells.
+    """
+    sides = [ALIGN[side] for side in columns.values()]
+    return tabulate(rows, [*columns], tablefmt="pipe", colalign=sides, disable_numparse=True)
