@@ -86,19 +86,28 @@ def _data(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _content(file: Path) -> object:
+def _content(file: Path) -> str:
+    """Return what a file does: its syntax tree as JSON, or the hash of a file of data."""
     if file.suffix == ".py":
-        return _canonical(_tree(file))
+        return _canonical_text(file.read_text(encoding="utf-8"))
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _tree(file: Path) -> ast.Module:
-    return _parsed(file, file.read_text(encoding="utf-8"))
+@functools.cache
+def _canonical_text(text: str) -> str:
+    return json.dumps(_canonical(_parsed(text)))
 
 
 @functools.cache
-def _parsed(file: Path, text: str) -> ast.Module:
-    return ast.parse(text, filename=str(file))
+def _parsed(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
+def _tree(file: Path) -> ast.Module:
+    try:
+        return _parsed(file.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise ValueError(f"{file}: no Python that can be parsed: {error}; correct it") from error
 
 
 def _imported(file: Path, root: Path) -> Iterator[Path]:
