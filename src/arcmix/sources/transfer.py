@@ -1,17 +1,20 @@
 """Get a file once: over HTTP with resume and retries, into a cache that processes share."""
 
 import contextlib
-import fcntl
 import hashlib
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
+import filelock
 import requests
 
 from arcmix import program
+
+log = logging.getLogger("arcmix.transfer")
 
 CHUNK = 2**16
 """Bytes read at a time."""
@@ -42,10 +45,17 @@ PATIENCE = Patience(attempts=4, wait=1.0, timeout=30.0)
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Let one process at a time make `path`; the others wait, then find it there."""
+    """Hold the lock of `path`, so that one process creates the file and the others find it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    # The fallback is a lock that outlives a killed process. Without it, a file system that
+    # cannot lock files is an error.
+    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"), fallback_to_soft=False)
+    try:
+        held = lock.acquire(blocking=False)
+    except filelock.Timeout:
+        log.info("waiting for another process to release %s", lock.lock_file)
+        held = lock.acquire()
+    with held:
         yield
 
 
