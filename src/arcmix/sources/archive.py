@@ -6,7 +6,6 @@ parsed tasks. Members are read as a stream: no file is extracted, and the limits
 an archive made to hurt.
 """
 
-import fnmatch
 import gzip
 import json
 import shutil
@@ -146,17 +145,12 @@ def _named(
 ) -> tuple[str, str | None] | None:
     """Return the split and the group of a file, or None for one that no pattern names."""
     for split, patterns in splits.items():
-        for pattern in map(PurePosixPath, patterns):
-            if _matches(path, pattern):
-                folders = zip(path.parts[:-1], pattern.parts[:-1], strict=True)
+        for pattern in patterns:
+            # Only an absolute pattern has to match the whole path.
+            if PurePosixPath("/", path).match(f"/{pattern}"):
+                folders = zip(path.parts[:-1], PurePosixPath(pattern).parts[:-1], strict=True)
                 return split, "/".join(name for name, part in folders if name != part) or None
     return None
-
-
-def _matches(path: PurePosixPath, pattern: PurePosixPath) -> bool:
-    return len(path.parts) == len(pattern.parts) and all(
-        map(fnmatch.fnmatchcase, path.parts, pattern.parts)
-    )
 
 
 def _json(archive: tarfile.TarFile, member: tarfile.TarInfo) -> object:
