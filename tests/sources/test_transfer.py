@@ -97,7 +97,7 @@ with transfer.locked(pathlib.Path(sys.argv[1])):
 """
 
 
-def test_a_lock_is_waited_for_and_does_not_outlive_a_killed_process(
+def test_a_process_waits_for_a_lock_until_the_holder_is_killed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "arcmix")

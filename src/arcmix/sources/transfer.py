@@ -31,7 +31,7 @@ class Patience:
     """How often and how long a download is attempted."""
 
     attempts: int
-    """Number of attempts."""
+    """Maximum number of attempts."""
     wait: float
     """Seconds before the second attempt; the wait doubles with each further attempt."""
     timeout: float
