@@ -1,8 +1,8 @@
-"""The code behind a number: which files a program is made of, and a hash of what they do.
+"""The import closure of a program, and a fingerprint of its code.
 
-DVC reruns a stage when a file of its closure changes, and a row of the ledger is stale
-when the hash does. The hash is of the syntax tree without comments, layout and
-docstrings, so that a better explanation makes no result stale.
+DVC reruns a stage if a file of its closure changes. A row of the ledger is stale if the
+fingerprint changes. The fingerprint is a hash of the syntax tree without docstrings, comments
+and layout, so better documentation does not make a result stale.
 """
 
 import ast
@@ -15,28 +15,28 @@ LENGTH = 12
 """Hexadecimal digits of a fingerprint."""
 
 LEFT_OUT = ("params.py", "scales.py", "schema.py")
-"""They hold no values, only their types, and every program imports them; a value that they
-let through reaches the results by way of `params.yaml`."""
+"""Files that are not part of a closure. Every program imports them, but they define only the types
+of values; the values themselves come from `params.yaml`."""
 
 AROUND = ("check", "report", "record", "ablation")
-"""Programs that look at a run from outside and change none of its numbers."""
+"""Programs that do not change the numbers of a run."""
 
 
 def programs(folder: Path) -> list[Path]:
-    """Return the programs that make a run's numbers; a new program counts as one."""
+    """Return the programs that compute a run's numbers: all except `AROUND`."""
     return [file for file in sorted(folder.glob("*.py")) if file.stem not in ("__init__", *AROUND)]
 
 
 def closure(program: Path, library: Path) -> set[Path]:
-    """Return a program and every library file that it imports, directly or not.
+    """Return a program and all library files that it imports, directly or indirectly.
 
-    An import counts wherever it stands: in a function, or for the type checker only. Left
-    out are `LEFT_OUT` and packages' `__init__.py` that hold nothing but a docstring. Not
-    seen are imports by a computed name and a module's data files: do without them.
+    All import statements count, also those in functions and for the type checker. The closure
+    excludes `LEFT_OUT` and each `__init__.py` that contains only a docstring. It misses data
+    files and imports by a computed name, so the library must not use them.
 
     Args:
         program: A Python file.
-        library: The folder of the package that it imports from.
+        library: Folder of the package that it imports from.
     """
     found, todo = set(), [program]
     while todo:
@@ -48,26 +48,26 @@ def closure(program: Path, library: Path) -> set[Path]:
 
 
 def fingerprint(programs: Iterable[Path], library: Path) -> str:
-    """Return a hash of the closures of some programs, in 12 hexadecimal digits."""
+    """Return a hash of the closures of programs, 12 hexadecimal digits long."""
     found = set().union(*(closure(program, library) for program in programs))
     trees = sorted((list(file.parts[-2:]), _canonical(_tree(file))) for file in found)
     return hashlib.sha256(json.dumps(trees).encode()).hexdigest()[:LENGTH]
 
 
 def key(program: Path, values: str, inputs: Iterable[Path]) -> str:
-    """Return a name for what a program's result depends on, for the folder of its unfinished work.
+    """Return a hash of all that a program's result depends on, to name its checkpoints.
 
     Args:
         program: The program.
         values: Its parameters as text.
-        inputs: The files and folders that it reads.
+        inputs: Files and folders that it reads.
     """
     found = f"{values}\n{fingerprint([program], Path(__file__).parent)}\n{digest(inputs)}"
     return hashlib.sha256(found.encode()).hexdigest()[:16]
 
 
 def digest(inputs: Iterable[Path]) -> str:
-    """Return the sha256 of files, and of folders with the names in them."""
+    """Return a sha256 of files and of folders, including the names in a folder."""
     found = hashlib.sha256()
     for path in inputs:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
@@ -90,7 +90,7 @@ def _imported(file: Path, root: Path) -> Iterator[Path]:
         elif isinstance(node, ast.ImportFrom):
             start = file.parents[node.level - 1] if node.level else root
             module = f"{node.module}." if node.module else ""
-            # What is imported may be a module of a package or a name inside a module.
+            # An imported name is a module of a package or a name in a module.
             names = [(start, module + alias.name) for alias in node.names]
         else:
             continue
@@ -110,9 +110,9 @@ def _files(start: Path, name: str) -> Iterator[Path]:
 
 
 def _canonical(node: object) -> object:
-    """Return a syntax tree as lists, without the docstrings.
+    """Return a syntax tree as lists, without docstrings.
 
-    Fields that hold nothing are dropped: versions of Python differ in which of them exist.
+    Empty fields are dropped, because the set of fields differs between Python versions.
     """
     if isinstance(node, ast.AST):
         fields = {name: _canonical(value) for name, value in ast.iter_fields(node)}
@@ -123,7 +123,7 @@ def _canonical(node: object) -> object:
 
 
 def _is_docstring(node: object) -> bool:
-    """Tell whether it is a text standing alone, which describes what it stands in or under."""
+    """Return whether a node is a string expression, such as a docstring."""
     match node:
         case ast.Expr(value=ast.Constant(value=str())):
             return True
