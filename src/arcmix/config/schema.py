@@ -7,8 +7,9 @@ A stage names the places that it reads in a class of its own:
         finetune: Annotated[scales.Finetune, At("scales.${scale}.finetune")]
 
 `load` fills it. An entry of `datasets` or `scales` states only what differs from its defaults,
-which are sections of the same file (`DEFAULTS`): `resolve` merges the two. `declared` lists the places
-that the stage depends on, its defaults included, for the test that compares them with `dvc.yaml`.
+which are sections of the same file (`DEFAULTS`); `resolve` merges the two. `declared` lists the
+places that a stage depends on, its defaults included, for the test that compares them with
+`dvc.yaml`.
 """
 
 import difflib

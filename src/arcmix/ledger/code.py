@@ -58,8 +58,8 @@ def closure(program: Path, library: Path) -> set[Path]:
 
     An import counts wherever it stands: in a function, or for the type checker only. Left out are
     `LEFT_OUT`, and `__init__.py` files that hold nothing but a docstring. A module's data are the
-    files beside it, and in folders beside it, that are no Python modules. Imports by a computed name
-    are not seen: do without them.
+    files beside it, and in folders beside it, that are no Python modules. An import by a computed
+    name is not seen: do without it.
 
     Args:
         program: A Python file.
@@ -150,7 +150,7 @@ def _canonical(node: object) -> object:
 
 
 def _is_docstring(node: object) -> bool:
-    """Return whether a statement is a string on its own: the docstring of what it is in or under."""
+    """Return whether a statement is a string on its own, which documents its surroundings."""
     match node:
         case ast.Expr(value=ast.Constant(value=str())):
             return True

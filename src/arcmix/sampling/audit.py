@@ -209,7 +209,7 @@ def _finding(
 
 
 def read_collections(sources: Path) -> dict[str, list[Task]]:
-    """Return the tasks of each split of each source in a folder, but of those that draw their tasks.
+    """Return the tasks of each split of each source in a folder; sources that draw are left out.
 
     Args:
         sources: Folder of the tables of the sources.
