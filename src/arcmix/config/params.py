@@ -184,8 +184,8 @@ class File(Section):
     init: Init
     """What the fine-tune starts from."""
     selection: Selection
-    """The rule that selects the answers. vote_count: most candidates; vote_logprob: most candidates,
-    then the highest mean log-probability per token; product: the highest product of the
+    """The rule that selects the answers. vote_count: most candidates; vote_logprob: most
+    candidates, then the highest mean log-probability per token; product: the highest product of the
     probabilities in all views, which needs `predict.rescore`; best: the most probable candidate."""
     mirror: str
     """Where archives come from: github, or a folder or base URL of REPO-COMMIT.tar.gz."""
