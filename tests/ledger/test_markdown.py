@@ -1,6 +1,8 @@
+from typing import Literal
+
 from arcmix.ledger import markdown
 
-COLUMNS = {"dataset": "<", "seeds": ">"}
+COLUMNS: dict[str, Literal["<", ">"]] = {"dataset": "<", "seeds": ">"}
 
 
 def test_a_column_is_aligned_on_its_side_in_the_source_too() -> None:
