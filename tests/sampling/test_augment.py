@@ -240,6 +240,11 @@ def test_the_background_moves_in_its_share_of_the_recolored_samples():
     assert moved.mean() == pytest.approx(0.09, abs=0.02)
 
 
+def made(samples):
+    """Return the new tasks among samples."""
+    return [one for one in samples.new_tasks.values() if isinstance(one, augment.NewTask)]
+
+
 def applied(new, pair):
     """Return the pair of a new task that comes of a pair of the old one."""
     if new.side == "input":
@@ -263,11 +268,11 @@ def test_a_sample_that_becomes_no_new_task_stays_as_it_was(tmp_path):
     old, new = drawn(make(), **how), drawn(make(new_tasks=new_tasks()), **how)
     both = zip(pairs(old, tmp_path), pairs(new, tmp_path), strict=True)
     for place, (before, after) in enumerate(both):
-        made = new.new_tasks.get(place)
-        expected = [applied(made, one) if made else one for one in before]
+        change = new.new_tasks.get(place)
+        expected = [applied(change, one) if change else one for one in before]
         assert all(same(a, b) for a, b in zip(expected, after, strict=True))
     assert new.shapes.max() == 30
-    inputs = [one.change for one in new.new_tasks.values() if one.side == "input"]
+    inputs = [one.change for one in made(new) if one.side == "input"]
     assert {type(one) for one in inputs} == {transforms.Turn, transforms.Padding}
     assert {one.rows for one in inputs if isinstance(one, transforms.Padding)} == {1}
 
@@ -275,7 +280,7 @@ def test_a_sample_that_becomes_no_new_task_stays_as_it_was(tmp_path):
 @pytest.mark.parametrize("probability", [0.0, 0.25, 1.0])
 def test_new_tasks_are_drawn_by_probability_and_weights(probability):
     how = new_tasks(probability, geometric=1, padding=2, upscale=4)
-    found = [*drawn(make(new_tasks=how), count=8000).new_tasks.values()]
+    found = made(drawn(make(new_tasks=how), count=8000))
     kinds = Counter(type(one.change) for one in found)
     sides = Counter(one.side for one in found)
     shares = {
@@ -295,7 +300,7 @@ def test_new_tasks_are_drawn_by_probability_and_weights(probability):
 def changes(kind):
     """Return how often a new task of a kind has which values."""
     samples = drawn(make(new_tasks=new_tasks(**{kind: 1})), count=4000)
-    return Counter(astuple(one.change) for one in samples.new_tasks.values())
+    return Counter(astuple(one.change) for one in made(samples))
 
 
 def test_a_geometric_new_task_has_any_symmetry_but_the_first():
