@@ -21,7 +21,8 @@ PLAIN = {
     "dora": False,
     "init": "default",
 }
-TINY = schema.read(Path(__file__).parents[2] / "params.yaml")["scales"]["tiny"]["finetune"]
+VALUES = schema.resolve(schema.read(Path(__file__).parents[2] / "params.yaml"))
+TINY = VALUES["scales"]["tiny"]["finetune"]
 IDS = torch.tensor([[5, 6, 7, 40, 9]])
 SHAPES = [
     pytest.param({"init": init, "dora": dora}, id=f"{init}{'-dora' * dora}")
@@ -34,9 +35,9 @@ def lora(**changes):
     return scales.Lora.model_validate(PLAIN | changes)
 
 
-def settings(method="lora", dtype="float32", cut_vocabulary=False, **changes):
-    own = {"method": method, "dtype": dtype, "cut_vocabulary": cut_vocabulary}
-    return scales.Finetune.model_validate(TINY | own | {"lora": lora(**changes)})
+def settings(method="lora", dtype="float32", **changes):
+    own = {"method": method, "dtype": dtype, "lora": lora(**changes)}
+    return scales.Finetune.model_validate(TINY | own)
 
 
 def attach(base_model, how, seed=0):
@@ -149,6 +150,15 @@ def test_adapters_loaded_in_turn_are_those_loaded_alone(tmp_path, base_model, sh
     assert all(torch.equal(one, other) for one, other in zip(found, alone, strict=True))
     assert torch.equal(found[0], found[2])
     assert not torch.equal(found[0], found[1])
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_loaded_model_has_its_weights_where_torch_allocates_them(tmp_path, base_model, method):
+    adapters.save(attach(base_model, settings(method)), tmp_path)
+    tokenizer = pretrained.load_tokenizer(base_model)
+    loaded = adapters.load(base_model, tmp_path, "float32", method, tokenizer, {})
+    # At whole cache lines.
+    assert {weight.data_ptr() % 64 for weight in loaded.parameters()} == {0}
 
 
 def test_an_adapter_of_all_layers_is_resumed_by_their_names(tmp_path, base_model):
