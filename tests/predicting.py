@@ -10,6 +10,7 @@ from typing import Any
 
 from arcmix import files
 from arcmix.config import scales
+from arcmix.models import adapters, pretrained
 from stages import predict
 from tests.training.test_trainer import settings as finetuned
 
@@ -34,6 +35,14 @@ PLAIN: dict[str, Any] = {
 def settings(**changes: Any) -> scales.Predict:
     """Return how tests are answered, but for the changes."""
     return scales.Predict.model_validate(PLAIN | changes)
+
+
+def write_adapter(folder: Path, base_model: Path) -> None:
+    """Write an adapter folder whose last adapter no step has changed."""
+    base = pretrained.load(base_model, "float32")
+    adapters.save(adapters.attach(base, finetuned(), 0, []), folder / "last")
+    prompt = scales.Prompt(format="bare", encoder=("minimal",))
+    adapters.save_text(folder, pretrained.load_tokenizer(base_model), prompt)
 
 
 def paths(folder: Path, base_model: Path, trained: Path, adapted: Path) -> dict[str, Path]:

@@ -32,7 +32,7 @@ def test_rows_are_read_in_their_order_and_not_a_number_is_none(tmp_path: Path) -
             id="another-test",
         ),
         pytest.param(
-            [*ROWS, ROWS[1][:3] + (-9.0,)],
+            [*ROWS, (*ROWS[1][:3], -9.0)],
             "table: 1 of ('task', 'test', 'view') have more than one row, first ('00000001', 1, 0)",
             id="twice",
         ),
