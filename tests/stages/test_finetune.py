@@ -37,6 +37,7 @@ def run(
     **changes,
 ):
     """Fine-tune on a known task and a long one, or other entries, and validate on both."""
+    files.write_text(tmp_path / "code", "c0de00000001\n")
     tasks.write(tmp_path / "validation.parquet", [KNOWN, LONG])
     if initial is None:
         initial = tmp_path / "initial"
@@ -58,6 +59,7 @@ def run(
                 "max_val_tokens": max_val_tokens,
             }
         ),
+        code=tmp_path / "code",
         base_model=base_model,
         initial=initial,
         samples=tmp_path / "samples.parquet",
@@ -96,6 +98,7 @@ def test_run_writes_the_adapters_the_tokenizer_and_the_prompt(memorized):
     assert {path.name for path in memorized.iterdir()} == {
         "adapter",
         "checkpoints",
+        "code",
         "history.csv",
         "initial",
         "losses.parquet",
@@ -144,8 +147,8 @@ def test_a_memorized_task_is_solved_and_a_long_one_is_not_answered(tmp_path, mem
     assert found.grid[found.task == "long"].isna().all()
     answers = candidates.read(tmp_path / "candidates.parquet", [("known", 0), ("long", 0)])
     assert [answer.ended for answer in answers["long", 0]] == [False] * 3
-    scores = scores.read(tmp_path / "scores.parquet", answers)
-    assert scores == {("known", 0): {}, ("long", 0): {}}
+    scored = scores.read(tmp_path / "scores.parquet", answers)
+    assert scored == {("known", 0): {}, ("long", 0): {}}
 
 
 def test_added_tokens_are_trained_saved_and_answered_with(tmp_path, base_model):
