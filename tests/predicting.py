@@ -37,10 +37,10 @@ def settings(**changes: Any) -> scales.Predict:
     return scales.Predict.model_validate(PLAIN | changes)
 
 
-def write_adapter(folder: Path, base_model: Path) -> None:
-    """Write an adapter folder whose last adapter no step has changed."""
+def write_adapter(folder: Path, base_model: Path, **changes: Any) -> None:
+    """Write an adapter folder whose last adapter, of the settings changed, no step has changed."""
     base = pretrained.load(base_model, "float32")
-    adapters.save(adapters.attach(base, finetuned(), 0, []), folder / "last")
+    adapters.save(adapters.attach(base, finetuned(**changes), 0, []), folder / "last")
     prompt = scales.Prompt(format="bare", encoder=("minimal",))
     adapters.save_text(folder, pretrained.load_tokenizer(base_model), prompt)
 

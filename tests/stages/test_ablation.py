@@ -52,9 +52,7 @@ def test_run_writes_the_table_and_its_figures(
     ledger.enter("train", 0, loss=0.5)
     found = ledger.sum_up()
     assert found.keys() == {"ablation.csv", "ablation.md", "ablation.png", "loss.png"}
-    assert [
-        (line["label"], line["best_val_loss"], line["seeds"]) for line in ledger.lines()
-    ] == [
+    assert [(line["label"], line["best_val_loss"], line["seeds"]) for line in ledger.lines()] == [
         ("train", "0.5", "1"),
         ("combo-v2", "0.75", "2"),
     ]

@@ -257,7 +257,9 @@ def test_run_deposits_its_row_where_the_run_was_queued(run: Run) -> None:
 
 def test_run_refuses_samples_of_another_dataset(run: Run) -> None:
     run.set("dataset", "train")
-    message = r"were drawn from \[\('new-train', 1\), .*'train' is \[\('train', 1\)\]; run: dvc repro"
+    message = (
+        r"were drawn from \[\('new-train', 1\), .*'train' is \[\('train', 1\)\]; run: dvc repro"
+    )
     with pytest.raises(ValueError, match=message):
         run.enter()
     assert not (run.folder / "ledger").exists()
