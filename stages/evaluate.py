@@ -2,8 +2,9 @@
 
 Reads the validation tasks, the candidates and their scores, the losses of the validation
 prompts, the history of the fine-tune, the outcomes of test-time fine-tuning, and the audit. Writes
-the headline numbers, a table of all metrics, one row of scores for each validation task and for each
-group of tasks, and the selected answers in Kaggle's format; docs/metrics.md defines the numbers.
+the headline numbers, a table of all metrics, one row of scores for each validation task and for
+each group of tasks, and the selected answers in Kaggle's format. docs/metrics.md defines the
+numbers.
 """
 
 import logging

@@ -39,7 +39,7 @@ class Params(Section):
     """The search and its limits."""
 
 
-def run(
+def run(  # noqa: PLR0913 - a stage's arguments are its files
     *,
     config: Params,
     code: Path,
@@ -72,7 +72,8 @@ def run(
     log.info("%d of %d prompts of at most %d tokens", kept, len(asked), config.max_tokens)
     values = config.predict.model_dump_json(exclude=answering.SPEED_ONLY)
     scope = files.key(
-        f"{values} {config.seed} {config.finetune.dtype} {config.finetune.method} {prompts.max_side}",
+        f"{values} {config.seed} {prompts.max_side}"
+        f" {config.finetune.dtype} {config.finetune.method}",
         [code, base_model, adapter / "tokenizer", adapter / "prompt.json"],
     )
     base = answering.Base(base_model, config.finetune.dtype, config.finetune.method)

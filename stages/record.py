@@ -50,7 +50,7 @@ class Params(Section):
     """The budgets."""
 
 
-def run(
+def run(  # noqa: PLR0913 - a stage's arguments are its files
     *,
     config: Params,
     code: Path,

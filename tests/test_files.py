@@ -94,7 +94,7 @@ def test_read_json_names_the_file_that_is_none(tmp_path: Path) -> None:
     path = tmp_path / "broken"
     path.write_text("{")
 
-    with pytest.raises(ValueError, match=r"broken: not JSON: .*line 1"):
+    with pytest.raises(ValueError, match=r"broken: not valid JSON: .*line 1"):
         files.read_json(path)
 
 

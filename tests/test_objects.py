@@ -67,7 +67,7 @@ def test_areas_ascend_as_numbers_do():
 
 
 def test_a_grid_without_an_object_is_refused():
-    with pytest.raises(ValueError, match=r"has objects, this one of \(2, 3\) has none"):
+    with pytest.raises(ValueError, match=r"grid of shape \(2, 3\) has no object"):
         objects.answers(cells("444", "444"))
 
 

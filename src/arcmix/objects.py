@@ -1,8 +1,8 @@
 """Questions about the objects of a grid, and their answers (learn-to-count, arc24 iteration 2).
 
-An object is an area of one color, connected by sides; the color of most cells is the
-background and makes none. So an answer is a function of the grid: a grid that was turned
-or recolored, its background too, has answers of its own.
+An object is an area of one color whose cells are connected by their sides. The most frequent
+color is the background, which contains no objects. So the answers are computed from the grid
+alone, also if augmentation has rotated it or permuted its colors.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ QUESTIONS = (
     "What is the area of the smallest object?",
     "How many objects are there of each color?",
 )
-"""The kinds of questions, by number."""
+"""The questions, by number."""
 
 
 class Object(NamedTuple):
@@ -31,14 +31,14 @@ class Object(NamedTuple):
 
 
 def background(grid: np.ndarray) -> int:
-    """Return the color of most cells of a grid, uint8 (height, width); of a tie the lowest."""
+    """Return the most frequent color of a grid, uint8 (height, width); the lowest of a tie."""
     return int(np.bincount(grid.reshape(-1), minlength=COLORS).argmax())
 
 
 def find(grid: np.ndarray) -> list[Object]:
-    """Return the objects of a grid, uint8 (height, width), row by row by their first cell."""
+    """Return the objects of a grid, uint8 (height, width), in row order of their first cells."""
     behind = background(grid)
-    # A margin that is no object, so that no cell is at an edge; neighbors are steps in a list.
+    # A margin of background keeps the indices of neighbors in bounds.
     cells = np.pad(grid, 1, constant_values=behind).reshape(-1).tolist()
     below = grid.shape[1] + 2
     found = []
@@ -47,7 +47,7 @@ def find(grid: np.ndarray) -> list[Object]:
             continue
         cells[start] = behind
         area = [start]
-        # The list grows while it is walked.
+        # The loop appends to the list that it iterates over.
         for place in area:
             for next_ in (place + 1, place + below, place - 1, place - below):
                 if cells[next_] == color:
@@ -60,15 +60,17 @@ def find(grid: np.ndarray) -> list[Object]:
 def answers(grid: np.ndarray) -> tuple[str, ...]:
     """Return the answer to each of `QUESTIONS` for a grid, uint8 (height, width).
 
-    Areas are separated by commas. The objects of each color read `1: 2, 4: 1`, by ascending
-    color, where two have color 1.
+    Areas are separated by commas. The number of objects of each color is written as
+    `1: 2, 4: 1`, sorted by color: here, two objects have color 1.
 
     Raises:
         ValueError: If the grid has no object.
     """
     found = find(grid)
     if not found:
-        raise ValueError(f"a grid to count in has objects, this one of {grid.shape} has none")
+        raise ValueError(
+            f"the grid of shape {grid.shape} has no object to count; leave its task out"
+        )
     areas = sorted(one.area for one in found)
     colors = sorted(Counter(one.color for one in found).items())
     return (

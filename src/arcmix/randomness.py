@@ -1,8 +1,8 @@
-"""Random numbers by index: draw i is a function of (seed, purpose, i) and nothing else.
+"""Random numbers by index: draw i depends only on (seed, purpose, i).
 
-Philox (Salmon et al. 2011) is counter-based: any block of its stream can be had without
-the blocks before it. So a sample is the same whatever the number of workers, the batch
-size or the point at which a run was taken up again.
+Philox (Salmon et al. 2011) is counter-based: it computes any block of its stream without the
+preceding blocks. So a sample does not depend on the number of workers, the batch size or the
+point from which a run was resumed.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import hashlib
 import numpy as np
 
 BLOCK = 4
-"""Words of one Philox counter step."""
+"""Number of words per counter step of Philox."""
 
 
 def words(seed: int, purpose: str, start: int, count: int, width: int) -> np.ndarray:
@@ -18,10 +18,10 @@ def words(seed: int, purpose: str, start: int, count: int, width: int) -> np.nda
 
     Args:
         seed: The experiment's seed.
-        purpose: What the words are for; each purpose has a stream of its own.
-        start: First draw.
+        purpose: Name of the stream; streams of different purposes are independent.
+        start: Index of the first draw.
         count: Number of draws.
-        width: Words of one draw; part of the identity of a stream.
+        width: Number of words per draw; different widths use different streams.
 
     Returns:
         uint64, (count, width).
@@ -36,17 +36,17 @@ def words(seed: int, purpose: str, start: int, count: int, width: int) -> np.nda
 
 
 def derived(seed: int, purpose: str) -> int:
-    """Return a seed for all draws of one thing, such as a task, 0 to 2**64 - 1."""
+    """Derive a seed from 0 to 2**64 - 1 for one purpose, such as a task."""
     return int(words(seed, purpose, 0, 1, 1)[0, 0])
 
 
 def uniform(words: np.ndarray) -> np.ndarray:
-    """Return floats in [0, 1), of the shape of the words."""
+    """Convert words to floats in [0, 1) of the same shape."""
     return (words >> np.uint64(11)) * 2.0**-53
 
 
 def below(words: np.ndarray, limit: np.ndarray | int) -> np.ndarray:
-    """Return int64 in [0, limit), of the shape of the words."""
+    """Convert words to int64 in [0, limit) of the same shape."""
     return (uniform(words) * limit).astype(np.int64)
 
 

@@ -1,6 +1,6 @@
-"""What can be done to a grid: symmetries of the square, relabelings of its colors, and more.
+"""Invertible transformations of a grid: symmetries, color permutations, padding and others.
 
-All are values that can be applied and undone. A grid is uint8 of shape (height, width).
+A grid is a uint8 array of shape (height, width).
 """
 
 from dataclasses import dataclass
@@ -9,38 +9,37 @@ from typing import Literal
 import numpy as np
 
 SYMMETRIES = 8
-"""Number of symmetries of the square; number 0 changes nothing."""
+"""Number of symmetries of the square; number 0 is the identity."""
 
 
 @dataclass(frozen=True)
 class Transform:
-    """One way to look at a task: a symmetry of the square and a relabeling of the colors.
+    """A change of all grids of a task: a symmetry of the square and a permutation of the colors.
 
-    Symmetry s flips left and right if s >= 4, and then turns s % 4 quarters against the
-    clock (arc24 `geometric_augmentation`). `colors[c]` is the color that takes the place
-    of c.
+    Symmetry s first flips left and right if s >= 4, and then rotates counterclockwise by s % 4
+    quarter turns (arc24 `geometric_augmentation`). `colors[c]` replaces color c.
     """
 
     symmetry: int
     colors: tuple[int, ...]
 
     def apply(self, grid: np.ndarray) -> np.ndarray:
-        """Return the grid as this view shows it; symmetries 1, 3, 5, 7 swap its sides."""
+        """Return the view of a grid; symmetries 1, 3, 5 and 7 swap height and width."""
         return np.array(self.colors, np.uint8)[turn(grid, self.symmetry)]
 
     def invert(self, grid: np.ndarray) -> np.ndarray:
-        """Return the grid that this view shows as `grid`."""
+        """Return the grid whose view is `grid`."""
         return np.argsort(self.colors).astype(np.uint8)[turn_back(grid, self.symmetry)]
 
 
 def turn(grid: np.ndarray, symmetry: int) -> np.ndarray:
-    """Return the grid under one of the eight symmetries of the square."""
+    """Apply one of the eight symmetries of the square to a grid."""
     flipped = np.fliplr(grid) if symmetry >= SYMMETRIES // 2 else grid
     return np.rot90(flipped, symmetry % 4)
 
 
 def turn_back(grid: np.ndarray, symmetry: int) -> np.ndarray:
-    """Return the grid that looks like this one under a symmetry."""
+    """Apply the inverse of a symmetry to a grid."""
     turned = np.rot90(grid, -(symmetry % 4))
     return np.fliplr(turned) if symmetry >= SYMMETRIES // 2 else turned
 
@@ -52,24 +51,24 @@ class Turn:
     symmetry: int
 
     def apply(self, grid: np.ndarray) -> np.ndarray:
-        """Return the grid under the symmetry."""
+        """Apply the symmetry to a grid."""
         return turn(grid, self.symmetry)
 
     def invert(self, grid: np.ndarray) -> np.ndarray:
-        """Return the grid of which `grid` is the image."""
+        """Apply the inverse symmetry to a grid."""
         return turn_back(grid, self.symmetry)
 
 
 @dataclass(frozen=True)
 class Padding:
-    """A frame of one color: so many rows above and below, so many columns left and right."""
+    """A frame of one color: `rows` above and below the grid, `columns` left and right."""
 
     rows: int
     columns: int
     color: int
 
     def apply(self, grid: np.ndarray) -> np.ndarray:
-        """Return the framed grid."""
+        """Add the frame to a grid."""
         height, width = grid.shape
         shape = (height + 2 * self.rows, width + 2 * self.columns)
         framed = np.full(shape, self.color, np.uint8)
@@ -77,61 +76,61 @@ class Padding:
         return framed
 
     def invert(self, grid: np.ndarray) -> np.ndarray:
-        """Return the grid inside of the frame."""
+        """Remove the frame from a grid."""
         height, width = grid.shape
         return grid[self.rows : height - self.rows, self.columns : width - self.columns]
 
 
 @dataclass(frozen=True)
 class Upscale:
-    """Each cell becomes a block of so many rows and columns."""
+    """An enlargement: each cell becomes a block of `rows` by `columns` cells."""
 
     rows: int
     columns: int
 
     def apply(self, grid: np.ndarray) -> np.ndarray:
-        """Return the enlarged grid."""
+        """Enlarge a grid."""
         return grid.repeat(self.rows, axis=0).repeat(self.columns, axis=1)
 
     def invert(self, grid: np.ndarray) -> np.ndarray:
-        """Return the grid with a cell for each block."""
+        """Shrink each block of a grid to one cell."""
         return grid[:: self.rows, :: self.columns]
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """The grid and its mirror image, side by side along an axis: 0 doubles the height."""
+    """The grid and its mirror image, joined along an axis: axis 0 doubles the height."""
 
     axis: Literal[0, 1]
     image_first: bool
-    """Whether the image stands above or to the left of the grid, not below or to the right."""
+    """Whether the image is above or to the left of the grid, not below or to the right."""
 
     def apply(self, grid: np.ndarray) -> np.ndarray:
-        """Return the doubled grid."""
+        """Join a grid and its image."""
         image = np.flip(grid, self.axis)
         return np.concatenate([image, grid] if self.image_first else [grid, image], self.axis)
 
     def invert(self, grid: np.ndarray) -> np.ndarray:
-        """Return the half that is not the image."""
+        """Return the half of a grid that is not the image."""
         return np.split(grid, 2, self.axis)[int(self.image_first)]
 
 
 Change = Turn | Padding | Upscale | Mirror
-"""What makes a new task of an old one if only the inputs or only the outputs undergo it."""
+"""A transformation that creates a new task if it is applied only to inputs or only to outputs."""
 
 
 def color_maps(keys: np.ndarray, moves_background: np.ndarray) -> np.ndarray:
-    """Return one relabeling of the colors for each row of random keys.
+    """Return one permutation of the colors for each row of random keys.
 
     Args:
         keys: Distinct random numbers, (n, 10).
-        moves_background: Whether color 0 may move too, bool (n,).
+        moves_background: Whether color 0 is permuted too, bool (n,).
 
     Returns:
-        uint8, (n, 10): each row a permutation of 0-9; where the background stays put,
-        color 0 is fixed and 1-9 are permuted (arc24 `swap_task_colors`).
+        uint8, (n, 10): each row is a permutation of 0-9. If color 0 is not permuted, only 1-9
+        are (arc24 `swap_task_colors`).
     """
     kept = keys.copy()
-    # The smallest key sorts first, so color 0 keeps its place.
+    # The smallest key sorts first, so color 0 stays in place.
     kept[~moves_background, 0] = 0
     return np.argsort(kept, axis=1, kind="stable").astype(np.uint8)

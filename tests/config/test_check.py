@@ -32,14 +32,14 @@ def test_check_takes_the_file_of_the_project() -> None:
     found = check.check_file(ROOT / "params.yaml")
 
     assert found.dataset in found.datasets
-    assert "qwen2-0.5b-instruct" in found.models
+    assert "qwen2-0_5b-instruct" in found.models
 
 
 @pytest.mark.parametrize(
     ("choice", "name"),
     [
-        ("dataset", "1d-arc"),
-        ("model", "qwen2-0.5b-instruct"),
+        ("dataset", "arc-1d"),
+        ("model", "qwen2-0_5b-instruct"),
         ("scale", "paper"),
     ],
 )
@@ -51,7 +51,7 @@ def test_check_takes_every_kind_of_name(edited, choice: str, name: str) -> None:
     ("choice", "typo", "meant"),
     [
         ("dataset", "combo2", "combo-v2"),
-        ("model", "qwen2-0.5b-instrct", "qwen2-0.5b-instruct"),
+        ("model", "qwen2-0_5b-instrct", "qwen2-0_5b-instruct"),
         ("scale", "quik", "quick"),
     ],
 )
@@ -71,15 +71,16 @@ def test_check_answers_a_typo_with_the_names(edited, choice: str, typo: str, mea
         pytest.param("sed", 1, "sed: Extra inputs are not permitted, got 1", id="name"),
         pytest.param(
             "datasets/v2.1",
-            [],
-            "a name is of letters, digits, -, _ and +, got 'v2.1' in datasets;",
+            {},
+            "params.yaml: datasets: a name starts with a letter and has letters, digits, - and _"
+            " only, so that dvc exp run -S can set its values, got 'v2.1'; rename the entry",
             id="dot",
         ),
         pytest.param(
-            "datasets/7", [], "datasets.7: Tuple should have at least 1 item", id="no-component"
+            "datasets/v7", {}, "datasets.v7: Dictionary should have at least 1 item", id="empty"
         ),
-        pytest.param("scales/a b", {}, "got 'a b' in scales;", id="space"),
-        pytest.param("models", {7: {}}, "got 7 in models;", id="number"),
+        pytest.param("scales/a b", {}, "scales: a name starts with a letter and ", id="space"),
+        pytest.param("models", {7: {}}, "models: a name starts with a letter and ", id="number"),
         pytest.param(
             "models/tiny/heads",
             3,
@@ -93,15 +94,33 @@ def test_check_answers_a_typo_with_the_names(edited, choice: str, typo: str, mea
             id="kind",
         ),
         pytest.param(
-            "models/new-1",
-            {"5b": {"kind": "folder"}},
-            "models.new-1.5b.path: Field required",
-            id="nested",
+            "datasets/1d-arc",
+            {},
+            "datasets: '1d-arc' is now called 'arc-1d'; rename the entry",
+            id="renamed-entry",
         ),
         pytest.param(
-            "datasets/train/0/tasks",
-            "concept",
-            "tasks of datasets.train: 'concept' is not one of ['1d-arc', ",
+            "dataset", "train+eval", "'train+eval' is now called 'train-eval'; ", id="renamed"
+        ),
+        pytest.param(
+            "measure/source", "1d-arc", "'1d-arc' is now called 'arc-1d'", id="renamed-source"
+        ),
+        pytest.param(
+            "datasets/train/train/subst",
+            3,
+            "datasets.train.train.subst: Extra inputs are not permitted, got 3",
+            id="component",
+        ),
+        pytest.param(
+            "component/subset",
+            "10 %",
+            "params.yaml: component.subset: ",
+            id="defaults",
+        ),
+        pytest.param(
+            "datasets/train/concept",
+            {},
+            "tasks of datasets.train.concept: 'concept' is not one of ['arc-1d', ",
             id="table",
         ),
         pytest.param(
@@ -113,8 +132,8 @@ def test_check_answers_a_typo_with_the_names(edited, choice: str, typo: str, mea
         pytest.param(
             "measure/source",
             "re-arc",
-            "measure.source: 're-arc' is not one of ['1d-arc', 'arc-agi-1', 'arc-agi-1-github',"
-            " 'arc-agi-2', 'concept-arc', 'mini-arc']; did you mean",
+            "measure.source: 're-arc' is not one of ['arc-1d', 'arc-agi-1', 'arc-agi-1-github',"
+            " 'arc-agi-2', 'concept-arc', 'mini-arc']",
             id="measured-source",
         ),
         pytest.param(
@@ -155,7 +174,7 @@ def test_check_answers_a_typo_with_the_names(edited, choice: str, typo: str, mea
         pytest.param(
             "selection",
             "votes",
-            "selection: Input should be 'vote', 'vote_logprob', 'product' or 'best', got 'votes'",
+            "selection: Input should be 'vote_count', 'vote_logprob', 'product' or 'best', got 'votes'",
             id="selection",
         ),
         pytest.param(
@@ -178,7 +197,7 @@ def test_check_refuses(edited, place: str, value: Any, message: str) -> None:
         ("arc-agi-1", "val-n-1"),
         ("arc-agi-1-github", "training"),
         ("concept-arc", "corpus"),
-        ("1d-arc", "all"),
+        ("arc-1d", "all"),
     ],
 )
 def test_check_takes_every_part_of_tasks(edited, source: str, part: str) -> None:
@@ -195,11 +214,13 @@ def test_a_larger_part_may_measure_more_tasks_than_are_drawn(edited) -> None:
 
 
 def test_check_refuses_a_pool_without_swap(edited) -> None:
-    path = edited("datasets/combo-v2/0/pool", value=True)
+    path = edited("datasets/combo-v2/new-train/pool", value=True)
     check.check_file(path)
     path.write_text(path.read_text().replace("swap: true", "swap: false"))
 
-    with pytest.raises(ValueError, match=r"datasets\.combo-v2 draws from a pool, which is what"):
+    with pytest.raises(
+        ValueError, match=r"datasets\.combo-v2\.new-train\.pool is true and augment\.swap is False"
+    ):
         check.check_file(path)
 
 
@@ -213,7 +234,7 @@ def test_check_refuses_the_product_without_scores(edited) -> None:
     path.write_text(none)
     with pytest.raises(
         ValueError,
-        match=r"selection product goes by scores, and scales\.\w+\.predict\.rescore is 0; set it",
+        match=r"selection product ranks grids by their scores, and predict\.rescore of scale quick",
     ):
         check.check_file(path)
 
@@ -221,7 +242,9 @@ def test_check_refuses_the_product_without_scores(edited) -> None:
 def test_check_refuses_a_source_named_as_a_table_of_the_partition(edited) -> None:
     generator = YAML(typ="safe").load(ROOT / "params.yaml")["sources"]["re-arc"]
 
-    with pytest.raises(ValueError, match=r"the partition draws tables \['train'\]"):
+    with pytest.raises(
+        ValueError, match=r"sources: \['train'\] are names of tables of the partition; rename"
+    ):
         check.check_file(edited("sources/train", generator))
 
 

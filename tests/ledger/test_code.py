@@ -6,10 +6,11 @@ from arcmix.ledger import code
 
 LIBRARY = {
     "__init__.py": '"""A docstring is no code."""\n',
-    "params.py": "import arcmix.secret\n",
+    "config/__init__.py": "",
+    "config/params.py": "import arcmix.secret\n",
     "secret.py": "",
     "grid.py": "SIDE = 30\n",
-    "files.py": "from arcmix import params\n",
+    "files.py": "from arcmix.config import params\n",
     "tasks.py": "from arcmix import files, grid\n",
     "late.py": "",
     "types.py": "",
@@ -19,6 +20,14 @@ LIBRARY = {
     "sources/pins.py": "",
     "coded/__init__.py": "import arcmix.late\n",
     "coded/part.py": "",
+    "pages/__init__.py": "",
+    "pages/report.py": "from arcmix.pages import svg\n",
+    "pages/svg.py": "",
+    "pages/style.css": "a {}",
+    "pages/templates/page.html": "<p>",
+    "pages/templates/deeper/part.html": "<i>",
+    "pages/drawn/__init__.py": "",
+    "pages/drawn/other.svg": "<svg>",
 }
 
 
@@ -46,7 +55,7 @@ def program(library: Path, text: str, name: str = "predict") -> Path:
         pytest.param("from arcmix.grid import SIDE\n", {"grid.py"}, id="a-name"),
         pytest.param("import arcmix.other as o\n", {"other.py", "grid.py"}, id="what-it-imports"),
         pytest.param("from arcmix import tasks\n", {"tasks.py", "files.py", "grid.py"}, id="chain"),
-        pytest.param("from arcmix import params\n", set(), id="not-params"),
+        pytest.param("from arcmix.config import params\n", set(), id="not-params"),
         pytest.param(
             "from arcmix.sources import arc\n",
             {"sources/arc.py", "sources/pins.py", "grid.py"},
@@ -56,6 +65,17 @@ def program(library: Path, text: str, name: str = "predict") -> Path:
             "import arcmix.coded.part\n",
             {"coded/__init__.py", "coded/part.py", "late.py"},
             id="package-with-code",
+        ),
+        pytest.param(
+            "from arcmix.pages import report\n",
+            {
+                "pages/report.py",
+                "pages/svg.py",
+                "pages/style.css",
+                "pages/templates/page.html",
+                "pages/templates/deeper/part.html",
+            },
+            id="data-files",
         ),
         pytest.param("def run():\n    from arcmix import late\n", {"late.py"}, id="in-a-function"),
         pytest.param(
@@ -76,19 +96,22 @@ def test_closure_ends_where_imports_go_round(library: Path) -> None:
     assert code.closure(file, library) == {file, library / "grid.py", library / "other.py"}
 
 
-def test_programs_are_those_that_make_numbers(tmp_path: Path) -> None:
-    for name in (
-        "predict",
-        "report",
-        "record",
-        "ablation",
-        "check",
-        "download",
-        "__init__",
-        "new",
-    ):
+def test_programs_are_all_but_the_package_file(tmp_path: Path) -> None:
+    for name in ("predict", "report", "__init__", "new"):
         (tmp_path / f"{name}.py").touch()
-    assert [file.stem for file in code.programs(tmp_path)] == ["download", "new", "predict"]
+    assert [file.stem for file in code.programs(tmp_path)] == ["new", "predict", "report"]
+
+
+def test_a_run_has_the_fingerprint_of_the_programs_that_make_its_numbers(library: Path) -> None:
+    made = {
+        name: program(library, f"x = '{name}'\n", name)
+        for name in ("predict", "download", "report", "record", "ablation", "check", "code")
+    }
+    found = code.fingerprints(made.values(), library)
+    assert found.keys() == {*made, "all"}
+    assert len({*found.values()}) == len(found)
+    assert found["predict"] == code.fingerprint([made["predict"]], library)
+    assert found["all"] == code.fingerprint([made["predict"], made["download"]], library)
 
 
 @pytest.mark.parametrize(
@@ -132,9 +155,18 @@ def test_fingerprint_sees_the_library_below_but_nothing_beside(library: Path) ->
     file = program(library, "from arcmix import tasks\n")
     old = code.fingerprint([file], library)
     (library / "other.py").write_text("BESIDE = 1\n")
-    (library / "params.py").write_text("BESIDE = 1\n")
+    (library / "config/params.py").write_text("BESIDE = 1\n")
     assert code.fingerprint([file], library) == old
     (library / "grid.py").write_text("SIDE = 31\n")
+    assert code.fingerprint([file], library) != old
+
+
+def test_fingerprint_sees_the_data_files_of_a_module(library: Path) -> None:
+    file = program(library, "from arcmix.pages import report\n")
+    old = code.fingerprint([file], library)
+    (library / "pages/drawn/other.svg").write_text("<b>")
+    assert code.fingerprint([file], library) == old
+    (library / "pages/templates/page.html").write_text("<b>")
     assert code.fingerprint([file], library) != old
 
 
@@ -151,28 +183,3 @@ def test_fingerprint_is_the_same_in_another_clone(library: Path, tmp_path: Path)
     clone = tmp_path.rename(tmp_path.with_name("clone"))
     file, library = (clone / path.relative_to(tmp_path) for path in (file, library))
     assert code.fingerprint([file], library) == old
-
-
-def test_the_key_of_unfinished_work_changes_with_what_its_result_depends_on(
-    tmp_path: Path,
-) -> None:
-    folder, file = tmp_path / "model", tmp_path / "tasks"
-    (folder / "deeper").mkdir(parents=True)
-    stage = tmp_path / "stage.py"
-    found = []
-    for text, values, weights, rows in [
-        ("1", "{}", "w", "r"),
-        ("2", "{}", "w", "r"),
-        ("1", "{'seed': 1}", "w", "r"),
-        ("1", "{}", "v", "r"),
-        ("1", "{}", "w", "q"),
-        ("1 # again", "{}", "w", "r"),
-    ]:
-        stage.write_text(text)
-        (folder / "deeper/weights").write_text(weights)
-        file.write_text(rows)
-        found.append(code.key(stage, values, [folder, file]))
-    (folder / "deeper/weights").rename(folder / "weights")
-    found.append(code.key(stage, "{}", [folder, file]))
-    assert len({*found}) == 6
-    assert found[0] == found[-2]

@@ -85,13 +85,13 @@ def test_an_unknown_revision_and_an_unknown_output_are_refused(repository: Repos
 
 
 def test_a_revision_before_the_run_is_refused(repository: Repository) -> None:
-    with pytest.raises(ValueError, match="at 'start', no run has made data/adapter"):
+    with pytest.raises(ValueError, match="no run has written data/adapter at revision 'start'"):
         store.address_at(repository.folder, "start", PLACE)
 
 
 def test_fetch_refuses_an_unknown_part(repository: Repository, tmp_path: Path) -> None:
     address = store.address(repository.folder / PLACE)
-    with pytest.raises(ValueError, match=r"has no 'worst', it holds \['best', 'last', 'prompt"):
+    with pytest.raises(ValueError, match=r"has no 'worst', it has \['best', 'last', 'prompt"):
         store.fetch(repository.folder, address, "worst", tmp_path / "out")
 
 
@@ -99,7 +99,7 @@ def test_fetch_says_what_is_gone(repository: Repository, tmp_path: Path) -> None
     address = store.address(repository.folder / PLACE)
     gone = store.file_md5(str(repository.folder / PLACE / "last/weights"), store.localfs)
     repository.forget(str(gone))
-    message = f"{address}/last/weights is not in the DVC cache of {repository.folder}, nor"
+    message = f"{address}/last/weights is not in the DVC cache of {repository.folder} and not"
     with pytest.raises(FileNotFoundError, match=re.escape(message)):
         store.fetch(repository.folder, address, "last", tmp_path / "out")
     store.fetch(repository.folder, address, "best", tmp_path / "out")

@@ -53,7 +53,9 @@ def test_part_refuses_an_empty_table():
 def test_dropped_refuses_the_audit_of_another_dataset():
     audit = {"components": [{"table": "train", "dropped": ["a"]}]}
     assert mix.dropped(audit, ["train"]) == [{"a"}]
-    with pytest.raises(ValueError, match=r"the audit is of \['train'\], not of \['new-train'\]"):
+    with pytest.raises(
+        ValueError, match=r"the audit is of tables \['train'\], not of \['new-train'\]"
+    ):
         mix.dropped(audit, ["new-train"])
 
 

@@ -120,7 +120,7 @@ def test_examples_are_capped_before_any_is_left_out():
 
 
 def test_narrow_refuses_more_tasks_than_there_are():
-    message = "cannot take 11 of the 10 tasks of table 'mine'; set the component's subset to fewer"
+    message = "cannot select 11 tasks, as table 'mine' has only 10; set the component's subset"
 
     with pytest.raises(ValueError, match=re.escape(message)):
         narrowed(TASKS, subset=11)

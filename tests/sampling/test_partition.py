@@ -92,11 +92,13 @@ def test_draw_refuses_more_tasks_than_there_are():
 
 
 def test_shortest_refuses_more_tasks_than_there_are():
-    with pytest.raises(ValueError, match=r"cannot measure 3 of 1 tasks; .* at most 1"):
+    with pytest.raises(ValueError, match=r"cannot measure 3 tasks: only 1 found; .* at most 1"):
         partition.shortest([task()], 3)
 
 
 def test_shortest_refuses_tasks_that_share_an_id():
     alike = [task("a", split="corpus"), task("a", split="minimal"), task("b")]
-    with pytest.raises(ValueError, match="1 ids are of more than one task, first 'a'; set measure"):
+    with pytest.raises(
+        ValueError, match="1 of 2 ids occur more than once, such as 'a'; set measure"
+    ):
         partition.shortest(alike, 1)

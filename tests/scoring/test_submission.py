@@ -108,27 +108,27 @@ def changed(*steps: Any, to: Any) -> Any:
         ),
         pytest.param(
             changed("12997ef3", 0, "attempt_2", to=[]),
-            "it: test 0 of task '12997ef3': attempt_2: a grid is a list of non-empty rows",
+            "it: test 0 of task '12997ef3': attempt_2: a grid is not a list of non-empty rows",
             id="empty-grid",
         ),
         pytest.param(
             changed("00576224", 0, "attempt_1", to=[[1, 2], [3]]),
-            "attempt_1: rows are of one width, got widths [1, 2]",
+            "attempt_1: the rows of a grid differ in width, got widths [1, 2]",
             id="ragged",
         ),
         pytest.param(
             changed("00576224", 0, "attempt_1", to=[[1, 10, -1]]),
-            "attempt_1: a color is 0-9, got [-1, 10]",
+            "attempt_1: a color is outside 0-9, got [-1, 10]",
             id="color",
         ),
         pytest.param(
             changed("00576224", 0, "attempt_1", to=[[1.0]]),
-            "attempt_1: a color is an integer",
+            "attempt_1: a color is not an integer",
             id="float",
         ),
         pytest.param(
             changed("00576224", 0, "attempt_1", to=[[0]] * 31),
-            "attempt_1: a side is at most 30, got shape (31, 1)",
+            "attempt_1: a side is longer than 30, got shape (31, 1)",
             id="too-large",
         ),
     ],
@@ -161,7 +161,10 @@ def test_the_three_ways_of_counting() -> None:
     [
         ([], "it: maps tasks to lists of grids, got []"),
         ({"a": {"train": []}}, "it: task 'a' is a list of grids, got {'train': []}"),
-        ({"a": [[[1]], [[1], [2, 3]]]}, "it: test 1 of task 'a': rows are of one width"),
+        (
+            {"a": [[[1]], [[1], [2, 3]]]},
+            "it: test 1 of task 'a': the rows of a grid differ in width",
+        ),
     ],
 )
 def test_solutions_names_the_place_of_what_is_wrong(values: Any, message: str) -> None:

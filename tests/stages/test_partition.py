@@ -112,5 +112,7 @@ def test_measured_tasks_have_their_tests_and_groups(tmp_path):
 
 
 def test_run_refuses_to_measure_more_tasks_than_the_part_has(tmp_path):
-    with pytest.raises(ValueError, match="cannot measure 2 of 1 tasks; set the scale's valid"):
+    with pytest.raises(
+        ValueError, match="cannot measure 2 tasks: only 1 found; set the scale's valid"
+    ):
         run(tmp_path, "concepts", "minimal")

@@ -331,9 +331,9 @@ class File(Section):
     init: Init
     """What the fine-tune starts from."""
     selection: Selection
-    """The rule that selects the answers. vote_count: the number of candidates; vote_logprob: that, then their
-    mean log-probability per token; product: the probability in all views, which needs
-    `predict.rescore`; best: the probability of a single candidate."""
+    """The rule that selects the answers. vote_count: most candidates; vote_logprob: most candidates,
+    then the highest mean log-probability per token; product: the highest product of the
+    probabilities in all views, which needs `predict.rescore`; best: the most probable candidate."""
     mirror: str
     """Where archives come from: github, or a folder or base URL of REPO-COMMIT.tar.gz."""
     partition: Partition

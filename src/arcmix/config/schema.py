@@ -7,8 +7,9 @@ A stage names the places that it reads in a class of its own:
         finetune: Annotated[scales.Finetune, At("scales.${scale}.finetune")]
 
 `load` fills it. An entry of `datasets` or `scales` states only what differs from its defaults,
-which are sections of the same file (`DEFAULTS`): `resolve` merges the two. `declared` lists the places
-that the stage depends on, its defaults included, for the test that compares them with `dvc.yaml`.
+which are sections of the same file (`DEFAULTS`); `resolve` merges the two. `declared` lists the
+places that a stage depends on, its defaults included, for the test that compares them with
+`dvc.yaml`.
 """
 
 import difflib
@@ -138,12 +139,14 @@ def read(path: Path) -> Values:
 def resolve(values: Values) -> Values:
     """Return the values with each entry merged over its defaults, and without the defaults.
 
-    A component without `tasks` has the task table that it is named after.
+    An entry without a value states nothing. A component without `tasks` has the task table that it
+    is named after.
     """
     found: Values = json.loads(json.dumps(values, default=str))
     for pattern, default in DEFAULTS.items():
         for parent, name in _entries(found, pattern.split(".")):
-            parent[name] = merge(found.get(default, {}), parent[name])
+            entry = {} if parent[name] is None else parent[name]
+            parent[name] = merge(found.get(default, {}), entry)
             if pattern == COMPONENTS and isinstance(parent[name], dict):
                 parent[name].setdefault("tasks", name)
     return {name: value for name, value in found.items() if name not in DEFAULTS.values()}
@@ -189,26 +192,33 @@ def validate(
         # Strict JSON mode takes a list for a tuple; it is strict in all else.
         return section.model_validate_json(json.dumps(values, default=str))
     except ValidationError as error:
-        problems = []
+        # A wrong value among the defaults is wrong in each entry: it is reported once.
+        problems: dict[str, None] = {}
         for problem in error.errors():
             place = _place(problem["loc"], values, roots or {})
             silent = problem["type"] in ("missing", "value_error")
             got = "" if silent else f", got {problem['input']!r}"
             message = problem["msg"].removeprefix("Value error, ")
-            problems.append(f"{_stated(place, raw)}: {message}{got}")
+            problems[f"{_stated(place, raw)}: {message}{got}"] = None
         raise ValueError(f"{path}: {'; '.join(problems)}") from None
 
 
 def _place(loc: Sequence[int | str], values: Values, roots: Mapping[str, str]) -> list[str]:
-    """Return the place of a problem, without the steps that name the kind of an entry."""
+    """Return the place of a problem.
+
+    Pydantic adds steps of its own: the kind of an entry, and the alternatives of a value.
+    """
     place = roots.get(str(loc[0]), str(loc[0])).split(".")
     node, entry = values.get(str(loc[0])), None
     for step in loc[1:]:
         if isinstance(node, dict) and step == node.get("kind") and node is not entry:
             entry = node
-            continue
-        place.append(str(step))
-        node = node.get(step) if isinstance(node, dict) else None
+        elif isinstance(node, dict):
+            place.append(str(step))
+            node = node.get(str(step))
+        elif isinstance(node, list) and isinstance(step, int):
+            place.append(str(step))
+            node = node[step] if step < len(node) else None
     return place
 
 

@@ -58,8 +58,8 @@ def closure(program: Path, library: Path) -> set[Path]:
 
     An import counts wherever it stands: in a function, or for the type checker only. Left out are
     `LEFT_OUT`, and `__init__.py` files that hold nothing but a docstring. A module's data are the
-    files beside it, and in folders beside it, that are no Python modules. Imports by a computed name
-    are not seen: do without them.
+    files beside it, and in folders beside it, that are no Python modules. An import by a computed
+    name is not seen: do without it.
 
     Args:
         program: A Python file.
@@ -86,19 +86,28 @@ def _data(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _content(file: Path) -> object:
+def _content(file: Path) -> str:
+    """Return what a file does: its syntax tree as JSON, or the hash of a file of data."""
     if file.suffix == ".py":
-        return _canonical(_tree(file))
+        return _canonical_text(file.read_text(encoding="utf-8"))
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _tree(file: Path) -> ast.Module:
-    return _parsed(file, file.read_text(encoding="utf-8"))
+@functools.cache
+def _canonical_text(text: str) -> str:
+    return json.dumps(_canonical(_parsed(text)))
 
 
 @functools.cache
-def _parsed(file: Path, text: str) -> ast.Module:
-    return ast.parse(text, filename=str(file))
+def _parsed(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
+def _tree(file: Path) -> ast.Module:
+    try:
+        return _parsed(file.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise ValueError(f"{file}: no Python that can be parsed: {error}; correct it") from error
 
 
 def _imported(file: Path, root: Path) -> Iterator[Path]:
@@ -141,7 +150,7 @@ def _canonical(node: object) -> object:
 
 
 def _is_docstring(node: object) -> bool:
-    """Return whether a statement is a string on its own: the docstring of what it is in or under."""
+    """Return whether a statement is a string on its own, which documents its surroundings."""
     match node:
         case ast.Expr(value=ast.Constant(value=str())):
             return True

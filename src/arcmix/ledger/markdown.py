@@ -1,18 +1,17 @@
 """Tables in Markdown."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from tabulate import tabulate
 
 ALIGN = {"<": "left", ">": "right"}
 
 
-def table(columns: Mapping[str, Literal["<", ">"]], rows: Sequence[Sequence[str]]) -> str:
+def table(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table whose source is aligned too.
 
     Args:
-        columns: Name of each column -> the side on which it is aligned.
+        columns: Name of each column -> its alignment, `<` for left or `>` for right.
         rows: The cells.
     """
     sides = [ALIGN[side] for side in columns.values()]

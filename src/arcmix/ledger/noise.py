@@ -8,7 +8,7 @@ and values that differ in one of them are a group; the variances of its groups a
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from arcmix.ledger import markdown, records
 
@@ -108,7 +108,7 @@ def as_markdown(rows: Sequence[records.Row], metrics: Sequence[str]) -> str:
 
 
 def _table(rows: Sequence[records.Row], metrics: Sequence[str]) -> str:
-    names: dict[str, Literal["<", ">"]] = {"what differs": "<", "groups": ">", "runs": ">"}
+    names = {"what differs": "<", "groups": ">", "runs": ">"} | dict.fromkeys(metrics, ">")
     found = [
         [
             f"`{spread[0].factor}`",
@@ -121,4 +121,4 @@ def _table(rows: Sequence[records.Row], metrics: Sequence[str]) -> str:
         ]
         for spread in zip(*(spreads(rows, metric) for metric in metrics), strict=True)
     ]
-    return markdown.table(names | {metric: ">" for metric in metrics}, found) + "\n"
+    return markdown.table(names, found) + "\n"

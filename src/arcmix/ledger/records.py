@@ -90,7 +90,7 @@ def fingerprint(*values: Any) -> str:  # noqa: ANN401
     return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
 
 
-def make(
+def make(  # noqa: PLR0913 - a row is made of as many parts
     values: Mapping[str, Any],
     code: str,
     *,

@@ -1,8 +1,8 @@
-"""DVC's store of what runs made: folders by the address of their content.
+"""DVC's content-addressed cache of the folders that runs have written.
 
-An address outlives the run: the workspace goes on to the next experiment, the cache keeps
-what each of them wrote. Only this module talks to DVC. It takes no lock, so that a stage may
-call it while DVC runs the stage.
+An address stays valid after the run: the next experiment replaces the workspace, but the cache
+keeps the outputs of each. Only this module calls DVC. It acquires no DVC lock, so a stage can
+call it while DVC runs that stage.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ Key = tuple[str, ...]
 
 
 def address(folder: Path) -> str:
-    """Return the address under which DVC caches a folder, a hash and `.dir`."""
+    """Return the address under which DVC caches a folder: a hash followed by `.dir`."""
     tree = Tree()
     for file in sorted(folder.rglob("*")):
         if file.is_file():
@@ -36,28 +36,33 @@ def address(folder: Path) -> str:
 
 
 def address_at(repository: Path, revision: str, folder: str) -> str:
-    """Return the address that a folder had at a revision.
+    """Return the address of a folder at a revision.
 
     Args:
         repository: Root of the repository.
-        revision: A revision of git, or the name of an experiment.
-        folder: An output of the pipeline, from the root.
+        revision: A Git revision, or the name of a DVC experiment.
+        folder: An output of the pipeline, relative to the root.
 
     Raises:
-        ValueError: If there is no such revision, or no such output at it.
+        ValueError: If the revision does not exist or does not have the output.
     """
     with _opened(repository, revision) as opened:
         _, entry = opened.get_data_index_entry(folder)
         if entry.hash_info is None:
-            raise ValueError(f"{repository}: at {revision!r}, no run has made {folder}")
+            raise ValueError(
+                f"{repository}: no run has written {folder} at revision {revision!r}; name a"
+                " revision with a finished run"
+            )
         return str(entry.hash_info.value)
 
 
 def texts_at(repository: Path, revision: str, folder: str) -> dict[str, str]:
-    """Return the texts of the files in a folder that git keeps, by their paths in it.
+    """Return the contents of the text files in a folder at a revision, by relative path.
+
+    Git has to track the folder. A folder that does not exist has no files.
 
     Raises:
-        ValueError: If there is no such revision; a folder that is not there holds no files.
+        ValueError: If the revision does not exist.
     """
     with _opened(repository, revision) as opened:
         root = opened.fs.join(opened.root_dir, folder)
@@ -69,24 +74,26 @@ def texts_at(repository: Path, revision: str, folder: str) -> dict[str, str]:
 
 
 def fetch(repository: Path, address: str, part: str, out: Path) -> None:
-    """Copy a part of a folder out of the repository's cache, or its remote if it has one.
+    """Copy a part of a cached folder; files missing from the cache are pulled from the remote.
 
     Args:
         repository: Root of the repository.
         address: The folder's address.
-        part: A folder inside that folder.
-        out: Where the part's files go.
+        part: A subfolder of the folder.
+        out: The folder to copy the files to.
 
     Raises:
-        FileNotFoundError: If a file is neither in the cache nor in the remote.
-        ValueError: If the folder has no such part.
+        FileNotFoundError: If a file is neither in the cache nor in a remote.
+        ValueError: If the folder does not have the part.
     """
     with _opened(repository) as opened:
         tree = _tree(opened, address)
         files = {key: str(content.value) for key, _, content in tree if content and key[0] == part}
         if not files:
             held = sorted({key[0] for key, _, _ in tree})
-            raise ValueError(f"{address} in DVC's cache has no {part!r}, it holds {held}")
+            raise ValueError(
+                f"{address} in the DVC cache has no {part!r}, it has {held}; choose one of them"
+            )
         for key, content in _held(opened, files, address).items():
             target = out.joinpath(*key[1:])
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -98,21 +105,23 @@ def _tree(opened: Repo, address: str) -> Tree:
     try:
         return Tree.load(opened.cache.local, HashInfo("md5", address))
     except ObjectFormatError as error:
-        raise ValueError(f"{error} in DVC's cache: remove it, and pull it or run again") from error
+        raise ValueError(
+            f"{error} in the DVC cache: delete it, then pull it or repeat the run"
+        ) from error
 
 
 def _held(opened: Repo, wanted: dict[Key, str], address: str) -> dict[Key, str]:
-    """Return the path in the cache of each content, pulled if need be."""
+    """Return the cache path of each content, which is pulled if it is missing."""
     cache = opened.cache.local
     if lacking := [content for content in wanted.values() if not cache.exists(content)]:
-        # Without a remote, or not in it: what is lacking still is told below.
+        # Contents that are still missing afterwards are an error below.
         with contextlib.suppress(NoRemoteError, FileNotFoundError):
             opened.cloud.pull([HashInfo("md5", content) for content in lacking])
     for key, content in wanted.items():
         if not cache.exists(content):
             raise FileNotFoundError(
-                f"{'/'.join([address, *key])} is not in the DVC cache of {opened.root_dir},"
-                " nor in a remote"
+                f"{'/'.join([address, *key])} is not in the DVC cache of {opened.root_dir}"
+                " and not in a remote"
             )
     return {key: cache.oid_to_path(content) for key, content in wanted.items()}
 

@@ -21,12 +21,12 @@ STALE = "Stale: recorded by other code"
 
 LEGEND = """\
 A row sums up the runs of one dataset: the mean over its seeds ± the standard deviation. Losses are
-in nats per answer token. Scores are percentages of the validation tasks, which the heading names; the
-brackets hold the 95 % interval over these tasks. `best val step` is the step of the lowest validation
-loss. A row has converged if that is not the last step in any of its runs. A dataset that uses
-validation demonstrations was trained on the solved pairs of the validation tasks, though not on their
-tests: compare it with others of its kind. `A ← B/0-123` is a second stage of training: on A, from the
-adapter of the run B/0-123 of the ledger."""
+in nats per answer token. Scores are percentages of the validation tasks, which the heading names;
+brackets hold the 95 % interval over these tasks. `best val step` is the step of the lowest
+validation loss. A row has converged if that is not the last step in any of its runs. A dataset that
+uses validation demonstrations was trained on the solved pairs of the validation tasks, though not
+on their tests: compare it with others of its kind. `A ← B/0-123` is a second stage of training: on
+A, from the adapter of the run B/0-123 of the ledger."""
 """What the columns mean, for the Markdown file."""
 
 

@@ -13,6 +13,15 @@ Test = tuple[str, int]
 
 
 def check_logprob(where: str, row: Mapping[str, Any]) -> None:
+    """Refuse a row whose log-probability is not finite or belongs to no tokens.
+
+    Args:
+        where: Names the row in the error.
+        row: A row with `logprob` and `tokens`.
+
+    Raises:
+        ValueError: If the row is refused.
+    """
     if row["tokens"] < 1 or not finite(row["logprob"]):
         raise ValueError(
             f"{where} has a log-probability of {row['logprob']} over {row['tokens']} tokens;"

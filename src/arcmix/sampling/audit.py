@@ -1,8 +1,8 @@
-"""Pairs that two collections of tasks have in common, and what follows for training.
+"""Pairs that two collections of tasks share, and the resulting leaks into the training data.
 
-Two pairs are equal exactly, or they are *similar*: equal up to one of the eight symmetries
-and one relabeling of the colors, both applied to input and output alike. A similar pair is
-what augmentation makes of a pair, so similarity is what makes a leak.
+Two pairs are *exactly* equal, or *similar*: equal up to one of the eight symmetries and a
+permutation of the colors, each applied to both input and output. Augmentation turns a pair into
+similar pairs, so a similar pair in the training data is a leak.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ from arcmix import tasks
 from arcmix.tasks import COLORS, Pair, Task
 
 BY_DESIGN = ("val-n-1", "val-demonstrations")
-"""Tables of the validation tasks' demonstrations: trained on knowingly, never dropped."""
+"""Tables with demonstrations of the validation tasks: intended training data, never dropped."""
 
 
 class Place(NamedTuple):
-    """Where a pair stands."""
+    """The position of a pair in a collection."""
 
     task: str
     variation: int
@@ -33,47 +33,47 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Index:
-    """Where each pair of a collection stands, by its key."""
+    """The positions of the pairs of a collection, by key."""
 
     exact: Mapping[bytes, Sequence[Place]]
-    """By the grids as they are."""
+    """By the key for exact equality."""
     similar: Mapping[bytes, Sequence[Place]]
-    """By the grids up to symmetry and colors."""
+    """By the key for similarity."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """Two tasks with similar pairs, counted on the side of the second."""
+    """Two tasks that share similar pairs, and the number of such pairs in the second task."""
 
     first: str
     second: str
     exact: int
-    """Pairs of the second task that the first has, too, byte for byte."""
+    """Number of pairs of the second task that are exactly equal to a pair of the first."""
     demonstrations: int
-    """Demonstrations of the second task that the first has, up to symmetry and colors."""
+    """Number of demonstrations of the second task that are similar to a pair of the first."""
     tests: int
-    """Tests of the second task that the first has, likewise."""
+    """Number of tests of the second task that are similar to a pair of the first."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one table trained on has in common with the validation tasks."""
+    """The overlap of a training table with the validation tasks."""
 
     table: str
     tasks: int
-    """Distinct ids in the table."""
+    """Number of distinct ids in the table."""
     matches: tuple[Match, ...]
-    """Its tasks (first) and the validation tasks (second) that have similar pairs."""
+    """Pairs of a training task (first) and a validation task (second) that share similar pairs."""
     named: tuple[str, ...]
-    """Ids that a validation task has, or an original task that leaks."""
+    """Ids that are also the id of a validation task or of an original task that leaks."""
     dropped: tuple[str, ...]
-    """Ids that training does without."""
+    """Ids that are dropped from training."""
     seen: frozenset[str]
-    """Validation tasks that are not clean because of this table, dropped or not."""
+    """Ids of validation tasks that leak into this table, whether the leaks are dropped or not."""
 
 
 def signature(pair: Pair) -> bytes:
-    """Return what similar pairs have in common and few others: sides and color counts."""
+    """Return a cheap invariant of similar pairs: their sides and color counts."""
     before, after = (
         np.bincount(one.reshape(-1), minlength=COLORS) for one in (pair.input, pair.output)
     )
@@ -82,16 +82,17 @@ def signature(pair: Pair) -> bytes:
 
 
 def keys(pair: Pair) -> tuple[bytes, bytes]:
-    """Return what identifies a pair, 16 bytes each: exactly, and up to symmetry and colors.
+    """Return the keys of a pair for exact equality and for similarity, 16 bytes each.
 
-    The second is of the smallest of eight forms, one a symmetry, each with its colors
-    renumbered in the order in which they appear, input first.
+    The key for similarity is the hash of a canonical form. The eight symmetries give eight forms,
+    each with its colors renumbered in the order of their first appearance, input first. The
+    canonical form is the smallest of them.
     """
     turned = [*zip(_turned(pair.input), _turned(pair.output), strict=True)]
     cells = np.stack([np.concatenate([a.reshape(-1), b.reshape(-1)]) for a, b in turned])
     row = np.arange(len(turned))[:, None]
     first = np.full((len(turned), COLORS), cells.shape[1])
-    # Of several values for one place numpy keeps the last, here the first appearance.
+    # If an index occurs repeatedly, numpy keeps the last value: here, the first appearance.
     first[row, cells[:, ::-1]] = np.arange(cells.shape[1])[::-1]
     names = np.argsort(np.argsort(first, axis=1, kind="stable"), axis=1).astype(np.uint8)
     shapes = [bytes((*a.shape, *b.shape)) for a, b in turned]
@@ -100,7 +101,7 @@ def keys(pair: Pair) -> tuple[bytes, bytes]:
 
 
 def _turned(one: np.ndarray) -> list[np.ndarray]:
-    """Return a grid in all symmetries, itself first: views, which cost less than `grid.turn`."""
+    """Return a grid under all symmetries, itself first; views are cheaper than `grid.turn`."""
     return [side[::down, ::right] for side in (one, one.T) for down in (1, -1) for right in (1, -1)]
 
 
@@ -114,11 +115,11 @@ def signatures(tasks: Iterable[Task]) -> set[bytes]:
 
 
 def index(tasks: Iterable[Task], among: Collection[bytes] | None = None) -> Index:
-    """Return where each pair of the tasks stands.
+    """Return the positions of all pairs of the tasks.
 
     Args:
         tasks: The tasks.
-        among: Signatures; pairs of any other are left out, which saves most of the work.
+        among: Only pairs with these signatures are indexed, which saves most of the work.
     """
     exact, similar = defaultdict(list), defaultdict(list)
     for task in tasks:
@@ -133,7 +134,7 @@ def index(tasks: Iterable[Task], among: Collection[bytes] | None = None) -> Inde
 
 
 def matches(first: Index, second: Index) -> list[Match]:
-    """Return the pairs of tasks that have similar pairs, by their ids."""
+    """Return the pairs of tasks that share similar pairs, sorted by their ids."""
     exact = _shared(first.exact, second.exact)
     similar = _shared(first.similar, second.similar)
     found = []
@@ -148,7 +149,7 @@ def matches(first: Index, second: Index) -> list[Match]:
 def _shared(
     first: Mapping[bytes, Sequence[Place]], second: Mapping[bytes, Sequence[Place]]
 ) -> dict[tuple[str, str], set[Place]]:
-    """Return the places in the second of what the first has, too, by pairs of tasks."""
+    """Return the positions of shared pairs in the second index, by pairs of tasks."""
     found = defaultdict(set)
     for key in first.keys() & second.keys():
         for one in {place.task for place in first[key]}:
@@ -164,17 +165,17 @@ def findings(
     *,
     drop: bool,
 ) -> list[Finding]:
-    """Return what each table trained on has in common with the validation tasks.
+    """Return the overlap of each training table with the validation tasks.
 
-    A task leaks if it has a pair similar to one of a validation task, or if it has the id
-    of a validation task or of an original that leaks: ids stand for rules, so a generator
-    leaks without drawing a pair of its original.
+    A task leaks if one of its pairs is similar to a pair of a validation task. It also leaks if
+    its id is the id of a validation task or of an original task that leaks: an id stands for a
+    rule, so the tasks of a generator leak even if they share no pair with the original.
 
     Args:
         components: Name and tasks of each table, in the order of the dataset.
-        originals: ARC-AGI-1's training tasks, whose ids other sources use.
+        originals: The training tasks of ARC-AGI-1, whose ids other sources use.
         validation: The validation tasks.
-        drop: Whether training does without the tasks that leak.
+        drop: Whether tasks that leak are dropped from training.
     """
     asked, among = index(validation), signatures(validation)
     owners = defaultdict(set, {task.id: {task.id} for task in validation})
@@ -196,7 +197,7 @@ def _finding(
 ) -> Finding:
     ids = {task.id for task in tasks}
     if table in BY_DESIGN:
-        # Only what goes beyond the demonstrations is worth telling.
+        # Demonstrations are shared by design, so only tests count.
         seen = frozenset(match.second for match in found if match.tests)
         return Finding(table, len(ids), tuple(found), (), (), seen)
     named = sorted(ids & owners.keys())
@@ -208,7 +209,7 @@ def _finding(
 
 
 def read_collections(sources: Path) -> dict[str, list[Task]]:
-    """Return the tasks of each split of each source in a folder, but of those that draw their tasks.
+    """Return the tasks of each split of each source in a folder; sources that draw are left out.
 
     Args:
         sources: Folder of the tables of the sources.
@@ -224,11 +225,11 @@ def read_collections(sources: Path) -> dict[str, list[Task]]:
 
 
 def overlaps(collections: Mapping[str, Sequence[Task]]) -> list[dict[str, Any]]:
-    """Return what any two collections share, one row a collection.
+    """Return the overlap of each two collections, one row per collection.
 
-    `repeats` counts its tasks with a test that is similar to a demonstration of the same
-    task. `shared` has itself and the collections after it: how many pairs of different
-    tasks have equal pairs and similar pairs.
+    `repeats` is the number of tasks with a test that is similar to one of their demonstrations.
+    `shared` compares the collection with itself and with each later one: it contains the number
+    of pairs of different tasks that share exactly equal pairs, and similar pairs.
     """
     indices = {name: index(tasks) for name, tasks in collections.items()}
     rows = []
@@ -247,7 +248,7 @@ def overlaps(collections: Mapping[str, Sequence[Task]]) -> list[dict[str, Any]]:
 
 
 def repeats(found: Index) -> list[str]:
-    """Return the ids of the tasks with a test that is similar to one of their demonstrations."""
+    """Return the ids of tasks with a test that is similar to one of their demonstrations."""
     ids = set()
     for places in found.similar.values():
         shown, asked = (
@@ -259,17 +260,17 @@ def repeats(found: Index) -> list[str]:
 
 
 def count(found: Iterable[Match]) -> dict[str, int]:
-    """Return how many pairs of tasks have equal pairs, and how many have similar ones."""
+    """Return how many pairs of tasks share exactly equal pairs, and how many similar ones."""
     exact = [match.exact > 0 for match in found]
     return {"exact": sum(exact), "similar": len(exact)}
 
 
 def summary(found: Sequence[Finding], validation: Sequence[Task]) -> dict[str, Any]:
-    """Return the findings as numbers, for a comparison, and as lists, for a look.
+    """Return the findings as numbers to compare and as lists to inspect.
 
-    `known_tests` counts the validation tasks with a test in any table. `exact` and
-    `similar` count pairs of tasks, as does the same for each component, but without the
-    tables that are trained on by design.
+    `known_tests` is the number of validation tasks with a test in any table. `exact` and
+    `similar` are numbers of pairs of tasks, in total and for each component; the totals exclude
+    the tables of `BY_DESIGN`.
     """
     every = [match for one in found for match in one.matches]
     leaks = [match for one in found if one.table not in BY_DESIGN for match in one.matches]

@@ -1,4 +1,4 @@
-"""A training dataset: the entries of its components, one after the other."""
+"""A training dataset: the concatenated entries of its components."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ Table = tuple[str, Sequence[Task]]
 
 @dataclass(frozen=True)
 class Part:
-    """The entries of one component: tasks of which a sample may be drawn."""
+    """The entries of one component: the tasks from which samples are drawn."""
 
     table: str
     tasks: int
@@ -73,45 +73,45 @@ def parts(
 
 
 def dropped(audit: Mapping[str, Any], tables: Sequence[str]) -> list[frozenset[str]]:
-    """Return the ids that the report of the audit drops from each table of a dataset.
+    """Return the ids that the audit drops from each table of a dataset.
 
     Raises:
-        ValueError: If the report is of other tables.
+        ValueError: If the audit is of other tables.
     """
     audited = [one["table"] for one in audit["components"]]
     if audited != [*tables]:
-        raise ValueError(f"the audit is of {audited}, not of {[*tables]}; run: dvc repro")
+        raise ValueError(f"the audit is of tables {audited}, not of {[*tables]}; run: dvc repro")
     return [frozenset(one["dropped"]) for one in audit["components"]]
 
 
 def uses_validation(audit: Mapping[str, Any]) -> bool:
-    """Return whether the audit leaves pairs of the measured tasks in training."""
+    """Return whether, according to the audit, training uses pairs of the validation tasks."""
     return any(one["similar"] > 0 and not one["dropped"] for one in audit["components"])
 
 
 def part(table: str, found: Sequence[Task], *, per_test: bool, weight: int, digest: str) -> Part:
-    """Return a component's entries.
+    """Return the entries of a component.
 
     Args:
         table: Name of the task table.
-        found: Its tasks.
-        per_test: Whether a task of k tests becomes k entries of one test each, as in
-            arc24's `create_single_output_tasks`.
-        weight: Times each entry is drawn in one pass.
-        digest: What the whole table is; which of its tasks were found may differ by seed.
+        found: The tasks that the component uses.
+        per_test: Whether a task with k tests becomes k entries with one test each, as in arc24's
+            `create_single_output_tasks`.
+        weight: Number of times that each entry is drawn in one pass.
+        digest: Digest of the whole table, which does not depend on the seed.
 
     Raises:
-        ValueError: If the table holds no tasks, or tasks without a test.
+        ValueError: If there are no tasks, or a task has no test.
     """
     if not found:
         raise ValueError(
-            f"no tasks in table {table!r}: it was not downloaded, or its component keeps none;"
-            " run: dvc repro, or look at the component's settings"
+            f"no tasks in table {table!r}: it was not downloaded, or its component selects none;"
+            " run: dvc repro, or check the settings of the component"
         )
     if not all(task.test for task in found):
         raise ValueError(
-            f"table {table!r} has demonstrations and no tests; make some of them tests by setting"
-            " n_minus of its component to 1 or 2"
+            f"table {table!r} has tasks without tests; set n_minus of its component to 1 or 2,"
+            " so that demonstrations become tests"
         )
     entries = (
         [replace(task, test=(test,)) for task in found for test in task.test] if per_test else found
@@ -121,7 +121,7 @@ def part(table: str, found: Sequence[Task], *, per_test: bool, weight: int, dige
 
 
 def slots(parts: Iterable[Part]) -> list[int]:
-    """Return what one pass draws: entry numbers, each as often as its weight says."""
+    """Return the entry numbers of one pass, each repeated by its weight."""
     drawn: list[int] = []
     first = 0
     for item in parts:
@@ -162,11 +162,11 @@ def summary(parts: Sequence[Part], drawn: np.ndarray, *, uses_validation: bool) 
 
 
 def seen(drawn: Mapping[str, Any], entries: np.ndarray) -> list[dict[str, Any]]:
-    """Return how many samples were drawn from each component, and how often each of its entries.
+    """Return the number of samples drawn from each component, and its number of epochs.
 
     Args:
         drawn: The summary of the dataset.
-        entries: Entry of each sample, int64 (n,).
+        entries: Entry number of each sample, int64 (n,).
     """
     counts = _counts([one["entries"] for one in drawn["components"]], entries)
     return [

@@ -1,8 +1,8 @@
-"""A component's share of its task table: fewer tasks, fewer examples, other tests.
+"""The part of a task table that a component uses: a selection of tasks, examples and tests.
 
-What is kept is drawn by the key of a task, not by its place, and in one order: a smaller
-number is a part of every larger one, whatever else the table holds. So a sweep over the
-number of tasks or of examples adds data and exchanges none.
+The selection ranks tasks by a random key that depends on the task, not on its position. So a
+smaller selection is a subset of each larger one, and other tasks in the table do not matter. A
+sweep over the number of tasks or examples therefore only adds data and never replaces any.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -17,17 +17,17 @@ T = TypeVar("T")
 
 
 def narrow(found: Sequence[Task], component: Component, seed: int) -> list[Task]:
-    """Return what a component keeps of its table, in the order of the table.
+    """Return the tasks that a component uses, in the order of its table.
 
     Args:
         found: Tasks of the table.
-        component: What to keep. Its settings hold one after the other: `subset`,
-            `hardest`, `variations`, `pool`, `examples`, `n_minus`.
+        component: The component. Its settings are applied in this order: `subset`, `hardest`,
+            `variations`, `pool`, `examples`, `n_minus`.
         seed: The experiment's seed.
 
     Raises:
-        ValueError: If the table has fewer tasks than `subset` asks for, or `hardest` is asked
-            of tasks whose difficulty is not known.
+        ValueError: If the table has fewer tasks than `subset`, or `hardest` is set but the tasks
+            have no difficulty.
     """
     kept = subset(found, component.subset, seed, component.tasks)
     kept = hardest(kept, component.hardest, component.tasks)
@@ -38,10 +38,10 @@ def narrow(found: Sequence[Task], component: Component, seed: int) -> list[Task]
 
 
 def subset(found: Sequence[Task], amount: int | str, seed: int, table: str) -> list[Task]:
-    """Return a number of tasks, or a share as in "20%", with all their variations.
+    """Return a number of tasks, or a share such as "20%", with all their variations.
 
     Raises:
-        ValueError: If there are fewer tasks than asked for.
+        ValueError: If the table has fewer tasks than `amount`.
     """
     if amount == "all":
         return list(found)
@@ -50,7 +50,7 @@ def subset(found: Sequence[Task], amount: int | str, seed: int, table: str) -> l
         amount = _part(amount, len(keys))
     if amount > len(keys):
         raise ValueError(
-            f"cannot take {amount} of the {len(keys)} tasks of table {table!r};"
+            f"cannot select {amount} tasks, as table {table!r} has only {len(keys)};"
             ' set the component\'s subset to fewer, to a share such as "20%" or to all'
         )
     kept = set(sorted(keys, key=keys.__getitem__)[:amount])
@@ -58,10 +58,10 @@ def subset(found: Sequence[Task], amount: int | str, seed: int, table: str) -> l
 
 
 def hardest(found: Sequence[Task], share: str, table: str) -> list[Task]:
-    """Return a share of the variations of each task, such as "50%": those of highest PSO.
+    """Return the variations of each task with the highest PSO-difficulty, a share such as "50%".
 
     Raises:
-        ValueError: If the difficulty of a task is not known.
+        ValueError: If a task has no difficulty.
     """
     if share == "all":
         return list(found)
@@ -69,7 +69,7 @@ def hardest(found: Sequence[Task], share: str, table: str) -> list[Task]:
     for task in found:
         if task.pso is None:
             raise ValueError(
-                f"the tasks of table {table!r} have no difficulty, only those of generators have;"
+                f"the tasks of table {table!r} have no difficulty, which only generators measure;"
                 " set the component's hardest to all"
             )
         ranks.setdefault(_name(task), []).append(task.pso)
@@ -78,10 +78,11 @@ def hardest(found: Sequence[Task], share: str, table: str) -> list[Task]:
 
 
 def pools(found: Iterable[Task]) -> list[Task]:
-    """Return one task for all variations of each: the first, with the others' pairs as tests.
+    """Merge the variations of each task: the pairs of the others become tests of the first.
 
-    With `augment.swap` a sample then shows as many demonstrations as the first variation
-    has and one test, all drawn from all pairs (arc24 `create_random_task_from_task_without_test`).
+    With `augment.swap`, a sample then has one test and as many demonstrations as the first
+    variation, drawn from the pairs of all variations
+    (arc24 `create_random_task_from_task_without_test`).
     """
     variations: dict[Hashable, list[Task]] = {}
     for task in found:
@@ -104,11 +105,11 @@ def examples(task: Task, count: int | Literal["all"], seed: int) -> Task:
 
 
 def leave_out(task: Task, count: int) -> list[Task]:
-    """Return a task as it is, or the tasks that leaving out demonstrations makes of it.
+    """Return the task itself with 0, or its leave-one-out tasks with 1 or 2.
 
-    With 1, every demonstration in turn becomes the one test; the tests of the task are not
-    used. With 2, the same once more with each of these, beside these. What would be left
-    without a demonstration is left out (arc24 `create_n_minus_1`, n-1 and n-2).
+    With 1, each demonstration in turn becomes the only test, and the tests of the task are
+    dropped. With 2, the same is also done with each resulting task. A task that would have no
+    demonstration is left out (arc24 `create_n_minus_1`, n-1 and n-2).
     """
     if count == 0:
         return [task]
@@ -131,7 +132,7 @@ def _least(
     key: Callable[[T], float],
     count: int | Literal["all"],
 ) -> list[T]:
-    """Return the items of smallest key, `count` of each group, in their order."""
+    """Return the `count` items of each group with the smallest keys, in their order."""
     if count == "all":
         return list(items)
     groups: dict[Hashable, list[int]] = {}

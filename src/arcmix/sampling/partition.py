@@ -11,13 +11,13 @@ from arcmix.tasks import Task
 
 
 def draw(evaluation: Sequence[Task], seed: int, count: int) -> list[Task]:
-    """Return validation tasks drawn without replacement, in the order in which they come.
+    """Draw validation tasks without replacement and return them in the order of the draw.
 
-    With seed 7 and 100 of the 400 evaluation tasks in the order of their ids, these are
-    the tasks of arc24's `val_rs7.json`.
+    With seed 7 and the 400 evaluation tasks sorted by id, a draw of 100 gives the tasks of
+    arc24's `val_rs7.json`.
 
     Raises:
-        ValueError: If there are fewer tasks than are to be drawn.
+        ValueError: If there are fewer than `count` evaluation tasks.
     """
     if count > len(evaluation):
         raise ValueError(
@@ -25,7 +25,7 @@ def draw(evaluation: Sequence[Task], seed: int, count: int) -> list[Task]:
             f" set partition.tasks to at most {len(evaluation)}"
         )
     by_id = {task.id: task for task in evaluation}
-    # The legacy generator, because the published split was drawn with it.
+    # The published split was drawn with this legacy generator.
     chosen = np.random.RandomState(seed).choice(list(by_id), count, replace=False)
     return [by_id[id_] for id_ in chosen]
 
@@ -33,11 +33,12 @@ def draw(evaluation: Sequence[Task], seed: int, count: int) -> list[Task]:
 def tables(
     training: Sequence[Task], evaluation: Sequence[Task], validation: Sequence[Task]
 ) -> dict[str, list[Task]]:
-    """Return the task tables that the split gives, by name.
+    """Return the task tables of the split, by name.
 
-    `new-train` is the training tasks and then the evaluation tasks that were not drawn;
-    `val-demonstrations` is the demonstrations of the validation tasks, without a test: a
-    component leaves them out by `n_minus`. `val-n-1` is the same with the first of them as test.
+    `new-train` contains the training tasks, followed by the evaluation tasks that were not drawn.
+    `val-demonstrations` contains the demonstrations of the validation tasks without tests; a
+    component's `n_minus` turns demonstrations into tests. In `val-n-1`, the first demonstration
+    of each task is its test.
     """
     drawn = {task.id for task in validation}
     return {
@@ -50,9 +51,9 @@ def tables(
 
 
 def n_minus_1(tasks: Iterable[Task]) -> list[Task]:
-    """Return tasks whose test is their first demonstration; their own tests are not used.
+    """Return tasks with their first demonstration as the test; their own tests are dropped.
 
-    A task of a single demonstration is left out (arc24 `create_n-1_dataset.py`).
+    Tasks with a single demonstration are left out (arc24 `create_n-1_dataset.py`).
     """
     return [
         replace(task, train=task.train[1:], test=task.train[:1])
@@ -62,28 +63,28 @@ def n_minus_1(tasks: Iterable[Task]) -> list[Task]:
 
 
 def splits(tasks: Sequence[Task]) -> dict[str, list[Task]]:
-    """Return the parts that a source other than the partition's gives: its splits, and `all`."""
+    """Return the parts of a source that is not the partition's: each split, and `all`."""
     names = sorted({task.split for task in tasks})
     parts = {name: [task for task in tasks if task.split == name] for name in names}
     return parts | {"all": list(tasks)}
 
 
 def shortest(tasks: Sequence[Task], count: int) -> list[Task]:
-    """Return the tasks of fewest cells, in their given order; ties go to the earlier one.
+    """Return the `count` tasks with the fewest cells, in their order; the earlier one wins a tie.
 
     Raises:
-        ValueError: If there are fewer tasks than asked for, or two share an id, by which all
-            results go.
+        ValueError: If there are fewer than `count` tasks, or two tasks share an id, which has to
+            identify a task in all results.
     """
     if count > len(tasks):
         raise ValueError(
-            f"cannot measure {count} of {len(tasks)} tasks;"
+            f"cannot measure {count} tasks: only {len(tasks)} found;"
             f" set the scale's validation.tasks to at most {len(tasks)}"
         )
     counts = Counter(task.id for task in tasks)
     if twice := [id_ for id_, number in counts.items() if number > 1]:
         raise ValueError(
-            f"{len(twice)} ids are of more than one task, first {twice[0]!r};"
+            f"{len(twice)} of {len(counts)} ids occur more than once, such as {twice[0]!r};"
             " set measure.part to a split in which no two tasks share an id"
         )
     ranked = sorted(range(len(tasks)), key=lambda index: tasks[index].cells)
@@ -91,5 +92,5 @@ def shortest(tasks: Sequence[Task], count: int) -> list[Task]:
 
 
 def sha256(ids: Iterable[str]) -> str:
-    """Return the sha256 of ids, one a line."""
+    """Return the sha256 of ids, joined by line breaks."""
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()

@@ -37,7 +37,7 @@ made it a new task, such as "output Upscale(rows=2, columns=3)", or null.
 
 @dataclass(frozen=True)
 class Chunk:
-    """The grids of consecutive samples as flat arrays; the last two grids of a sample are its test."""
+    """Consecutive samples as flat arrays; the last two grids of a sample are its test."""
 
     grids: np.ndarray
     """Number of grids of each sample, int64 (n,)."""

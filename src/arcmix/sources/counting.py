@@ -1,12 +1,12 @@
-"""Learn-to-count: grids of random objects, to ask `arcmix.count` about (arc24, iteration 2).
+"""Learn-to-count: grids of random objects for the questions of `arcmix.count` (arc24, iteration 2).
 
-The objects are of any shape and of any color but the background's. No two touch, not even
-by their corners, and together they cover less than half of the grid, so that the objects
-which `count` finds are the ones that were drawn.
+An object has a random shape and any color except the background's. Objects never touch, not
+even diagonally, and cover less than half of the grid. So `arcmix.count` finds exactly the
+objects that were drawn.
 
-The curriculum is in the sizes: small grids come more often than large ones, and there is
-room for few objects in them. Grid i is a function of the settings and of (seed, i), so
-that more grids extend fewer.
+The grid sizes form a curriculum: small grids are more frequent than large ones and contain
+fewer objects. Grid i depends only on the settings and on (seed, i), so a larger dataset extends
+a smaller one.
 """
 
 import heapq
@@ -20,7 +20,7 @@ from arcmix.sources import pins
 from arcmix.transforms import color_maps
 
 MIN_SIDE = 3
-"""Shortest side of a grid; 2 x 2 cells leave no choice of areas."""
+"""Minimum side of a grid; 2 x 2 cells leave no choice of areas."""
 
 
 def load(name: str, source: params.CountingSource) -> pins.Loaded:
@@ -28,10 +28,10 @@ def load(name: str, source: params.CountingSource) -> pins.Loaded:
 
     Args:
         name: Name of the source.
-        source: How many to draw, and how.
+        source: Number and distribution of the grids.
 
     Returns:
-        Tasks without a demonstration; the one test is a grid, which is its own output.
+        Tasks without demonstrations. Each has one test, whose output equals its input.
     """
     found = []
     with program.progress(source.tasks, f"draw {name}", "grid") as bar:
@@ -49,7 +49,7 @@ def draw(source: params.CountingSource, index: int) -> np.ndarray:
     def words(purpose: str, width: int) -> np.ndarray:
         return randomness.words(source.seed, f"counting/{purpose}", index, 1, width)[0]
 
-    # Of several draws the smallest is small, and the more so the more they are.
+    # The minimum of several draws favors short sides; more draws favor them more.
     sides = randomness.below(words("sides", 2 * source.curriculum), source.max_side - MIN_SIDE + 1)
     height, width = (MIN_SIDE + sides.reshape(2, -1).min(axis=1)).tolist()
     size = height * width
@@ -67,16 +67,17 @@ def draw(source: params.CountingSource, index: int) -> np.ndarray:
 def place(
     keys: np.ndarray, background: int, areas: np.ndarray, paints: np.ndarray, room: int
 ) -> np.ndarray:
-    """Return a grid with objects, for as long as there is a place and `room` for them.
+    """Return a grid with objects, which are placed until no free cell or no `room` is left.
 
     Args:
-        keys: A random number for each cell; objects begin at the lowest and grow by them.
-        background: Color of the grid.
-        areas: Cells of each object, where there are so many.
+        keys: A random number for each cell. An object starts at the free cell with the lowest
+            number and grows to the free neighbor with the lowest number.
+        background: Color of the background.
+        areas: Number of cells of each object; an object stays smaller if it lacks space.
         paints: Color of each object.
-        room: Cells of all objects together.
+        room: Maximum number of cells of all objects together.
     """
-    # A margin that is not free, so that no cell is at an edge.
+    # A margin of cells that are not free keeps the indices of neighbors in bounds.
     grid = np.full(np.add(keys.shape, 2), background, np.uint8)
     keys = np.pad(keys, 1)
     free = np.pad(np.ones_like(grid[1:-1, 1:-1], bool), 1)
@@ -90,7 +91,7 @@ def place(
 
 
 def _grown(free: np.ndarray, keys: np.ndarray, area: int) -> list[tuple[int, int]]:
-    """Return connected free cells, at most `area`: the next is a neighbor of the lowest key."""
+    """Return up to `area` connected free cells; the next is the neighbor with the lowest key."""
     places = np.argwhere(free)
     if not area or not len(places):
         return []
