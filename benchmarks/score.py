@@ -22,7 +22,7 @@ import transformers
 
 from arcmix import randomness
 from arcmix.config import scales
-from arcmix.prediction import generate, rescore
+from arcmix.prediction import reading, rescore
 from arcmix.prediction.prompt_set import PromptSet
 
 NUMBER = 5
@@ -87,7 +87,7 @@ def shared(
     """Return the log-probabilities, the candidates of a prompt behind one reading of it."""
     settings = scales.Predict.model_copy(predict.SETTINGS)
     queries = [
-        generate.Query(ids, np.zeros(0, np.int32), number, "") for number, ids in enumerate(prompts)
+        reading.Query(ids, np.zeros(0, np.int32), number, "") for number, ids in enumerate(prompts)
     ]
     order = sorted(range(len(queries)), key=lambda number: len(prompts[number]))
     rows = max(1, tokens // (NUMBER * max(map(len, prompts))))

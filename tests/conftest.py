@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from arcmix.config import params
+from arcmix.config import origins
 from arcmix.models import fetch, pretrained
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 settings.register_profile("arcmix", deadline=None)
 settings.load_profile("arcmix")
 
-TINY = params.RandomModel(kind="random", seed=0, hidden=32, layers=2, heads=2, positions=4096)
+TINY = origins.RandomModel(kind="random", seed=0, hidden=32, layers=2, heads=2, positions=4096)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from arcmix import files, tasks
-from arcmix.config import params, schema
+from arcmix.config import origins, schema
 from arcmix.sampling import augment, sample_table
 from arcmix.sampling.mix import parts as parts_of
 from arcmix.sampling.mix import read_tables
@@ -39,11 +39,11 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for key, values in VALUES["sources"].items():
         text = json.dumps(values)
         if values["kind"] == "package":
-            found = package.load(key, params.PackageSource.model_validate_json(text))
+            found = package.load(key, origins.PackageSource.model_validate_json(text))
         elif values["kind"] == "counting":
-            found = counting.load(key, params.CountingSource.model_validate_json(text))
+            found = counting.load(key, origins.CountingSource.model_validate_json(text))
         elif values["kind"] == "archive" and MIRROR is not None:
-            source = params.ArchiveSource.model_validate_json(text)
+            source = origins.ArchiveSource.model_validate_json(text)
             found = archive.load(key, source, cache=folder / "cache", mirror=MIRROR)
         else:
             continue

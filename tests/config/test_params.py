@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from arcmix.config import check, params, scales
+from arcmix.config import check, origins, params, scales
 from arcmix.config.schema import Section
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,7 @@ def test_new_tasks_refuse_weights_of_which_none_can_be_drawn() -> None:
 @pytest.mark.parametrize("heads", [3, 4])
 def test_random_model_refuses_heads_of_odd_width(heads: int) -> None:
     with pytest.raises(ValidationError, match=rf"2 \* heads divides hidden, got {heads} for 20"):
-        params.RandomModel(kind="random", seed=0, hidden=20, layers=2, heads=heads, positions=64)
+        origins.RandomModel(kind="random", seed=0, hidden=20, layers=2, heads=heads, positions=64)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Annotated
 import pytest
 from pydantic import ValidationError
 
-from arcmix.config import params, scales, schema
+from arcmix.config import origins, params, scales, schema
 from arcmix.config.schema import At, Section
 
 FINETUNE = """\
@@ -58,7 +58,7 @@ class Some(Section):
 class Keyed(Section):
     """What a stage would read that runs once for each source."""
 
-    source: Annotated[params.Source, At("sources.${key}")]
+    source: Annotated[origins.Source, At("sources.${key}")]
 
 
 @pytest.fixture

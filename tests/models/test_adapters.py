@@ -7,7 +7,7 @@ import pytest
 import torch
 from peft import PeftModel
 
-from arcmix.config import params, scales, schema
+from arcmix.config import origins, scales, schema
 from arcmix.models import adapters, fetch, pretrained
 
 PLAIN = {
@@ -205,7 +205,7 @@ def test_no_adapter_of_added_tokens_is_resumed_without_them(tmp_path, base_model
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_no_fine_tune_of_another_model_is_resumed(tmp_path, base_model, method):
-    other = params.RandomModel(kind="random", seed=0, hidden=16, layers=2, heads=2, positions=64)
+    other = origins.RandomModel(kind="random", seed=0, hidden=16, layers=2, heads=2, positions=64)
     fetch.random(other, tmp_path / "other")
     how = settings(method)
     adapters.save(attach(tmp_path / "other", how), tmp_path / "saved")

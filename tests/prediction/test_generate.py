@@ -8,8 +8,8 @@ import torch
 
 from arcmix.models import pretrained
 from arcmix.prediction import generate
-from arcmix.prediction.generate import Query
 from arcmix.prediction.language import Language, spellings
+from arcmix.prediction.reading import Query
 from tests import predicting
 
 NONE = np.zeros(0, np.int32)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
 from arcmix import tasks, transforms
-from arcmix.config import check, params
+from arcmix.config import check, origins
 from arcmix.sampling import audit, partition
 from arcmix.sources import archive, package
 from arcmix.tasks import Pair, Task
@@ -215,7 +215,7 @@ def test_overlaps_count_different_tasks_within_and_across_collections():
 def arc():
     """The tasks of ARC-AGI-1 by split, from the package that carries them."""
     source = FILE.sources["arc-agi-1"]
-    assert isinstance(source, params.PackageSource)
+    assert isinstance(source, origins.PackageSource)
     return by_split(package.load("arc-agi-1", source).tasks)
 
 
@@ -262,7 +262,7 @@ def collections(arc):
     found |= {"arc-2 train": arc_2["training"], "arc-2 eval": arc_2["evaluation"]}
     for name in ("concept-arc", "mini-arc", "1d-arc"):
         source = FILE.sources[name]
-        assert isinstance(source, params.ArchiveSource)
+        assert isinstance(source, origins.ArchiveSource)
         file = f"{source.repository.partition('/')[2]}-{source.commit}.tar.gz"
         parsed, _ = tasks.parse(archive.read(MIRROR / file, source.files), name, source.max_side)
         found |= {f"{name} {split}": part for split, part in by_split(parsed).items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from arcmix.config import params
+from arcmix.config import origins
 from arcmix.sources import archive, pins, transfer
 from tests.archives import COMMIT, CONTENT, FILE, FILES, TOP, entry, mirror, pack, task
 
@@ -15,7 +15,9 @@ HASTE = transfer.Patience(attempts=2, wait=0.01, timeout=0.3)
 TASK = f"{TOP}/data/easy/a.json"
 
 
-def load(cache: Path, place: Path | str, source: params.ArchiveSource | None = None) -> pins.Loaded:
+def load(
+    cache: Path, place: Path | str, source: origins.ArchiveSource | None = None
+) -> pins.Loaded:
     return archive.load("mini", source or entry(), cache=cache, mirror=str(place), patience=HASTE)
 
 

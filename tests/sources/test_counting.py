@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
 from arcmix import objects, tasks
-from arcmix.config import params
+from arcmix.config import origins
 from arcmix.objects import Object
 from arcmix.sources import counting
 
 
 def source(**changes):
     values = {"seed": 0, "max_side": 12, "curriculum": 2, "objects": 6, "background": 0.2}
-    return params.CountingSource.model_validate(
+    return origins.CountingSource.model_validate(
         {"kind": "counting", "tasks": 30} | values | changes
     )
 

