@@ -26,6 +26,7 @@ noise: $(STAMP) ## Run the experiment of NOISE over each of its seeds alone; pri
 	  $(RUN) dvc exp run -q --temp $(NOISE) \
 	    -S seed=$$1 -S init_seed=$$2 -S partition.seed=$$3 || exit; \
 	done
+	@$(RUN) dvc repro -q code
 	@$(RUN) python -m tools.noise --code data/code/all --rows results/ledger
 
 gallery: $(STAMP) ## Draw the tasks and the samples of the last run as pages.

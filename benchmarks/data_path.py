@@ -5,7 +5,7 @@ Three ways from the 800 tasks of ARC-AGI-1 to token ids and labels, augmentation
 - `sample by sample`: a baseline written as the pipelines of arc24 and the ARChitects are:
   transform each grid of a task with numpy, render the text, tokenize it, one sample at a time;
 - `texts`: our samples, drawn a chunk at a time, rendered and tokenized as a batch;
-- `fast path`: our samples, drawn and brought into tokens by `arcmix.fastpath`.
+- `fast path`: our samples, drawn and brought into tokens by `arcmix.text.fastpath`.
 
 The last two make equal tokens, which is asserted. Time is that of the processor, so that a
 busy machine does not count. Without a model folder the tokenizer is the character tokenizer.

@@ -43,6 +43,7 @@ from arcmix.sampling import augment, sample_table
 from arcmix.sources import package
 from arcmix.text import fastpath, prompt, tokenization
 from arcmix.text.encode import Encoder
+from arcmix.training import trainer
 from arcmix.training.plan import Plan
 
 SEED = 0
@@ -70,7 +71,6 @@ FINETUNE = scales.Finetune(
     max_grad_norm=1.0,
     dtype="bfloat16",
     gradient_checkpointing=False,
-    cut_vocabulary=False,
     # Never before the end.
     eval_every=1_000_000,
     eval_tokens=2048,
@@ -213,25 +213,21 @@ def measure(job: Job) -> Result:
         *samples(tokenizer, style, job.case.lengths, job.steps * settings.batch),
     ]
     texts, made = zip(*drawn, strict=True)
-    if settings.cut_vocabulary:
-        vocabulary = tokenization.vocabulary(made)
-        pretrained.cut_vocabulary(base, vocabulary)
-        made = tokenization.renumber(made, vocabulary)
     one = adapters.attach(base, settings, SEED, [])
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         if job.way.trl:
-            trainer = sft.trainer(one, tokenizer, (texts, made), settings, steps, Path(folder))
-            trainer.add_callback(clock)
+            runner = sft.trainer(one, tokenizer, (texts, made), settings, steps, Path(folder))
+            runner.add_callback(clock)
         else:
             settings = settings.model_copy(update={"budget": steps})
             plan = Plan(made, made[:1], settings, SEED, "none", None)
-            trainer = trainer.trainer(one, tokenizer, plan, Path(folder), clock)
+            runner = trainer.trainer(one, tokenizer, plan, Path(folder), clock)
         with torch.inference_mode():
             # What is read from a file is in memory only after it was used.
             one(torch.zeros(1, 8, dtype=torch.long, device=one.device))
         before = _memory()
-        trainer.train()
+        runner.train()
         peak = _peak() - before
     lengths = np.array([len(example.input_ids) for example in made]).reshape(steps, -1)[1:]
     padded = lengths.max(axis=1).sum() * settings.batch if job.way.trl else lengths.sum()
@@ -289,7 +285,6 @@ def _ways(dtype: str, batch: int) -> list[Way]:
         way("arcmix"),
         way("arcmix, a sample a row", micro_tokens=1),
         way("arcmix, rows of 2048", micro_tokens=2048),
-        way("arcmix, cut vocabulary", cut_vocabulary=True),
         way("TRL, our labels of all outputs", trl=True, loss="outputs"),
         way("arcmix, all outputs", loss="outputs"),
     ]
@@ -301,9 +296,9 @@ def check(case: Case, results: Sequence[Result]) -> None:
     Raises:
         ValueError: If two of them differ.
     """
-    firsts: dict[tuple[str, bool], Result] = {}
+    firsts: dict[str, Result] = {}
     for way, result in zip(case.ways, results, strict=True):
-        like = firsts.setdefault((way.settings.loss, way.settings.cut_vocabulary), result)
+        like = firsts.setdefault(way.settings.loss, result)
         if not np.allclose(result.losses, like.losses, rtol=TOLERANCE[way.settings.dtype]):
             raise ValueError(
                 f"{way.name}: the losses of the steps are {result.losses} and those of the same"
@@ -347,7 +342,7 @@ def compare(folder: Path, chosen: Sequence[Case], arguments: argparse.Namespace)
     header = HEADER if arguments.tflops is None else (*HEADER, "MFU")
     # Forked from a process that has imported everything and run nothing.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "trl.trainer.sft_trainer", "arcmix.train"])
+    context.set_forkserver_preload(["torch", "trl.trainer.sft_trainer", "arcmix.training.trainer"])
     with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as alone:
         for case, threads in ((one, count) for one in chosen for count in arguments.threads):
             jobs = [Job(folder, case, way, arguments.steps, threads) for way in case.ways]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from arcmix import program, tasks
-from arcmix.config import params
+from arcmix.config import origins, params
 from arcmix.config.schema import At, Section
 from arcmix.sources import archive, counting, package, pins, rearc
 
@@ -31,7 +31,7 @@ class Params(Section):
     """The source that the run is measured on."""
     dataset: Annotated[params.Dataset, At("datasets.${dataset}")]
     """The training dataset, which names the others."""
-    source: Annotated[params.Source, At("sources.${key}")]
+    source: Annotated[origins.Source, At("sources.${key}")]
     """The source."""
 
 
@@ -58,14 +58,14 @@ def run(*, key: str, config: Params, cache: Path, out: Path) -> None:
 
 def _load(key: str, config: Params, cache: Path) -> pins.Loaded:
     match config.source:
-        case params.PackageSource():
+        case origins.PackageSource():
             return package.load(key, config.source)
-        case params.ArchiveSource():
+        case origins.ArchiveSource():
             mirror = os.environ.get(MIRROR) or config.mirror
             return archive.load(key, config.source, cache=cache, mirror=mirror)
-        case params.GeneratorSource():
+        case origins.GeneratorSource():
             return rearc.load(key, config.source, cache=cache)
-        case params.CountingSource():
+        case origins.CountingSource():
             return counting.load(key, config.source)
 
 

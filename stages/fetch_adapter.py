@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from arcmix import files, program
-from arcmix.config import params, scales, schema
+from arcmix.config import origins, params, scales, schema
 from arcmix.config.schema import At, Section
 from arcmix.ledger import store
 
@@ -29,7 +29,7 @@ class Params(Section):
     """The part of the tasks that is measured."""
     audit: Annotated[params.Audit, At("audit")]
     """Whether leaks are dropped."""
-    model: Annotated[params.Model, At("models.${model}")]
+    model: Annotated[origins.Model, At("models.${model}")]
     """The base model."""
     prompt: Annotated[scales.Prompt, At("scales.${scale}.prompt")]
     """The text of a task."""

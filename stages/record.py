@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from arcmix import files, program
-from arcmix.config import params, scales
+from arcmix.config import origins, params, scales
 from arcmix.config.schema import At, Section
 from arcmix.ledger import records, store
 
@@ -44,7 +44,7 @@ class Params(Section):
     """The augmentation."""
     components: Annotated[params.Dataset, At("datasets.${dataset}")]
     """The dataset."""
-    base: Annotated[params.Model, At("models.${model}")]
+    base: Annotated[origins.Model, At("models.${model}")]
     """The base model."""
     budgets: Annotated[scales.Scale, At("scales.${scale}")]
     """The budgets."""

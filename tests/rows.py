@@ -63,7 +63,7 @@ def row(
             "selected_2_low": accuracy,
             "val_loss": end,
             "val_loss_step_0": 0.99,
-            "vote_2": 2 * accuracy,
+            "pass_n": 2 * accuracy,
         },
         history=[
             {

@@ -14,7 +14,7 @@ from typing import Annotated
 import pyarrow.parquet as pq
 
 from arcmix import files, program, randomness, tasks
-from arcmix.config import params
+from arcmix.config import scales
 from arcmix.config.schema import At, Section
 from arcmix.models import pretrained
 from arcmix.pages import gallery
@@ -40,9 +40,9 @@ class Params(Section):
 
     seed: Annotated[int, At("seed")]
     """The experiment's seed; it draws the tasks that are shown."""
-    prompt: Annotated[params.Prompt, At("scales.${scale}.prompt")]
+    prompt: Annotated[scales.Prompt, At("scales.${scale}.prompt")]
     """The text of a task."""
-    finetune: Annotated[params.Finetune, At("scales.${scale}.finetune")]
+    finetune: Annotated[scales.Finetune, At("scales.${scale}.finetune")]
     """The fine-tune: the longest text that it takes, and what carries loss in it."""
 
 

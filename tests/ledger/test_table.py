@@ -16,7 +16,7 @@ CODE = row().code
 rows = st.lists(
     st.builds(
         row,
-        dataset=st.sampled_from(["train", "combo-v2", "1d-arc"]),
+        dataset=st.sampled_from(["train", "combo-v2", "arc-1d"]),
         seed=st.integers(0, 3),
         loss=st.floats(0.1, 0.9),
         model=st.sampled_from(["tiny", "smollm2-135m"]),
@@ -147,9 +147,9 @@ def test_a_run_that_adapts_at_test_time_uses_validation_demonstrations() -> None
 
 
 def test_lines_of_a_block_go_from_the_lowest_loss() -> None:
-    entries = [row("train", loss=0.8), row("1d-arc", loss=0.9), row("combo-v2", loss=0.5)]
+    entries = [row("train", loss=0.8), row("arc-1d", loss=0.9), row("combo-v2", loss=0.5)]
     (block,) = table.blocks(entries, CODE)
-    assert labels(block) == ["combo-v2", "train", "1d-arc"]
+    assert labels(block) == ["combo-v2", "train", "arc-1d"]
 
 
 def test_each_model_and_scale_has_a_block() -> None:

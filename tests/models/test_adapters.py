@@ -3,7 +3,6 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from peft import PeftModel
@@ -21,7 +20,8 @@ PLAIN = {
     "dora": False,
     "init": "default",
 }
-TINY = schema.read(Path(__file__).parents[2] / "params.yaml")["scales"]["tiny"]["finetune"]
+VALUES = schema.resolve(schema.read(Path(__file__).parents[2] / "params.yaml"))
+TINY = VALUES["scales"]["tiny"]["finetune"]
 IDS = torch.tensor([[5, 6, 7, 40, 9]])
 SHAPES = [
     pytest.param({"init": init, "dora": dora}, id=f"{init}{'-dora' * dora}")
@@ -34,9 +34,9 @@ def lora(**changes):
     return scales.Lora.model_validate(PLAIN | changes)
 
 
-def settings(method="lora", dtype="float32", cut_vocabulary=False, **changes):
-    own = {"method": method, "dtype": dtype, "cut_vocabulary": cut_vocabulary}
-    return scales.Finetune.model_validate(TINY | own | {"lora": lora(**changes)})
+def settings(method="lora", dtype="float32", **changes):
+    own = {"method": method, "dtype": dtype, "lora": lora(**changes)}
+    return scales.Finetune.model_validate(TINY | own)
 
 
 def attach(base_model, how, seed=0):
@@ -285,40 +285,25 @@ def test_an_adapter_is_float32_on_a_model_of_16_bits(tmp_path, base_model, dtype
     assert adapters.effective(resumed)["trainable_dtypes"] == ["torch.float32"]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_an_adapter_of_a_cut_vocabulary_fits_the_whole_model(tmp_path, base_model, shape):
-    kept = np.array([3, 5, 6, 7, 9, 20, 40, 41, 42, 43, 90])
-    how = settings(cut_vocabulary=True, **shape)
-    base = pretrained.load(base_model, "float32")
-    pretrained.cut_vocabulary(base, kept)
-    trained = train(adapters.attach(base, how, 0, []), ids=torch.tensor([[1, 2, 3, 6, 4]]))
-    adapters.save(trained, tmp_path)
-
-    tokenizer = pretrained.load_tokenizer(base_model)
-    whole = adapters.load(base_model, tmp_path, "float32", "lora", tokenizer, {})
-    places = torch.tensor([[0, 2, 10, 5]])
-    torch.testing.assert_close(
-        whole(input_ids=torch.tensor(kept)[places]).logits[..., kept],
-        trained(input_ids=places).logits,
-        atol=2e-4,
-        rtol=1e-3,
-    )
-
-
 @pytest.mark.parametrize(
-    ("tied", "targets", "tokens", "message"),
+    ("targets", "found"),
     [
-        (True, ("q_proj", "embed_tokens"), [], "its head are one, so that neither can have"),
-        (True, ("lm_head",), [], "got targets ['lm_head']; choose"),
-        (False, ("model.embed_tokens",), [], "got targets ['model.embed_tokens'] and 0 added"),
-        (True, ("q_proj",), [8], "got targets [] and 1 added tokens"),
+        (("q_proj", "embed_tokens"), "['embed_tokens']"),
+        (("lm_head",), "['lm_head']"),
+        (("model.embed_tokens",), "['model.embed_tokens']"),
     ],
 )
-def test_no_adapter_has_embeddings_that_are_tied_or_cut(base_model, tied, targets, tokens, message):
-    base = pretrained.load(base_model, "float32")
-    base.config.tie_word_embeddings = tied
+def test_no_adapter_has_embeddings_that_are_tied(base_model, targets, found):
+    message = f"its head are one, so that neither can have an adapter, got targets {found}; choose"
     with pytest.raises(ValueError, match=re.escape(message)):
-        adapters.attach(base, settings(cut_vocabulary=True, targets=targets), 0, tokens)
+        attach(base_model, settings(targets=targets))
+
+
+def test_embeddings_that_are_not_tied_have_an_adapter(base_model):
+    base = pretrained.load(base_model, "float32")
+    base.config.tie_word_embeddings = False
+    one = adapters.attach(base, settings(targets=("embed_tokens",)), 0, [])
+    assert adapters.effective(one)["targets"] == ["embed_tokens"]
 
 
 @pytest.mark.parametrize("init", ["pissa", "olora"])

@@ -54,15 +54,6 @@ def test_the_loss_does_not_depend_on_the_order(tiny):
     )
 
 
-def test_padding_is_on_the_left_and_hidden():
-    ids, mask, positions = loss.left_padded(
-        [np.array([5, 6, 7]), np.array([8])], torch.device("cpu")
-    )
-    assert ids.tolist() == [[5, 6, 7], [0, 0, 8]]
-    assert mask.tolist() == [[1, 1, 1], [0, 0, 1]]
-    assert positions.tolist() == [[0, 1, 2], [0, 0, 0]]
-
-
 def test_the_model_stays_in_training_mode_if_it_was(tiny):
     tiny.train()
     losses(tiny, EXAMPLES[:1], 1)

@@ -46,10 +46,6 @@ def drawn(how, count=400, first=0, seed=0, slots=SLOTS, pool=POOL):
     return augment.draw(pool, slots, how, seed, first, count)
 
 
-def chunk(samples):
-    return samples
-
-
 def pairs(samples, tmp_path):
     path = tmp_path / "samples.parquet"
     sample_table.write(path, iter([samples]))
@@ -148,7 +144,7 @@ def test_with_swap_no_pair_is_twice_in_a_sample_and_none_is_lost(train, test, pe
         slots=np.array([0]),
         pool=augment.pool([whole]),
     )
-    for sample in sample_table.split(chunk(samples)):
+    for sample in sample_table.split(samples):
         found = {number(pair, whole) for pair in sample}
         # All pairs, but for the further tests of a task of several.
         assert len(found) == len(sample) == train + 1
@@ -244,12 +240,9 @@ def test_the_background_moves_in_its_share_of_the_recolored_samples():
     assert moved.mean() == pytest.approx(0.09, abs=0.02)
 
 
-def test_a_chunk_is_written_and_read_as_it_was_drawn(tmp_path):
-    whole, halves = tmp_path / "whole", tmp_path / "halves"
-    sample_table.write(whole, iter([drawn(FULL, count=100)]))
-    sample_table.write(halves, iter([drawn(FULL, count=40), drawn(FULL, first=40, count=60)]))
-    both = zip(sample_table.read_pairs(whole), sample_table.read_pairs(halves), strict=True)
-    assert all(same(a, b) for one, other in both for a, b in zip(one, other, strict=True))
+def made(samples):
+    """Return the new tasks among samples."""
+    return [one for one in samples.new_tasks.values() if isinstance(one, augment.NewTask)]
 
 
 def applied(new, pair):
@@ -275,11 +268,11 @@ def test_a_sample_that_becomes_no_new_task_stays_as_it_was(tmp_path):
     old, new = drawn(make(), **how), drawn(make(new_tasks=new_tasks()), **how)
     both = zip(pairs(old, tmp_path), pairs(new, tmp_path), strict=True)
     for place, (before, after) in enumerate(both):
-        made = new.new_tasks.get(place)
-        expected = [applied(made, one) if made else one for one in before]
+        change = new.new_tasks.get(place)
+        expected = [applied(change, one) if change else one for one in before]
         assert all(same(a, b) for a, b in zip(expected, after, strict=True))
     assert new.shapes.max() == 30
-    inputs = [one.change for one in new.new_tasks.values() if one.side == "input"]
+    inputs = [one.change for one in made(new) if one.side == "input"]
     assert {type(one) for one in inputs} == {transforms.Turn, transforms.Padding}
     assert {one.rows for one in inputs if isinstance(one, transforms.Padding)} == {1}
 
@@ -287,7 +280,7 @@ def test_a_sample_that_becomes_no_new_task_stays_as_it_was(tmp_path):
 @pytest.mark.parametrize("probability", [0.0, 0.25, 1.0])
 def test_new_tasks_are_drawn_by_probability_and_weights(probability):
     how = new_tasks(probability, geometric=1, padding=2, upscale=4)
-    found = [*drawn(make(new_tasks=how), count=8000).new_tasks.values()]
+    found = made(drawn(make(new_tasks=how), count=8000))
     kinds = Counter(type(one.change) for one in found)
     sides = Counter(one.side for one in found)
     shares = {
@@ -307,7 +300,7 @@ def test_new_tasks_are_drawn_by_probability_and_weights(probability):
 def changes(kind):
     """Return how often a new task of a kind has which values."""
     samples = drawn(make(new_tasks=new_tasks(**{kind: 1})), count=4000)
-    return Counter(astuple(one.change) for one in samples.new_tasks.values())
+    return Counter(astuple(one.change) for one in made(samples))
 
 
 def test_a_geometric_new_task_has_any_symmetry_but_the_first():
@@ -333,45 +326,3 @@ def test_an_upscaled_new_task_is_of_one_factor_or_of_two():
 
 def test_a_mirrored_new_task_has_its_image_on_any_side():
     assert {*changes("mirror")} == {*product((0, 1), (False, True))}
-
-
-def test_the_table_tells_what_made_a_new_task():
-    samples = drawn(make(new_tasks=new_tasks(0.5, upscale=1)))
-    texts = sample_table.to_arrow(samples)["new_task"].to_pylist()
-    assert texts == [
-        str(samples.new_tasks[place]) if place in samples.new_tasks else None
-        for place in range(400)
-    ]
-    assert "output Upscale(rows=2, columns=3)" in texts
-
-
-@given(st.integers(0, 2**31), st.integers(1, 60))
-def test_a_long_sample_loses_its_last_demonstrations_until_it_fits_or_has_one(seed, limit):
-    def cells(chunk):
-        return [
-            sum(pair.input.size + pair.output.size for pair in sample)
-            for sample in sample_table.split(chunk)
-        ]
-
-    whole = chunk(drawn(FULL, count=20, seed=seed))
-    short = sample_table.shorten(whole, cells, limit)
-    assert short.grids.sum() == len(short.shapes)
-    for before, after, size in zip(
-        sample_table.split(whole), sample_table.split(short), cells(short), strict=True
-    ):
-        kept = [*before[: len(after) - 1], before[-1]]
-        assert len(after) >= 2
-        assert all(same(a, b) for a, b in zip(kept, after, strict=True))
-        assert size <= limit or len(after) == 2
-        if len(after) < len(before):
-            left_out = before[len(after) - 1]
-            assert size + left_out.input.size + left_out.output.size > limit
-
-
-@given(st.integers(0, 2**31))
-def test_samples_of_pairs_are_put_together_as_they_are_split(seed):
-    whole = chunk(drawn(FULL, count=7, seed=seed))
-    made = sample_table.from_pairs([*sample_table.split(whole)])
-    for name in ("grids", "shapes", "cells", "asked", "questions"):
-        np.testing.assert_array_equal(getattr(made, name), getattr(whole, name))
-        assert getattr(made, name).dtype == getattr(whole, name).dtype

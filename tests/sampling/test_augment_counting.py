@@ -2,13 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from arcmix import transforms
 from arcmix.sampling import augment, sample_table
 from arcmix.sources import counting
-from tests.sampling.test_augment import ENTRIES, chunk, make, new_tasks, pairs, same
+from tests.sampling.test_augment import ENTRIES, make, new_tasks, pairs
 from tests.sources.test_counting import source
 
 GRIDS = [*ENTRIES, *counting.load("count", source(tasks=3)).tasks]
@@ -62,34 +60,8 @@ def test_a_grid_to_count_in_is_turned_and_recolored_and_stays_its_own_output(tmp
 def test_a_grid_to_count_in_becomes_no_new_task_and_is_not_shortened():
     samples = counted(new_tasks=new_tasks(1.0), swap=True)
     assert {GRIDS[samples.entries[row]].train == () for row in samples.new_tasks} == {False}
-    short = sample_table.shorten(chunk(samples), lambda one: one.grids.tolist(), 0)
+    short = sample_table.shorten(samples, lambda one: one.grids.tolist(), 0)
     tasks_ = samples.asked == 0
     assert {*short.grids[~tasks_]} == {2}
     assert {*short.grids[tasks_]} == {4}
-    assert sample_table.questions(short) == sample_table.questions(chunk(samples))
-
-
-def test_questions_are_written_and_read_as_they_were_drawn(tmp_path):
-    samples = counted(count=70)
-    sample_table.write(tmp_path / "samples", iter([samples]))
-    read = [
-        asked
-        for chunk in sample_table.read_chunks(tmp_path / "samples", 9)
-        for asked in sample_table.questions(chunk)
-    ]
-    assert read == [asked.tolist() for asked in kinds(samples)]
-
-
-@given(st.lists(st.booleans(), min_size=12, max_size=12))
-def test_some_samples_of_a_chunk_are_what_they_were(rows):
-    samples = counted(count=12)
-    whole = chunk(samples)
-    some = sample_table.select(whole, np.array(rows))
-    if not any(rows):
-        assert [len(getattr(some, name)) for name in vars(some)] == [0] * 5
-        return
-    kept = [pairs_ for pairs_, row in zip(sample_table.split(whole), rows, strict=True) if row]
-    for one, other in zip(kept, sample_table.split(some), strict=True):
-        assert all(same(a, b) for a, b in zip(one, other, strict=True))
-    asked = [found for found, row in zip(sample_table.questions(whole), rows, strict=True) if row]
-    assert sample_table.questions(some) == asked
+    assert sample_table.questions(short) == sample_table.questions(samples)

@@ -4,6 +4,9 @@ import pytest
 from arcmix.sampling import mix
 from tests.arc import task
 
+DRAWN = np.array([0, 4, 3, 1, 1, 3, 4, 2, 4, 0, 1, 3])
+"""Entries of 12 samples: 5 of them are of the first two entries, 7 of the others."""
+
 
 def test_a_task_of_three_tests_is_one_entry_or_three():
     whole = task(test=3)
@@ -25,7 +28,7 @@ def test_the_summary_counts_tasks_and_entries():
         mix.part("new-train", [task("a"), task("b")], per_test=False, weight=1, digest=""),
         mix.part("concept-arc", [task("c", test=3)], per_test=True, weight=2, digest=""),
     ]
-    found = mix.summary(parts, [5, 7], uses_validation=False)
+    found = mix.summary(parts, DRAWN, uses_validation=False)
     assert (found["tasks"], found["entries"], found["samples"]) == (3, 5, 12)
     assert found["uses_validation_demonstrations"] is False
     assert [one["samples"] for one in found["components"]] == [5, 7]
@@ -64,7 +67,7 @@ def test_what_was_seen_is_counted_by_component():
         mix.part("new-train", [task("a"), task("b")], per_test=False, weight=1, digest=""),
         mix.part("concept-arc", [task("c", test=3)], per_test=True, weight=2, digest=""),
     ]
-    drawn = mix.summary(parts, [5, 7], uses_validation=False)
+    drawn = mix.summary(parts, DRAWN, uses_validation=False)
     assert mix.seen(drawn, np.array([0, 4, 1, 0, 2])) == [
         {"table": "new-train", "samples": 3, "epochs": 1.5},
         {"table": "concept-arc", "samples": 2, "epochs": 2 / 3},

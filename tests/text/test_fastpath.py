@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
 
 from arcmix import randomness
 from arcmix.models import fetch
@@ -83,11 +84,27 @@ def test_grids_of_full_size_and_beyond_are_as_their_texts(encode):
     assert_equal(encode(large), fastpath.as_texts(TOKENIZER, style, large))
 
 
-def test_nothing_is_tokenized_once_the_shapes_are_known(encode, monkeypatch):
+class CountingTokenizer(PreTrainedTokenizerFast):
+    """A tokenizer that counts its calls."""
+
+    calls = 0
+
+    def __call__(self, *args, **kwargs):
+        self.calls += 1
+        return super().__call__(*args, **kwargs)
+
+
+def test_nothing_is_tokenized_once_the_shapes_are_known():
+    tokenizer = CountingTokenizer(tokenizer_object=TOKENIZER.backend_tokenizer)
+    style = tokenization.style(TOKENIZER, "v1", Encoder(("minimal", "row_number")), "answer")
+    encode = fastpath.template_tokenizer(tokenizer, style, chunk(0, 3))
     known = chunk(7, 5)
+    before = tokenizer.calls
     encode(known)
-    monkeypatch.setattr(tokenization, "tokenize", None)
-    assert len(encode(known)) == 5
+    learned = tokenizer.calls
+    assert learned > before
+    assert_equal(encode(known), fastpath.as_texts(TOKENIZER, style, known))
+    assert tokenizer.calls == learned
 
 
 ENTRIES = [task("a"), *counting.load("count", source(tasks=3)).tasks, task("b", train=2)]

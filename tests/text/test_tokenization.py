@@ -204,24 +204,3 @@ def test_an_answer_that_no_single_token_ends_is_refused(eos: str | None) -> None
     message = f"an answer ends with one token of the tokenizer, got {eos!r}"
     with pytest.raises(ValueError, match=message):
         tokenization.style(tokenizer, "bare", Encoder(("minimal",)), "answer")
-
-
-def test_a_vocabulary_is_the_tokens_that_occur_and_renumber_gives_their_places() -> None:
-    some = [
-        tokenization.Example(np.array(ids, np.int32), np.arange(len(ids)) > 0)
-        for ids in ([70, 3, 3], [9, 70], [40000])
-    ]
-    kept = tokenization.vocabulary(some)
-    assert kept.dtype == np.int64
-    assert kept.tolist() == [3, 9, 70, 40000]
-    found = tokenization.renumber(some, kept)
-    assert [one.input_ids.tolist() for one in found] == [[2, 0, 0], [1, 2], [3]]
-    assert all(one.input_ids.dtype == np.int32 for one in found)
-    assert all(one.trained is old.trained for one, old in zip(found, some, strict=True))
-
-
-@pytest.mark.parametrize("token", [2, 8, 71])
-def test_a_token_that_is_not_kept_has_no_place(token: int) -> None:
-    one = tokenization.Example(np.array([9, token], np.int32), np.ones(2, np.bool_))
-    with pytest.raises(ValueError, match=f"token {token} is not among the 3 kept tokens; keep"):
-        tokenization.renumber([one], np.array([3, 9, 70]))

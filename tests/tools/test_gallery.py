@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.test_augment import FULL, POOL, SLOTS
-from tests.test_train import settings
 
 from arcmix import tasks
 from arcmix.models import pretrained
@@ -15,6 +13,8 @@ from arcmix.sampling import augment, sample_table
 from arcmix.tasks import Pair, Task
 from arcmix.text.encode import Encoder
 from tests.arc import task
+from tests.sampling.test_augment import FULL, POOL, SLOTS
+from tests.training.test_trainer import settings
 from tools import gallery as program
 
 ROOT = Path(__file__).parents[2]

@@ -1,4 +1,5 @@
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,8 +10,15 @@ TOTAL = 40
 
 
 def rates(**changes):
-    how = settings(**changes)
-    return [schedule.factor(how, step, TOTAL) for step in range(TOTAL + 1)]
+    """Return the learning rate before each step and after the last one, with a peak of 1."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = schedule.scheduler(optimizer, settings(**changes), TOTAL)
+    found = scheduler.get_last_lr()
+    for _ in range(TOTAL):
+        optimizer.step()
+        scheduler.step()
+        found += scheduler.get_last_lr()
+    return found
 
 
 @pytest.mark.parametrize("name", ["linear", "constant", "cosine", "cosine_with_restarts", "cyclic"])

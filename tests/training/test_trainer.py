@@ -34,7 +34,6 @@ def settings(**changes):
         "max_grad_norm": 1.0,
         "dtype": "float32",
         "gradient_checkpointing": False,
-        "cut_vocabulary": False,
         "eval_every": 2,
         "eval_tokens": 60,
         "method": "lora",

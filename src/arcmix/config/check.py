@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from arcmix.config import params, schema
+from arcmix.config import origins, params, schema
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 """Names of entries become parts of paths, of DVC's places and of overrides (`dvc exp run -S`)."""
@@ -109,9 +109,9 @@ def _check_measure(path: Path, file: params.File) -> None:
         raise ValueError(f"{path}: measure.part of {source}: {found}")
 
 
-def _splits(source: params.Source) -> set[str]:
+def _splits(source: origins.Source) -> set[str]:
     match source:
-        case params.PackageSource(splits=splits) | params.ArchiveSource(files=splits):
+        case origins.PackageSource(splits=splits) | origins.ArchiveSource(files=splits):
             return {*splits}
     return set()
 

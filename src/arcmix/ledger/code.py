@@ -14,7 +14,7 @@ from pathlib import Path
 LENGTH = 12
 """Hexadecimal digits of a fingerprint."""
 
-LEFT_OUT = ("params.py", "scales.py", "schema.py")
+LEFT_OUT = ("origins.py", "params.py", "scales.py", "schema.py")
 """Modules of the package `config` that no fingerprint counts: they hold types and no values, and a
 value that they let through reaches the results by way of `params.yaml`."""
 

@@ -9,7 +9,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from arcmix.config import params
+from arcmix.config import origins
 from arcmix.models.pretrained import load_tokenizer, token_id
 
 HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt")
@@ -68,7 +68,7 @@ def from_folder(folder: Path, out: Path) -> None:
     _separate_padding(out)
 
 
-def random(settings: params.RandomModel, out: Path) -> None:
+def random(settings: origins.RandomModel, out: Path) -> None:
     """Write a Llama of random weights and a character tokenizer."""
     tokenizer = character_tokenizer()
     config = transformers.LlamaConfig(

@@ -10,8 +10,8 @@ import torch
 from transformers import PreTrainedModel
 
 from arcmix.config import scales
-from arcmix.prediction.generate import Query, read_prompts
 from arcmix.prediction.kv_cache import Rows
+from arcmix.prediction.reading import Query, read_prompts
 
 
 def logprobs(

@@ -16,8 +16,9 @@ from arcmix.config import scales
 from arcmix.models.parallel import Ranks
 from arcmix.prediction import batching, drafts, generate, kv_cache, rescore, selection
 from arcmix.prediction.batching import Job, ResultCache
-from arcmix.prediction.generate import Answer, Query
+from arcmix.prediction.generate import Answer
 from arcmix.prediction.prompt_set import PromptSet
+from arcmix.prediction.reading import Query
 from arcmix.prediction.scores import Score
 from arcmix.prediction.selection import Candidate, Choice
 from arcmix.prediction.tables import Test

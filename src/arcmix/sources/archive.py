@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from arcmix import files, tasks
-from arcmix.config import params
+from arcmix.config import origins
 from arcmix.sources import pins, transfer
 
 MAX_MEMBERS = 20_000
@@ -27,7 +27,7 @@ MAX_TOTAL = 2**29
 
 def load(
     name: str,
-    source: params.ArchiveSource,
+    source: origins.ArchiveSource,
     *,
     cache: Path,
     mirror: str,
@@ -62,7 +62,7 @@ def load(
             ) from error
 
 
-def _place(source: params.ArchiveSource, file: str, mirror: str) -> str:
+def _place(source: origins.ArchiveSource, file: str, mirror: str) -> str:
     if mirror == "github":
         return f"https://github.com/{source.repository}/archive/{source.commit}.tar.gz"
     if _is_url(mirror):

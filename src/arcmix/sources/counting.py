@@ -15,7 +15,7 @@ from collections import Counter
 import numpy as np
 
 from arcmix import program, randomness, tasks
-from arcmix.config import params
+from arcmix.config import origins
 from arcmix.sources import pins
 from arcmix.transforms import color_maps
 
@@ -23,7 +23,7 @@ MIN_SIDE = 3
 """Minimum side of a grid; 2 x 2 cells leave no choice of areas."""
 
 
-def load(name: str, source: params.CountingSource) -> pins.Loaded:
+def load(name: str, source: origins.CountingSource) -> pins.Loaded:
     """Draw the grids of the source.
 
     Args:
@@ -43,7 +43,7 @@ def load(name: str, source: params.CountingSource) -> pins.Loaded:
     return pins.Loaded(found, Counter(), f"draws of seed {source.seed}")
 
 
-def draw(source: params.CountingSource, index: int) -> np.ndarray:
+def draw(source: origins.CountingSource, index: int) -> np.ndarray:
     """Return grid number `index`, uint8 (height, width)."""
 
     def words(purpose: str, width: int) -> np.ndarray:

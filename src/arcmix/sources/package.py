@@ -5,11 +5,11 @@ import json
 from collections.abc import Iterator
 
 from arcmix import tasks
-from arcmix.config import params
+from arcmix.config import origins
 from arcmix.sources import pins
 
 
-def load(name: str, source: params.PackageSource) -> pins.Loaded:
+def load(name: str, source: origins.PackageSource) -> pins.Loaded:
     """Return the tasks of a package's data file.
 
     Raises:
@@ -20,7 +20,7 @@ def load(name: str, source: params.PackageSource) -> pins.Loaded:
     return pins.verified(name, _read(name, source), source, origin)
 
 
-def _read(name: str, source: params.PackageSource) -> Iterator[tasks.Value]:
+def _read(name: str, source: origins.PackageSource) -> Iterator[tasks.Value]:
     try:
         folder = importlib.resources.files(source.package)
     except ModuleNotFoundError:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from arcmix import tasks
-from arcmix.config import params
+from arcmix.config import origins
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Loaded:
     """Where the tasks come from, for the log."""
 
 
-def verified(name: str, values: Iterable[tasks.Value], pins: params.Tasks, origin: str) -> Loaded:
+def verified(name: str, values: Iterable[tasks.Value], pins: origins.Tasks, origin: str) -> Loaded:
     """Parse the tasks of a source and verify them against its pins.
 
     Args:

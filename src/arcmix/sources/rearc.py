@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 
 from arcmix import files, program, randomness, tasks
-from arcmix.config import params
+from arcmix.config import origins
 from arcmix.sources import dsl, pins, wheel
 
 FOLDER = "reasoning_gym/arc"
@@ -69,7 +69,7 @@ Function = Callable[..., Any]
 
 
 def load(
-    name: str, source: params.GeneratorSource, *, cache: Path, workers: int | None = None
+    name: str, source: origins.GeneratorSource, *, cache: Path, workers: int | None = None
 ) -> pins.Loaded:
     """Draw the tasks of RE-ARC.
 
@@ -124,7 +124,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _key(source: params.GeneratorSource) -> str:
+def _key(source: origins.GeneratorSource) -> str:
     """Return a hash of everything that the draws depend on, except their number."""
     values = source.model_dump(exclude={"variations", "tasks"})
     modules = (__file__, dsl.__file__, tasks.__file__, randomness.__file__)
@@ -201,7 +201,7 @@ def _each(
             call.cancel()
 
 
-def _fill(unit: _Unit, *, path: Path, source: params.GeneratorSource) -> None:
+def _fill(unit: _Unit, *, path: Path, source: origins.GeneratorSource) -> None:
     """Draw a unit and cache it, unless it is cached already."""
     if unit.rejects.exists():
         return
@@ -249,7 +249,7 @@ def _ids(path: Path) -> list[str]:
 
 
 def _draw(
-    id_: str, variation: int, path: Path, source: params.GeneratorSource
+    id_: str, variation: int, path: Path, source: origins.GeneratorSource
 ) -> tuple[tasks.Task | None, Counter[str]]:
     """Return a task of a generator, or None if its draws run out, and the number of rejects."""
     generate, verify = _library(path)[id_]
