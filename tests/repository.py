@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
+from arcmix.config import schema
 from arcmix.ledger import records, store
 from tests.rows import row
 
@@ -38,7 +37,7 @@ FILES = (
 
 def settings() -> dict[str, Any]:
     """Return the settings of a row of the project's `params.yaml` for tiny at tiny."""
-    values = YAML(typ="safe").load(PARAMS)
+    values = schema.resolve(schema.read(PARAMS))
     return {
         "model": values["models"]["tiny"],
         "scale": values["scales"]["tiny"],

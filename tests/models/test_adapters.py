@@ -151,6 +151,15 @@ def test_adapters_loaded_in_turn_are_those_loaded_alone(tmp_path, base_model, sh
     assert not torch.equal(found[0], found[1])
 
 
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_loaded_model_has_its_weights_where_torch_allocates_them(tmp_path, base_model, method):
+    adapters.save(attach(base_model, settings(method)), tmp_path)
+    tokenizer = pretrained.load_tokenizer(base_model)
+    loaded = adapters.load(base_model, tmp_path, "float32", method, tokenizer, {})
+    # At whole cache lines.
+    assert {weight.data_ptr() % 64 for weight in loaded.parameters()} == {0}
+
+
 def test_an_adapter_of_all_layers_is_resumed_by_their_names(tmp_path, base_model):
     trained = train(attach(base_model, settings()))
     adapters.save(trained, tmp_path)

@@ -51,10 +51,10 @@ def test_a_task_is_solved_by_two_attempts_at_each_of_its_tests(tests, status, sc
 )
 def test_the_score_is_the_metric_of_the_selection(grids, rule):
     answers = [Candidate(grid, -0.5 * len(grids), 1, ended=True) for grid in grids]
-    metrics = metrics.score_test(answers, TRUTH, {}, rules=[rule], selection=rule)
+    scored = metrics.score_test(answers, TRUTH, {}, rules=[rule], selection=rule)
     found = report.Ranking(tuple(selection.ranked(rule, answers, {})), len(answers), {})
     task = entry("a", []).task
-    assert report.Entry(task, (found,), None).score == metrics["selected_2"]
+    assert report.Entry(task, (found,), None).score == scored["selected_2"]
 
 
 def test_pixels_and_votes_are_those_of_the_first_attempt_mean_over_the_tests():

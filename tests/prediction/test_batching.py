@@ -1,11 +1,8 @@
 """Work in batches, and what is kept of it."""
 
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arcmix.models import pretrained
-from arcmix.models.adapters import align
 from arcmix.models.parallel import ONE_RANK
 from arcmix.prediction.batching import Job, ResultCache, batches, results
 
@@ -19,18 +16,6 @@ jobs = st.lists(
     ),
     max_size=30,
 )
-
-
-def test_weights_laid_out_lie_at_whole_cache_lines_and_are_the_same(base_model):
-    laid, plain = (pretrained.load(base_model, "float32") for _ in range(2))
-    for weight in laid.parameters():
-        # As a file may have them.
-        shifted = torch.empty(weight.numel() + 1)[1:].view_as(weight)
-        weight.data = shifted.copy_(weight.data)
-    align(laid)
-    assert {weight.data_ptr() % 64 for weight in laid.parameters()} == {0}
-    for one, other in zip(laid.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 @given(jobs, st.integers(1, 200))
@@ -82,20 +67,20 @@ def work_on(numbers):
 
 def test_results_come_in_the_order_of_the_jobs_and_are_found_only_once(tmp_path):
     found = [Job(str(number), number, 40 - number, 1) for number in range(9)]
-    memory, told, seen = ResultCache(tmp_path, "one"), [], []
+    cache, told, seen = ResultCache(tmp_path, "one"), [], []
 
     def counted(numbers):
         seen.extend(numbers)
         return work_on(numbers)
 
     expected = work_on(range(9))
-    assert results(found, counted, memory, 100, ONE_RANK, told.append) == expected
-    assert results(found, counted, memory, 100, ONE_RANK, told.append) == expected
+    assert results(found, counted, cache, 100, ONE_RANK, told.append) == expected
+    assert results(found, counted, cache, 100, ONE_RANK, told.append) == expected
     assert sorted(seen) == [*range(9)]
     assert sum(told) == 18
 
 
-def test_another_scope_has_a_memory_of_its_own(tmp_path):
+def test_another_scope_has_results_of_its_own(tmp_path):
     ResultCache(tmp_path, "one").put("key", [1, None, 0.1])
     assert ResultCache(tmp_path, "one").get("key") == [1, None, 0.1]
     assert ResultCache(tmp_path, "two").get("key") is None
@@ -103,7 +88,7 @@ def test_another_scope_has_a_memory_of_its_own(tmp_path):
 
 
 def test_an_empty_result_is_known_too(tmp_path):
-    memory = ResultCache(tmp_path, "one")
-    memory.put("key", [])
-    found = results([Job("key", 0, 1, 1)], work_on, memory, 10, ONE_RANK, lambda _: None)
+    cache = ResultCache(tmp_path, "one")
+    cache.put("key", [])
+    found = results([Job("key", 0, 1, 1)], work_on, cache, 10, ONE_RANK, lambda _: None)
     assert found == [[]]

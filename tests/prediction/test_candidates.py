@@ -1,14 +1,23 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
-from arcmix import files
-from arcmix.prediction import candidates, scores, tables
+from arcmix.prediction import candidates, tables
 from arcmix.prediction.selection import Candidate
-from tests.answers import FAR, NEAR, TRUTH, stored_candidate, write_candidates, write_scores
+from arcmix.prediction.views import views_of
+from tests.answers import (
+    FAR,
+    NEAR,
+    TRUTH,
+    UNASKED,
+    candidate,
+    stored_candidate,
+    write_candidates,
+)
+from tests.arc import task
 
 TESTS = [("b", 0), ("00000001", 0), ("00000001", 1)]
 ROWS = [
@@ -20,13 +29,6 @@ ROWS = [
     stored_candidate("00000001", 1, 0, None, tokens=7),
     stored_candidate("00000001", 1, 1, TRUTH),
 ]
-SCORES = [
-    ("00000001", 0, 0, 0, -1.0),
-    ("00000001", 0, 0, 1, -2.0),
-    ("00000001", 0, 1, 0, -3.0),
-    ("00000001", 0, 1, 1, -5.0),
-    ("00000001", 1, 0, 1, -1.5),
-]
 
 
 def read(folder: Path, rows: list[dict[str, Any]]) -> dict[tables.Test, list[Candidate]]:
@@ -34,9 +36,23 @@ def read(folder: Path, rows: list[dict[str, Any]]) -> dict[tables.Test, list[Can
     return candidates.read(folder / "candidates", TESTS)
 
 
-def read_scores(folder: Path, rows: list[tuple[str, int, int, int, float]]) -> dict:
-    write_scores(folder / "scores", rows)
-    return scores.read(folder / "scores", read(folder, ROWS))
+def test_candidates_are_read_as_they_were_written(tmp_path: Path) -> None:
+    [first, second] = views_of(task("b"), 0, 2, 0.1, 0)
+    written = [(first, [candidate(FAR), candidate(TRUTH, -2.5, 7)]), (second, [UNASKED])]
+    candidates.write(tmp_path / "candidates", written)
+
+    [found] = candidates.read(tmp_path / "candidates", [("b", 0)]).values()
+
+    assert [replace(one, grid=None) for one in found] == [
+        Candidate(None, -1.0, 4, ended=True),
+        Candidate(None, -2.5, 7, ended=True),
+        UNASKED,
+    ]
+    assert [one.grid if one.grid is None else one.grid.tolist() for one in found] == [
+        FAR.tolist(),
+        TRUTH.tolist(),
+        None,
+    ]
 
 
 @pytest.mark.parametrize("step", [1, -1])
@@ -61,11 +77,6 @@ def test_candidates_are_read_by_view_and_rank_whatever_their_order(
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        pytest.param(
-            [*ROWS, stored_candidate("c", 0, 0, FAR)],
-            "candidates: ('c', 0) is not a task and test of validation, nor are 0 others",
-            id="another-task",
-        ),
         pytest.param(
             [*ROWS, ROWS[4]],
             "candidates: 1 of ('task', 'test', 'view', 'rank') have more than one row,"
@@ -111,59 +122,3 @@ def test_candidates_are_read_by_view_and_rank_whatever_their_order(
 def test_candidates_are_refused(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         read(tmp_path, rows)
-
-
-def test_a_table_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "candidates"
-    files.write_parquet(path, pd.DataFrame({"task": ["b"], "test": [0], "view": [0]}))
-    with pytest.raises(ValueError, match=r"candidates: has no column \['rank', .*repeat its stage"):
-        candidates.read(path, TESTS)
-
-
-@pytest.mark.parametrize("step", [1, -1])
-def test_scores_are_summed_over_the_views(tmp_path: Path, step: int) -> None:
-    found = read_scores(tmp_path, SCORES[::step])
-    assert found == {("b", 0): {}, ("00000001", 0): {0: -3.0, 1: -8.0}, ("00000001", 1): {0: -1.5}}
-
-
-def test_a_table_without_scores_scores_nothing(tmp_path: Path) -> None:
-    assert read_scores(tmp_path, []) == {test: {} for test in TESTS}
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        pytest.param(
-            [*SCORES, ("00000001", 2, 0, 0, -1.0)],
-            "scores: ('00000001', 2) is not a task and test of validation",
-            id="another-test",
-        ),
-        pytest.param(
-            [*SCORES, SCORES[1]],
-            "1 of ('task', 'test', 'candidate', 'view') have more than one row",
-            id="twice",
-        ),
-        pytest.param(
-            [*SCORES, ("00000001", 1, 1, 1, -1.0)],
-            "test 1 of task '00000001' has scores of the candidates [0, 1] of 1, in the views"
-            " [(1,)]",
-            id="a-candidate-that-is-not-there",
-        ),
-        pytest.param(
-            SCORES[1:],
-            "has scores of the candidates [0, 1] of 2, in the views [(0, 1), (1,)]; each of them"
-            " is scored in the same views",
-            id="a-view-missing",
-        ),
-        pytest.param(
-            [*SCORES[1:], (*SCORES[0][:-1], float("-inf"))],
-            "candidate 0 in view 0 of test 0 of task '00000001' has a log-probability of -inf",
-            id="not-finite",
-        ),
-    ],
-)
-def test_scores_are_refused(
-    tmp_path: Path, rows: list[tuple[str, int, int, int, float]], message: str
-) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)):
-        read_scores(tmp_path, rows)

@@ -11,19 +11,19 @@ answers = hnp.arrays(np.int32, st.integers(1, 40), elements=st.integers(0, 9))
 
 def test_the_copy_of_a_view_is_the_test_input_as_it_shows_it():
     whole = task(test=2)
-    for question in views.views_of(whole, 1, 9, 0.5, 0):
-        shown = question.shown.apply(whole.test[1].input)
-        np.testing.assert_array_equal(drafts.copy(question), shown)
+    for view in views.views_of(whole, 1, 9, 0.5, 0):
+        shown = view.transform.apply(whole.test[1].input)
+        np.testing.assert_array_equal(drafts.copy(view), shown)
 
 
 @given(grid=grids, one=st.integers(0, 8), other=st.integers(0, 8))
 def test_what_one_view_answers_is_mapped_into_another(grid: np.ndarray, one: int, other: int):
     asked = views.views_of(task(), 0, 9, 0.5, 0)
-    answered = asked[one].shown.apply(grid)
+    answered = asked[one].transform.apply(grid)
 
-    found = drafts.mapped(asked[one].shown.invert(answered), asked[other])
+    found = drafts.mapped(asked[one].transform.invert(answered), asked[other])
 
-    np.testing.assert_array_equal(found, asked[other].shown.apply(grid))
+    np.testing.assert_array_equal(found, asked[other].transform.apply(grid))
 
 
 @given(draft=answers, place=st.integers(0, 40))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from arcmix.models import pretrained
-from arcmix.prediction import generate, rescore
+from arcmix.prediction import generate
 from arcmix.prediction.generate import Query
 from arcmix.prediction.language import Language, spellings
 from tests import predicting
@@ -260,37 +260,6 @@ def test_a_rounded_cache_gives_the_same_answer_with_a_draft_and_without(tiny, en
     assert tokens[0] == tokens[1] == tokens[2]
     exact = answer(tiny, queries(PROMPTS), asked)
     assert [one.logprob for (one,) in plain] != [one.logprob for (one,) in exact]
-
-
-@pytest.mark.parametrize("families", [None, ["a", "a", "b"]])
-def test_candidates_are_as_probable_as_when_each_is_read_alone(tiny, families):
-    prompts = PROMPTS[:3]
-    candidates = [[PROMPTS[3], PROMPTS[1]], [PROMPTS[5]], [PROMPTS[1], PROMPTS[5], PROMPTS[3][:1]]]
-    found = rescore.logprobs(tiny, queries(prompts, families=families), candidates, settings())
-    for prompt, own, scores in zip(prompts, candidates, found, strict=True):
-        for candidate, score in zip(own, scores, strict=True):
-            steps = [
-                float(logprobs(tiny, [*prompt.tolist(), *candidate[:place].tolist()])[token])
-                for place, token in enumerate(candidate.tolist())
-            ]
-            assert score == pytest.approx(math.fsum(steps), abs=1e-3)
-
-
-def test_the_score_of_an_answer_is_the_log_probability_it_was_given_with(tiny, end):
-    spoken = language(end)
-    found = answer(tiny, queries(PROMPTS), spoken)
-    ended = [
-        (ask, own[0]) for ask, own in zip(queries(PROMPTS), found, strict=True) if own[0].ended
-    ]
-    scores = rescore.logprobs(
-        tiny,
-        [ask for ask, _ in ended],
-        [[np.array([*one.tokens, end], np.int32)] for _, one in ended],
-        settings(),
-    )
-    assert [score for (score,) in scores] == pytest.approx(
-        [one.logprob for _, one in ended], abs=1e-3
-    )
 
 
 class Even:

@@ -45,7 +45,7 @@ def test_a_rule_ranks_each_distinct_grid_once(
 
 def test_more_votes_win_over_more_confidence() -> None:
     answers = [candidate(TRUTH, -0.1), candidate(NEAR, -8), candidate(NEAR, -9)]
-    for rule in ("vote", "vote_logprob"):
+    for rule in ("vote_count", "vote_logprob"):
         assert order(rule, answers) == [NEAR.tolist(), TRUTH.tolist()]
 
 
@@ -59,7 +59,7 @@ def test_among_equal_votes_the_mean_logprob_per_token_decides() -> None:
         candidate(TRUTH, -24, 10),
     ]
     assert order("vote_logprob", answers)[0] == TRUTH.tolist()
-    assert order("vote", answers)[0] == NEAR.tolist()
+    assert order("vote_count", answers)[0] == NEAR.tolist()
 
 
 def test_the_best_is_that_of_the_most_probable_single_candidate() -> None:
@@ -93,7 +93,7 @@ def test_the_product_without_scores_is_the_vote_by_logprob(answers: list[Candida
     assert order("product", answers) == order("vote_logprob", answers)
 
 
-@given(candidates, st.sampled_from(["vote", "vote_logprob"]))
+@given(candidates, st.sampled_from(["vote_count", "vote_logprob"]))
 def test_views_that_agree_win_over_any_other_grid(answers: list[Candidate], rule: str) -> None:
     agreeing = [candidate(TRUTH, -40.0, 1)] * (len(answers) + 1)
     others = [one for one in answers if one.grid is None or not np.array_equal(one.grid, TRUTH)]
@@ -127,7 +127,8 @@ def test_a_full_tie_goes_to_the_grid_that_came_first(rule: str) -> None:
 
 def test_grids_of_the_same_cells_in_other_shapes_are_other_grids() -> None:
     answers = [candidate(FLAT), candidate(NEAR), candidate(TRUTH), candidate(TRUTH)]
-    assert [choice.grid.shape for choice in ranked("vote", answers, {})] == [(2, 3), (1, 6), (2, 3)]
+    found = ranked("vote_count", answers, {})
+    assert [choice.grid.shape for choice in found] == [(2, 3), (1, 6), (2, 3)]
 
 
 def test_equal_grids_vote_together_whatever_their_memory_layout() -> None:

@@ -1,6 +1,4 @@
 import itertools
-import math
-import random
 
 import numpy as np
 import pytest
@@ -8,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arcmix.prediction.selection import RULES, Candidate
-from arcmix.scoring import losses, metrics
-from arcmix.scoring.losses import PromptLoss
+from arcmix.scoring import metrics
 from tests.answers import FAR, FLAT, NEAR, TRUTH, TURNED, UNASKED, candidate, candidates
 
 
@@ -31,12 +28,12 @@ def test_the_metrics_of_four_candidates() -> None:
         "unanswered": 1 / 4,
         "vote_count_1": 0,
         "vote_count_2": 1,
-        "vote_1": 1,
-        "vote_2": 1,
+        "vote_logprob_1": 1,
+        "vote_logprob_2": 1,
         "product_1": 0,
         "product_2": 1,
-        "best_logprob_1": 1,
-        "best_logprob_2": 1,
+        "best_1": 1,
+        "best_2": 1,
         "selected_1": 1,
         "selected_2": 1,
         "best_of_two": 1,
@@ -91,10 +88,9 @@ def test_selected_is_the_score_of_the_rule_in_force(rule: str) -> None:
         candidate(TRUTH, -1.0),
     ]
     found = metrics.score_test(answers, TRUTH, {}, rules=[rule], selection=rule)
-    name = {"vote": "vote_count", "vote_logprob": "vote", "best": "best_logprob"}.get(rule, rule)
     for count in (1, 2):
-        assert found[f"selected_{count}"] == found[f"{name}_{count}"] == (rule == "best")
-    others = [f"{prefix}_1" for prefix in metrics.RULES.values() if prefix != name]
+        assert found[f"selected_{count}"] == found[f"{rule}_{count}"] == (rule == "best")
+    others = [f"{other}_1" for other in RULES if other != rule]
     assert not {*others} & found.keys()
 
 
@@ -104,7 +100,7 @@ def test_the_metrics_are_in_order(answers: list[Candidate]) -> None:
     assert 0 <= found["accuracy"] <= found["correct_pixels"] <= found["correct_size"]
     assert found["correct_size"] + found["unanswered"] <= 1
     assert found["correct_pixels"] <= found["max_correct_pixels"] <= found["any_correct_size"]
-    for rule in metrics.RULES.values():
+    for rule in RULES:
         assert found[f"{rule}_1"] <= found[f"{rule}_2"] <= found["pass_n"]
     assert found["best_of_two"] <= found["pass_n"]
     assert found["accuracy"] <= found["random2"] <= found["pass_n"]
@@ -143,11 +139,20 @@ def test_best_of_two_is_the_score_of_two_attempts_filled_one_after_the_other(
 def test_a_run_of_three_tests_in_two_tasks() -> None:
     solved = scored([candidate(TRUTH), candidate(FAR)])
     missed = scored([candidate(FAR), candidate(TURNED)])
-    found = metrics.summary({"a": [solved, missed], "b": [missed]})
-    assert found["vote_2"] == found["pass_n"] == 1 / 4
-    assert found["vote_2_per_test"] == pytest.approx(1 / 3)
-    assert found["vote_2_all_tests"] == 0
-    assert metrics.summary({"a": [solved, solved], "b": [missed]})["selected_2_all_tests"] == 1 / 2
+    found = metrics.summary({"a": [solved, missed], "b": [missed]}, ["a"])
+    assert found.keys() == solved.keys()
+    expected = {"mean": 1 / 4, "per_test": pytest.approx(1 / 3), "all_tests": 0, "clean": 1 / 2}
+    # Of two tasks, all that are drawn are one of them in half of the draws.
+    expected |= {"low": 0, "high": 1 / 2}
+    assert found["vote_logprob_2"] == found["selected_2"] == found["pass_n"] == expected
+    both = metrics.summary({"a": [solved, solved], "b": [missed]}, ["a"])
+    assert both["selected_2"]["all_tests"] == 1 / 2
+
+
+def test_without_a_clean_task_no_metric_has_a_clean_value() -> None:
+    found = metrics.summary({"a": [scored([candidate(TRUTH)])]}, [])
+    columns = {"mean", "low", "high", "per_test", "all_tests"}
+    assert all(values.keys() == columns for values in found.values())
 
 
 @given(
@@ -164,73 +169,36 @@ def test_all_tests_are_fewest_and_an_interval_holds_the_mean(
         str(number): [scored([candidate(grid) for grid in grids]) for grids in own]
         for number, own in enumerate(run)
     }
-    found = metrics.summary(tests)
-    for name in metrics.VARIANTS:
-        assert found[f"{name}_all_tests"] <= found[name] + 1e-12
-    for name in metrics.INTERVALS:
-        assert -1e-12 <= found[f"{name}_low"] <= found[name] + 1e-12
-        assert found[name] - 1e-12 <= found[f"{name}_high"] <= 1 + 1e-12
-
-
-def alike(value: float) -> dict[str, float]:
-    """Return a task of which every metric with an interval is the same."""
-    return dict.fromkeys(metrics.INTERVALS, value)
+    for found in metrics.summary(tests, [*tests]).values():
+        assert found["all_tests"] <= found["mean"] + 1e-12
+        assert -1e-12 <= found["low"] <= found["mean"] + 1e-12
+        assert found["mean"] - 1e-12 <= found["high"] <= 1 + 1e-12
+        assert found["clean"] == found["mean"]
 
 
 def test_an_interval_of_shares_is_about_that_of_the_binomial() -> None:
-    tasks = [alike(float(number < 30)) for number in range(100)]
+    tasks = [{"pass_n": float(number < 30)} for number in range(100)]
     found = metrics.intervals(tasks)
     # Of 100 draws at 0.3 the 2.5th and 97.5th percentile are 21 and 39.
-    assert found["vote_2_low"] == pytest.approx(0.21, abs=0.011)
-    assert found["vote_2_high"] == pytest.approx(0.39, abs=0.011)
+    assert found == {"pass_n": pytest.approx((0.21, 0.39), abs=0.011)}
     assert metrics.intervals(tasks) == found
 
 
 def test_tasks_that_score_alike_have_no_width() -> None:
-    found = metrics.intervals([alike(0.3)] * 7)
-    assert found["accuracy_low"] == pytest.approx(0.3)
-    assert found["accuracy_high"] == pytest.approx(0.3)
+    found = metrics.intervals([{"accuracy": 0.3}] * 7)
+    assert found == {"accuracy": pytest.approx((0.3, 0.3))}
 
 
-PROMPTS = [
-    PromptLoss("a", 6.0, 2, 1),
-    PromptLoss("b", 4.0, 4, 3),
-    PromptLoss("b", 2.0, 10, 8),
-]
-
-
-def test_the_losses_of_three_prompts() -> None:
-    found = losses.mean_losses(PROMPTS)
-    assert found.per_token == pytest.approx(12 / 16)
-    assert found.per_prompt == pytest.approx((3 + 1 + 0.2) / 3)
-    assert found.per_task == pytest.approx((3 + 6 / 14) / 2)
-    assert found.per_cell == pytest.approx(12 / 12)
-    assert found.tasks == {"a": 3, "b": pytest.approx(6 / 14)}
-
-
-@given(
-    st.lists(
-        st.builds(
-            PromptLoss,
-            st.sampled_from("abc"),
-            st.floats(0, 1e3),
-            st.integers(1, 900),
-            st.integers(1, 900),
-        ),
-        min_size=1,
-    ),
-    st.randoms(use_true_random=False),
+@pytest.mark.parametrize(
+    ("attempts", "solved"),
+    [
+        ([], False),
+        ([TRUTH], True),
+        ([FLAT, TRUTH], True),
+        ([NEAR, FLAT, TURNED], False),
+    ],
 )
-def test_the_order_of_the_prompts_does_not_change_a_loss(
-    prompts: list[PromptLoss], dice: random.Random
+def test_a_test_is_solved_if_an_attempt_has_the_shape_and_the_cells_of_the_answer(
+    attempts: list[np.ndarray], *, solved: bool
 ) -> None:
-    shuffled = dice.sample(prompts, len(prompts))
-    assert losses.mean_losses(shuffled) == losses.mean_losses(prompts)
-
-
-def test_the_three_losses_agree_on_prompts_of_one_length() -> None:
-    found = losses.mean_losses(
-        [PromptLoss(task, nll, 8, 5) for task, nll in zip("abc", (1, 2, 6), strict=True)]
-    )
-    assert math.isclose(found.per_token, found.per_prompt)
-    assert math.isclose(found.per_token, found.per_task)
+    assert metrics.solves(attempts, TRUTH) == solved

@@ -33,7 +33,7 @@ def config(source: schema.Section, place: Path | str, *, dataset: str = "mini") 
         "mirror": str(place),
         "partition_source": "arc",
         "measured_source": "concepts",
-        "dataset": [component(dataset)],
+        "dataset": {dataset: component(dataset)},
         "source": source.model_dump(),
     }
     return download.Params.model_validate_json(json.dumps(values))
@@ -180,14 +180,14 @@ def test_the_program_writes_the_same_bytes_again_and_says_one_line_per_error(
         ("arc-agi-2", {}),
         ("concept-arc", {10: 16}),
         ("mini-arc", {}),
-        ("1d-arc", {50: 17, 51: 1}),
+        ("arc-1d", {50: 17, 51: 1}),
     ],
 )
 def test_the_real_sources_are_what_is_pinned(
     key: str, groups: dict[int, int], tmp_path: Path
 ) -> None:
     values = schema.read(ROOT / "params.yaml") | {"dataset": "only", "mirror": REAL}
-    values["datasets"] = {"only": [component(key)]}
+    values["datasets"] = {"only": {key: {}}}
     (tmp_path / "params.yaml").write_text(json.dumps(values))
     given = schema.load(tmp_path / "params.yaml", download.Params, key=key)
 

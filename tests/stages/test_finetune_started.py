@@ -53,6 +53,7 @@ def start(
         folder / "mix.json", {"components": [{"table": "all", "entries": len(entries)}]}
     )
     files.write_json(folder / "initial" / "start.json", {"adapter": "none"})
+    files.write_text(folder / "code", "c0de00000001\n")
     scale = {
         "prompt": {"format": "bare", "encoder": ["minimal"]},
         "finetune": settings(max_tokens=400, **changes).model_dump(mode="json"),
@@ -68,6 +69,7 @@ def start(
     (folder / "params.yaml").write_text(json.dumps(values))
     flags = {
         "params": folder / "params.yaml",
+        "code": folder / "code",
         "base-model": base_model,
         "initial": folder / "initial",
         "samples": folder / "samples.parquet",
@@ -142,7 +144,8 @@ def test_two_processes_have_the_history_of_one_that_adds_up_two_passes(whole):
 WITNESS = """
 import os
 import sys
-from arcmix import processes, program
+from arcmix import program
+from arcmix.models import parallel
 from stages import finetune
 
 written = open(sys.argv.pop(1) + os.environ["RANK"], "w")
@@ -155,7 +158,7 @@ def told(event, values):
 
 sys.addaudithook(told)
 program.main(finetune.run)
-processes.part()
+parallel.leave()
 """
 """Tells, of each process, which files it writes."""
 
@@ -186,7 +189,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_end(tmp_path, base_model, who
 
     log = finish(start(tmp_path, base_model, launch, **STEPS))
 
-    assert "arcmix.finetune: going on at" in log
+    assert "arcmix.finetune: resuming at" in log
     assert_frame_equal(history(tmp_path), history(whole(launch)), check_exact=True)
     assert adapter(tmp_path) == adapter(whole(launch))
     assert [*(tmp_path / "checkpoints").iterdir()] == []
@@ -196,12 +199,13 @@ LOOK = """
 import os
 import sys
 from pathlib import Path
-from arcmix import processes, train
+from arcmix.models import parallel
+from arcmix.training import trainer
 
 folder = Path(sys.argv[1])
 rank = os.environ["RANK"]
-(folder / f"told{rank}").write_text(str(train.checkpoint(folder / rank)))
-processes.part()
+(folder / f"told{rank}").write_text(str(trainer.checkpoint(folder / rank)))
+parallel.leave()
 """
 """Looks for a checkpoint, each process in a folder of its own, and tells which it goes on at."""
 
