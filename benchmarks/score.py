@@ -15,30 +15,36 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import padding
 import predict
 import torch
 import transformers
 
-from arcmix import airv, draws, generate, loss, params, rescore
+from arcmix import randomness
+from arcmix.config import scales
+from arcmix.prediction import reading, rescore
+from arcmix.prediction.prompt_set import PromptSet
 
 NUMBER = 5
 
 
-def candidates(exam: airv.Exam) -> list[list[np.ndarray]]:
+def candidates(prompt_set: PromptSet) -> list[list[np.ndarray]]:
     """Return the tokens of the candidates of each prompt."""
     found = []
-    for number, question in enumerate(exam.asked):
-        pair = question.task.test[question.test]
-        grids = [question.shown.apply(pair.output), question.shown.apply(pair.input)]
+    for number, view in enumerate(prompt_set.views):
+        pair = view.task.test[view.test]
+        grids = [view.transform.apply(pair.output), view.transform.apply(pair.input)]
         for change in range(NUMBER - len(grids)):
             grid = grids[0].copy()
-            words = draws.words(predict.SEED, "benchmark/score", number * NUMBER + change, 1, 3)[0]
+            words = randomness.words(
+                predict.SEED, "benchmark/score", number * NUMBER + change, 1, 3
+            )[0]
             row, column = (
-                draws.below(word, side) for word, side in zip(words, grid.shape, strict=False)
+                randomness.below(word, side) for word, side in zip(words, grid.shape, strict=False)
             )
-            grid[row, column] = (grid[row, column] + 1 + draws.below(words[2], 9)) % 10
+            grid[row, column] = (grid[row, column] + 1 + randomness.below(words[2], 9)) % 10
             grids.append(grid)
-        found.append(exam.answers(grids))
+        found.append(prompt_set.answer_tokens(grids))
     return found
 
 
@@ -54,7 +60,7 @@ def anew(
     for start in range(0, len(places), 8):
         chosen = places[start : start + 8]
         texts = [np.concatenate([prompts[n], answers[n][place]]) for n, place in chosen]
-        ids, mask, positions = loss.left_padded(texts, one.device)
+        ids, mask, positions = padding.left_padded(texts, one.device)
         keep = max(len(answers[n][place]) for n, place in chosen) + 1
         logits = one(
             input_ids=ids,
@@ -79,9 +85,9 @@ def shared(
     tokens: int,
 ) -> list[list[float]]:
     """Return the log-probabilities, the candidates of a prompt behind one reading of it."""
-    settings = params.Predict.model_copy(predict.SETTINGS)
+    settings = scales.Predict.model_copy(predict.SETTINGS)
     queries = [
-        generate.Query(ids, np.zeros(0, np.int32), number, "") for number, ids in enumerate(prompts)
+        reading.Query(ids, np.zeros(0, np.int32), number, "") for number, ids in enumerate(prompts)
     ]
     order = sorted(range(len(queries)), key=lambda number: len(prompts[number]))
     rows = max(1, tokens // (NUMBER * max(map(len, prompts))))
@@ -97,11 +103,13 @@ def shared(
 
 def measure(setting: predict.Setting, way: str) -> predict.Result:
     """Score the candidates in one way, in this process."""
-    one, exam = predict.load(setting)
-    answers = candidates(exam)
+    one, prompt_set = predict.load(setting)
+    answers = candidates(prompt_set)
     if way == "each anew":
-        return predict.timed(one, lambda: anew(one, exam.prompts, answers))
-    return predict.timed(one, lambda: shared(one, exam.prompts, answers, setting.batch_tokens))
+        return predict.timed(one, lambda: anew(one, prompt_set.prompts, answers))
+    return predict.timed(
+        one, lambda: shared(one, prompt_set.prompts, answers, setting.batch_tokens)
+    )
 
 
 def compare(setting: predict.Setting, repeats: int) -> None:
@@ -117,8 +125,8 @@ def compare(setting: predict.Setting, repeats: int) -> None:
             # In a process of its own, so that its peak of memory is.
             with ProcessPoolExecutor(1, mp_context=spawn) as alone:
                 results.append(alone.submit(measure, setting, way).result())
-    _, exam = predict.load(setting)
-    answers = candidates(exam)
+    _, prompt_set = predict.load(setting)
+    answers = candidates(prompt_set)
     one, other = (results[0].answers for results in found.values())
     worst = max(
         abs(a - b) / len(answer)
@@ -128,7 +136,7 @@ def compare(setting: predict.Setting, repeats: int) -> None:
     if worst > 0.01:
         raise ValueError(f"log-probabilities differ by {worst:.3f} nats a token")
     print(
-        f"{len(answers)} prompts of {np.mean([len(ids) for ids in exam.prompts]):.0f} tokens,"
+        f"{len(answers)} prompts of {np.mean([len(ids) for ids in prompt_set.prompts]):.0f} tokens,"
         f" {NUMBER} candidates of {np.mean([len(one) for own in answers for one in own]):.0f},"
         f" {setting.dtype}, {setting.threads} threads,"
         f" {predict.DEVICE}; medians of {repeats}"

@@ -9,16 +9,17 @@ from transformers import PreTrainedTokenizerBase, PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from arcmix import params, tuned
-from arcmix.examples import Example
-from arcmix.prompt import Text
+from arcmix.config import scales
+from arcmix.models import adapters
+from arcmix.text.prompt import Text
+from arcmix.text.tokenization import Example
 
 
 def trainer(
-    model: tuned.Tuned,
+    model: adapters.Tuned,
     tokenizer: PreTrainedTokenizerBase,
     samples: tuple[Sequence[Text], Sequence[Example]],
-    settings: params.Finetune,
+    settings: scales.Finetune,
     steps: int,
     folder: Path,
 ) -> SFTTrainer:
@@ -51,7 +52,7 @@ def trainer(
 
 
 def _dataset(
-    texts: Sequence[Text], made: Sequence[Example], settings: params.Finetune
+    texts: Sequence[Text], made: Sequence[Example], settings: scales.Finetune
 ) -> datasets.Dataset:
     rows: list[dict[str, Any]] = [
         {"prompt": text.prompt, "completion": text.answer} for text in texts

@@ -37,10 +37,14 @@ import sft
 import torch
 from transformers import TrainerCallback
 
-from arcmix import augment, examples, fastpath, model, params, prompt, train, tuned
-from arcmix.encode import Encoder
-from arcmix.plan import Plan
+from arcmix.config import scales
+from arcmix.models import adapters, pretrained
+from arcmix.sampling import augment, sample_table
 from arcmix.sources import package
+from arcmix.text import fastpath, prompt, tokenization
+from arcmix.text.encode import Encoder
+from arcmix.training import trainer
+from arcmix.training.plan import Plan
 
 SEED = 0
 
@@ -50,7 +54,7 @@ LENGTHS = (256, 512, 1024, 2048)
 DRAWN = 100_000
 """Samples among which those of a length are looked for."""
 
-FINETUNE = params.Finetune(
+FINETUNE = scales.Finetune(
     budget=1,
     unit="steps",
     batch=8,
@@ -67,12 +71,11 @@ FINETUNE = params.Finetune(
     max_grad_norm=1.0,
     dtype="bfloat16",
     gradient_checkpointing=False,
-    cut_vocabulary=False,
     # Never before the end.
     eval_every=1_000_000,
     eval_tokens=2048,
     method="lora",
-    lora=params.Lora(
+    lora=scales.Lora(
         rank=32,
         alpha=64,
         scale="alpha",
@@ -101,7 +104,7 @@ class Way:
     name: str
     trl: bool
     """Whether it is TRL's trainer, or ours."""
-    settings: params.Finetune
+    settings: scales.Finetune
 
 
 @dataclass(frozen=True)
@@ -172,16 +175,16 @@ class Clock(TrainerCallback):
 
 
 def samples(
-    tokenizer: model.PreTrainedTokenizerBase,
+    tokenizer: pretrained.PreTrainedTokenizerBase,
     style: prompt.Style,
     lengths: tuple[int, int],
     count: int,
-) -> Iterator[tuple[prompt.Text, examples.Example]]:
+) -> Iterator[tuple[prompt.Text, tokenization.Example]]:
     """Yield the texts and the tokens of samples of such lengths, always the same ones."""
     pool, found = _pool(), 0
-    for stretch in data_path.stretches(pool, np.arange(len(pool.first_pair)), DRAWN):
-        made = fastpath.as_texts(tokenizer, style, stretch)
-        for pairs, example in zip(augment.split(stretch), made, strict=True):
+    for chunk in data_path.chunks(pool, np.arange(len(pool.first_pair)), DRAWN):
+        made = fastpath.as_texts(tokenizer, style, chunk)
+        for pairs, example in zip(sample_table.split(chunk), made, strict=True):
             if found < count and lengths[0] <= len(example.input_ids) <= lengths[1]:
                 found += 1
                 shown = pairs[:-1], pairs[-1].input, pairs[-1].output
@@ -198,37 +201,33 @@ def _pool() -> augment.Pool:
 def measure(job: Job) -> Result:
     """Return what some steps cost; to be called in a process of its own."""
     torch.set_num_threads(job.threads)
-    model.quiet()
+    pretrained.quiet()
     datasets.disable_progress_bars()
     settings, steps = job.way.settings, job.steps + 1
-    tokenizer = model.load_tokenizer(job.folder)
-    base = model.load(job.folder, settings.dtype)
+    tokenizer = pretrained.load_tokenizer(job.folder)
+    base = pretrained.load(job.folder, settings.dtype)
     parameters = base.num_parameters(exclude_embeddings=True)
-    style = examples.style(tokenizer, "bare", Encoder(("minimal",)), settings.loss)
+    style = tokenization.style(tokenizer, "bare", Encoder(("minimal",)), settings.loss)
     drawn = [
         *samples(tokenizer, style, (1, WARM_UP), settings.batch),
         *samples(tokenizer, style, job.case.lengths, job.steps * settings.batch),
     ]
     texts, made = zip(*drawn, strict=True)
-    if settings.cut_vocabulary:
-        vocabulary = examples.vocabulary(made)
-        model.cut_vocabulary(base, vocabulary)
-        made = examples.renumber(made, vocabulary)
-    one = tuned.attach(base, settings, SEED, [])
+    one = adapters.attach(base, settings, SEED, [])
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         if job.way.trl:
-            trainer = sft.trainer(one, tokenizer, (texts, made), settings, steps, Path(folder))
-            trainer.add_callback(clock)
+            runner = sft.trainer(one, tokenizer, (texts, made), settings, steps, Path(folder))
+            runner.add_callback(clock)
         else:
             settings = settings.model_copy(update={"budget": steps})
             plan = Plan(made, made[:1], settings, SEED, "none", None)
-            trainer = train.trainer(one, tokenizer, plan, Path(folder), clock)
+            runner = trainer.trainer(one, tokenizer, plan, Path(folder), clock)
         with torch.inference_mode():
             # What is read from a file is in memory only after it was used.
             one(torch.zeros(1, 8, dtype=torch.long, device=one.device))
         before = _memory()
-        trainer.train()
+        runner.train()
         peak = _peak() - before
     lengths = np.array([len(example.input_ids) for example in made]).reshape(steps, -1)[1:]
     padded = lengths.max(axis=1).sum() * settings.batch if job.way.trl else lengths.sum()
@@ -286,7 +285,6 @@ def _ways(dtype: str, batch: int) -> list[Way]:
         way("arcmix"),
         way("arcmix, a sample a row", micro_tokens=1),
         way("arcmix, rows of 2048", micro_tokens=2048),
-        way("arcmix, cut vocabulary", cut_vocabulary=True),
         way("TRL, our labels of all outputs", trl=True, loss="outputs"),
         way("arcmix, all outputs", loss="outputs"),
     ]
@@ -298,9 +296,9 @@ def check(case: Case, results: Sequence[Result]) -> None:
     Raises:
         ValueError: If two of them differ.
     """
-    firsts: dict[tuple[str, bool], Result] = {}
+    firsts: dict[str, Result] = {}
     for way, result in zip(case.ways, results, strict=True):
-        like = firsts.setdefault((way.settings.loss, way.settings.cut_vocabulary), result)
+        like = firsts.setdefault(way.settings.loss, result)
         if not np.allclose(result.losses, like.losses, rtol=TOLERANCE[way.settings.dtype]):
             raise ValueError(
                 f"{way.name}: the losses of the steps are {result.losses} and those of the same"
@@ -344,7 +342,7 @@ def compare(folder: Path, chosen: Sequence[Case], arguments: argparse.Namespace)
     header = HEADER if arguments.tflops is None else (*HEADER, "MFU")
     # Forked from a process that has imported everything and run nothing.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "trl.trainer.sft_trainer", "arcmix.train"])
+    context.set_forkserver_preload(["torch", "trl.trainer.sft_trainer", "arcmix.training.trainer"])
     with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as alone:
         for case, threads in ((one, count) for one in chosen for count in arguments.threads):
             jobs = [Job(folder, case, way, arguments.steps, threads) for way in case.ways]

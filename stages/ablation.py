@@ -7,15 +7,16 @@ the loss curves. A pure function of the rows and of the present code.
 import logging
 from pathlib import Path
 
-from arcmix import code, files, ledger, plots, program, table
+from arcmix import files, program
+from arcmix.ledger import records, table
+from arcmix.pages import figures
 
 log = logging.getLogger("arcmix.ablation")
 
 
 def run(
     *,
-    library: Path,
-    programs: Path,
+    code: Path,
     rows: Path,
     csv: Path,
     markdown: Path,
@@ -23,15 +24,15 @@ def run(
     curves: Path,
 ) -> None:
     """Sum up the ledger `rows`; rows that other code made are shown apart."""
-    present = code.fingerprint(code.programs(programs), library)
-    found = ledger.read(rows)
+    present = code.read_text().strip()
+    found = records.read(rows)
     if not found:
         raise ValueError(f"no rows in {rows}; run an experiment first: dvc repro")
-    sections = table.sections(found, present)
-    files.write_csv(csv, table.as_frame(sections))
-    files.write_text(markdown, table.as_markdown(sections))
-    plots.bars(bars, sections)
-    plots.curves(curves, sections)
+    blocks = table.blocks(found, present)
+    files.write_csv(csv, table.as_frame(blocks))
+    files.write_text(markdown, table.as_markdown(blocks))
+    figures.bars(bars, blocks)
+    figures.curves(curves, blocks)
     stale = sum(row.code != present for row in found)
     log.info("rows of the present code: %d, of other code: %d", len(found) - stale, stale)
 

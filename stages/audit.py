@@ -6,13 +6,13 @@ tasks of the part are clean. A table of which nothing would be left is an error.
 """
 
 import logging
-from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
-from arcmix import audit, files, params, program, tasks
-from arcmix.schema import At, Section
-from arcmix.tasks import Task
+from arcmix import files, program, tasks
+from arcmix.config import params
+from arcmix.config.schema import At, Section
+from arcmix.sampling import audit, mix
 
 log = logging.getLogger("arcmix.audit")
 
@@ -22,20 +22,17 @@ class Params(Section):
 
     audit: Annotated[params.Audit, At("audit")]
     """What follows from a leak."""
-    dataset: Annotated[tuple[params.Component, ...], At("datasets.${dataset}")]
+    dataset: Annotated[params.Dataset, At("datasets.${dataset}")]
     """The components of the dataset."""
 
 
 def run(*, config: Params, partition: Path, sources: Path, report: Path) -> None:
     """Compare the tables of the dataset with the measured part into `report`."""
     measured = tasks.read(partition / "part.parquet")
-    components = []
-    for component in config.dataset:
-        folder = partition if component.tasks in params.PARTITION_TABLES else sources
-        components.append((component.tasks, tasks.read(folder / f"{component.tasks}.parquet")))
+    tables = mix.read_tables(config.dataset, partition, sources)
     originals = tasks.read(partition / "train.parquet")
-    found = audit.findings(components, originals, measured, drop=config.audit.drop == "leaks")
-    collections = audit.overlaps(_collections(sources))
+    found = audit.findings(tables, originals, measured, drop=config.audit.drop == "leaks")
+    collections = audit.overlaps(audit.read_collections(sources))
     files.write_json(report, audit.summary(found, measured) | {"sources": collections})
     for one in found:
         log.info(
@@ -51,18 +48,6 @@ def run(*, config: Params, partition: Path, sources: Path, report: Path) -> None
             " nothing; choose another dataset or measure another part, or, to train on what is"
             " measured and know it: -S audit.drop=none"
         )
-
-
-def _collections(sources: Path) -> dict[str, list[Task]]:
-    """Return the tasks of each split of each source at hand, except for drawn ones."""
-    found = {}
-    for path in sorted(sources.glob("*.parquet")):
-        every = tasks.read(path)
-        if any(task.variation or not task.train for task in every):
-            continue
-        for split, group in groupby(every, key=lambda task: task.split):
-            found.setdefault(f"{path.stem} {split}", []).extend(group)
-    return found
 
 
 if __name__ == "__main__":

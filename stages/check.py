@@ -9,8 +9,9 @@ import logging
 from pathlib import Path
 from typing import Annotated
 
-from arcmix import experiment, files, params, program
-from arcmix.schema import At, Section
+from arcmix import files, program
+from arcmix.config import check, params
+from arcmix.config.schema import At, Section
 
 log = logging.getLogger("arcmix.check")
 
@@ -30,7 +31,7 @@ class Params(Section):
 
 def run(*, config: Params, file: Path, out: Path) -> None:
     """Check the whole of `file` and say so in `out`."""
-    experiment.check(file)
+    check.check_file(file)
     files.write_text(out, "params.yaml holds together\n")
     log.info("dataset %s, model %s, scale %s", config.dataset, config.model, config.scale)
 

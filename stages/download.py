@@ -9,8 +9,9 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from arcmix import params, program, tasks
-from arcmix.schema import At, Section
+from arcmix import program, tasks
+from arcmix.config import origins, params
+from arcmix.config.schema import At, Section
 from arcmix.sources import archive, counting, package, pins, rearc
 
 log = logging.getLogger("arcmix.download")
@@ -28,16 +29,16 @@ class Params(Section):
     """The source that every run needs."""
     measured_source: Annotated[str, At("measure.source")]
     """The source that the run is measured on."""
-    dataset: Annotated[tuple[params.Component, ...], At("datasets.${dataset}")]
+    dataset: Annotated[params.Dataset, At("datasets.${dataset}")]
     """The training dataset, which names the others."""
-    source: Annotated[params.Source, At("sources.${key}")]
+    source: Annotated[origins.Source, At("sources.${key}")]
     """The source."""
 
 
 def run(*, key: str, config: Params, cache: Path, out: Path) -> None:
     """Write the tasks of source `key` to `out`; what was fetched stays in `cache`."""
     needed = {config.partition_source, config.measured_source}
-    if key not in needed.union(part.tasks for part in config.dataset):
+    if key not in needed.union(part.tasks for part in config.dataset.values()):
         tasks.write(out, [])
         log.info("%s: not needed here, nothing fetched", key)
         return
@@ -57,14 +58,14 @@ def run(*, key: str, config: Params, cache: Path, out: Path) -> None:
 
 def _load(key: str, config: Params, cache: Path) -> pins.Loaded:
     match config.source:
-        case params.PackageSource():
+        case origins.PackageSource():
             return package.load(key, config.source)
-        case params.ArchiveSource():
+        case origins.ArchiveSource():
             mirror = os.environ.get(MIRROR) or config.mirror
             return archive.load(key, config.source, cache=cache, mirror=mirror)
-        case params.GeneratorSource():
+        case origins.GeneratorSource():
             return rearc.load(key, config.source, cache=cache)
-        case params.CountingSource():
+        case origins.CountingSource():
             return counting.load(key, config.source)
 
 

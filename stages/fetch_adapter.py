@@ -10,8 +10,10 @@ import logging
 from pathlib import Path
 from typing import Annotated, Any
 
-from arcmix import files, params, program, schema, store
-from arcmix.schema import At, Section
+from arcmix import files, program
+from arcmix.config import origins, params, scales, schema
+from arcmix.config.schema import At, Section
+from arcmix.ledger import store
 
 log = logging.getLogger("arcmix.fetch_adapter")
 
@@ -27,9 +29,9 @@ class Params(Section):
     """The part of the tasks that is measured."""
     audit: Annotated[params.Audit, At("audit")]
     """Whether leaks are dropped."""
-    model: Annotated[params.Model, At("models.${model}")]
+    model: Annotated[origins.Model, At("models.${model}")]
     """The base model."""
-    prompt: Annotated[params.Prompt, At("scales.${scale}.prompt")]
+    prompt: Annotated[scales.Prompt, At("scales.${scale}.prompt")]
     """The text of a task."""
 
 

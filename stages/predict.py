@@ -1,41 +1,25 @@
-"""Stage `predict`: answer the validation tests, and score the candidates in all views.
+"""Stage `predict`: answer the validation tests, and score the leading grids in all views.
 
-Reads the base model, the adapter folder, the folder of tasks' own adapters and the validation
-tasks; writes the candidates of each test and view, turned back to the original's orientation
-and colors, and the log-probabilities of the leading ones in each view. What is found is kept in
-a folder of `predictions`, so that a run that was killed goes on, and more views extend fewer.
+Reads the base model, the adapter folder, the adapters of single tasks and the validation tasks.
+Writes the candidates of each test and view, with the view's transform inverted, and the
+log-probabilities of the leading grids in each view. Results are kept in a folder of `predictions`:
+a run that was killed resumes, and a run with more views answers the new ones only.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
-import pandas as pd
-
-from arcmix import (
-    airv,
-    code,
-    crew,
-    files,
-    generate,
-    inference,
-    model,
-    params,
-    processes,
-    program,
-    select,
-    tasks,
-    tuned,
-    views,
-)
-from arcmix.schema import At, Section
-from arcmix.views import Question
+from arcmix import files, program, tasks
+from arcmix.config import scales
+from arcmix.config.schema import At, Section
+from arcmix.models import parallel, pretrained
+from arcmix.prediction import answering, views
+from arcmix.prediction import candidates as candidate_table
+from arcmix.prediction import scores as score_table
+from arcmix.prediction.prompt_set import PromptSet
 
 log = logging.getLogger("arcmix.predict")
-
-TIME_ONLY = {"views", "draft", "kv_static", "batch_tokens", "rescore", "checkpoint"}
-"""Settings that an answer to a view does not depend on."""
 
 
 class Params(Section):
@@ -43,21 +27,22 @@ class Params(Section):
 
     seed: Annotated[int, At("seed")]
     """The experiment's seed."""
+    checkpoint: Annotated[Literal["best", "last"], At("checkpoint")]
+    """The weights that answer the tasks without an adapter of their own."""
     background: Annotated[float, At("augment.background")]
-    """Chance that a recoloring moves color 0 too."""
-    dtype: Annotated[str, At("scales.${scale}.finetune.dtype")]
-    """Type of the weights."""
-    method: Annotated[str, At("scales.${scale}.finetune.method")]
-    """How the model was fine-tuned."""
+    """Probability that a recoloring moves color 0 too."""
+    finetune: Annotated[scales.Finetune, At("scales.${scale}.finetune")]
+    """The fine-tune that made the adapter."""
     max_tokens: Annotated[int, At("scales.${scale}.validation.max_tokens")]
     """Longest prompt; a longer one is not answered."""
-    predict: Annotated[params.Predict, At("scales.${scale}.predict")]
-    """The answers."""
+    predict: Annotated[scales.Predict, At("scales.${scale}.predict")]
+    """The search and its limits."""
 
 
-def run(
+def run(  # noqa: PLR0913 - a stage's arguments are its files
     *,
     config: Params,
+    code: Path,
     base_model: Path,
     adapter: Path,
     adapted: Path,
@@ -68,117 +53,47 @@ def run(
 ) -> None:
     """Answer the tests of `validation` into `candidates`, and score these into `scores`.
 
-    A task that has an adapter of its own in `adapted` is answered with that, any other with
-    `adapter`. Processes share the prompts of a model or, if there are enough, the models; the first
-    writes.
+    A task is answered with its own adapter if `adapted` has one, else with `adapter`. Of several
+    ranks, the first writes.
     """
-    model.quiet()
-    # First, since a process is given its device by it.
-    leads = processes.leads()
+    pretrained.quiet()
+    # First, since a rank gets its device by it.
+    is_main = parallel.is_main()
     asked = [
-        question
+        view
         for task in tasks.read(validation)
         for test in range(len(task.test))
-        for question in views.questions(
-            task, test, config.predict.views, config.background, config.seed
+        for view in views.views_of(task, test, config.predict.views, config.background, config.seed)
+    ]
+    prompts = PromptSet(adapter, asked, config.predict)
+    own = files.read_json(adapted / "tasks.json")
+    groups = answering.groups(prompts, adapter / config.checkpoint, adapted, own, config.max_tokens)
+    kept = sum(map(len, groups.values()))
+    log.info("%d of %d prompts of at most %d tokens", kept, len(asked), config.max_tokens)
+    values = config.predict.model_dump_json(exclude=answering.SPEED_ONLY)
+    scope = files.key(
+        f"{values} {config.seed} {prompts.max_side}"
+        f" {config.finetune.dtype} {config.finetune.method}",
+        [code, base_model, adapter / "tokenizer", adapter / "prompt.json"],
+    )
+    base = answering.Base(base_model, config.finetune.dtype, config.finetune.method)
+    with program.progress(kept, "predict", "prompt") as bar:
+        found, scored = answering.answer(
+            base, prompts, groups, predictions, scope, config.predict, config.seed, bar.update
         )
-    ]
-    exam = airv.Exam(adapter, asked, config.predict)
-    kept = [number for number, ids in enumerate(exam.prompts) if len(ids) <= config.max_tokens]
-    log.info("%d of %d prompts of at most %d tokens", len(kept), len(asked), config.max_tokens)
-
-    own = set(files.read_json(adapted / "tasks.json"))
-    groups: dict[Path, list[int]] = {}
-    for number in kept:
-        id_ = asked[number].task.id
-        folder = adapted / id_ if id_ in own else adapter / config.predict.checkpoint
-        groups.setdefault(folder, []).append(number)
-    scope = code.key(
-        Path(__file__),
-        f"{config.model_dump_json(exclude={'background': True, 'predict': TIME_ONLY})}\n"
-        f"{exam.max_side}",
-        [base_model, adapter / "tokenizer", adapter / "prompt.json"],
-    )
-    memories = {
-        folder: inference.Memory(predictions, f"{scope}\n{code.digest([folder])}")
-        for folder in groups
-    }
-    found, scored = _solved(config, base_model, exam, groups, memories)
-    if not leads:
+    if not is_main:
         return
-    rows = [
-        row
-        for number in range(len(asked))
-        for row in _rows(asked[number], exam.candidates(number, found.get(number, [])))
-    ]
-    files.write_parquet(
-        candidates, pd.DataFrame(rows).astype({"height": "UInt8", "width": "UInt8"})
-    )
-    table = pd.DataFrame(scored, columns=[*select.SCORE_COLUMNS])
-    files.write_parquet(scores, table.astype(select.SCORE_COLUMNS))
+    answers = [prompts.candidates(number, found.get(number, [])) for number in range(len(asked))]
+    candidate_table.write(candidates, zip(asked, answers, strict=True))
+    score_table.write(scores, scored)
+    every = [one for own in answers for one in own]
     log.info(
         "%d answers ended, %d of them are grids",
-        sum(row["ended"] for row in rows),
-        sum(row["grid"] is not None for row in rows),
+        sum(one.ended for one in every),
+        sum(one.grid is not None for one in every),
     )
-
-
-def _solved(
-    config: Params,
-    base_model: Path,
-    exam: airv.Exam,
-    groups: Mapping[Path, Sequence[int]],
-    memories: Mapping[Path, inference.Memory],
-) -> tuple[dict[int, list[generate.Answer]], list[dict[str, Any]]]:
-    """Return the answers by question and the rows of scores, to each process.
-
-    Args:
-        config: The values of the stage.
-        base_model: Folder of the base model.
-        exam: The questions.
-        groups: Folder of an adapter -> the questions that it answers.
-        memories: Folder of an adapter -> what has been found with it.
-    """
-    everyone, alone = crew.everyone(), crew.ALONE
-    enough = len(groups) >= everyone.count
-    outer, inner = (everyone, alone) if enough else (alone, everyone)
-    own = outer.turn([*groups])
-    models = tuned.load_each(
-        base_model, own, config.dtype, config.method, exam.tokenizer, exam.added
-    )
-    found: dict[int, list[generate.Answer]] = {}
-    scored: dict[Path, list[dict[str, Any]]] = {}
-    total = sum(len(groups[folder]) for folder in own)
-    with program.progress(total, "predict", "prompt") as bar:
-        for answering, folder in zip(models, own, strict=True):
-            inference.lay_out(answering)
-            solver = airv.Solver(
-                answering, exam, memories[folder], config.predict, config.seed, inner
-            )
-            answers = solver.answer(groups[folder], bar.update)
-            found |= answers
-            if config.predict.rescore:
-                scored[folder] = solver.score(groups[folder], answers)
-    scored = outer.merged(scored)
-    return outer.merged(found), [row for folder in groups for row in scored.get(folder, [])]
-
-
-def _rows(question: Question, candidates: Sequence[select.Candidate]) -> Iterator[dict[str, Any]]:
-    for rank, one in enumerate(candidates):
-        yield {
-            "task": question.task.id,
-            "test": question.test,
-            "view": question.view,
-            "rank": rank,
-            "grid": None if one.grid is None else one.grid.reshape(-1),
-            "height": None if one.grid is None else one.grid.shape[0],
-            "width": None if one.grid is None else one.grid.shape[1],
-            "logprob": one.logprob,
-            "tokens": one.tokens,
-            "ended": one.ended,
-        }
 
 
 if __name__ == "__main__":
     program.main(run)
-    processes.part()
+    parallel.leave()

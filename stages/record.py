@@ -5,22 +5,16 @@ equal numbers. A queued run lives in a temporary clone, so it deposits its row i
 repository that queued it, too. Other rows are left alone.
 """
 
-import importlib.metadata
 import logging
 from pathlib import Path
 from typing import Annotated, Literal
 
-from arcmix import code, files, ledger, params, program, store
-from arcmix.schema import At, Section
+from arcmix import files, program
+from arcmix.config import origins, params, scales
+from arcmix.config.schema import At, Section
+from arcmix.ledger import records, store
 
 log = logging.getLogger("arcmix.record")
-
-PACKAGES = ("peft", "torch", "transformers", "trl")
-"""Libraries whose version may show in the numbers."""
-
-
-SPEEDS = ("tokens_per_second", "answer_tokens_per_second", "seconds_per_step")
-"""Columns of the history that differ from machine to machine; a row is without them."""
 
 
 class Params(Section):
@@ -38,6 +32,8 @@ class Params(Section):
     """The seed of the adapter's start."""
     selection: Annotated[str, At("selection")]
     """The rule that selects the answers."""
+    checkpoint: Annotated[str, At("checkpoint")]
+    """The weights that answer."""
     partition: Annotated[params.Partition, At("partition")]
     """The split into training and validation."""
     measure: Annotated[params.Measure, At("measure")]
@@ -46,19 +42,18 @@ class Params(Section):
     """Whether leaks were dropped."""
     augment: Annotated[params.Augment, At("augment")]
     """The augmentation."""
-    components: Annotated[tuple[params.Component, ...], At("datasets.${dataset}")]
+    components: Annotated[params.Dataset, At("datasets.${dataset}")]
     """The dataset."""
-    base: Annotated[params.Model, At("models.${model}")]
+    base: Annotated[origins.Model, At("models.${model}")]
     """The base model."""
-    budgets: Annotated[params.Scale, At("scales.${scale}")]
+    budgets: Annotated[scales.Scale, At("scales.${scale}")]
     """The budgets."""
 
 
 def run(  # noqa: PLR0913 - a stage's arguments are its files
     *,
     config: Params,
-    library: Path,
-    programs: Path,
+    code: Path,
     metrics: Path,
     tasks: Path,
     history: Path,
@@ -70,54 +65,20 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     deposit: Path,
 ) -> None:
     """Enter the run into the ledger `rows`, and into `deposit` where that is another one."""
-    values = config.model_dump(mode="json")
-    numbers = files.read_json(metrics)
-    settings = {
-        "partition": values["partition"],
-        "measure": values["measure"],
-        "audit": values["audit"],
-        "augment": values["augment"],
-        "model": values["base"],
-        "scale": values["budgets"],
-        "init_seed": values["init_seed"],
-        "selection": values["selection"],
-        "metrics_version": numbers["metrics_version"],
-        "validation_digest": files.read_json(partition)["measured_digest"],
-    }
-    drawn = files.read_json(mix)
-    start = files.read_json(initial / "start.json")
-    named = [(part["tasks"], part["weight"]) for part in values["components"]]
-    if named != [(part["table"], part["weight"]) for part in drawn["components"]]:
-        # As after an edit of params.yaml and `dvc repro -s record`: the row would lie.
-        raise ValueError(f"{mix}: not drawn from {config.dataset!r}, {named}; run: dvc repro")
-    digests = [component["digest"] for component in drawn["components"]]
-    present = code.fingerprint(code.programs(programs), library)
-    row = ledger.Row(
-        dataset=config.dataset,
-        model=config.model,
-        scale=config.scale,
-        seed=config.seed,
-        fingerprint=ledger.fingerprint(
-            present, config.model, config.scale, settings, values["components"], digests, start
-        ),
-        code=present,
-        settings_fingerprint=ledger.fingerprint(settings),
-        settings=settings,
-        components=values["components"],
-        mix=drawn,
-        start=start,
+    row = records.make(
+        config.model_dump(mode="json"),
+        code.read_text().strip(),
+        mix=files.read_json(mix),
+        start=files.read_json(initial / "start.json"),
         adapter=store.address(adapter),
-        metrics=numbers,
-        history=[
-            {name: value for name, value in entry.items() if name not in SPEEDS}
-            for entry in ledger.records(history)
-        ],
-        tasks={task.pop("task"): task for task in ledger.records(tasks)},
-        packages={name: importlib.metadata.version(name) for name in PACKAGES},
+        metrics=files.read_json(metrics),
+        history=files.read_csv(history),
+        tasks=files.read_csv(tasks),
+        validation_digest=files.read_json(partition)["measured_digest"],
     )
-    written = ledger.write(rows, row)
+    written = records.write(rows, row)
     if deposit.resolve() != rows.resolve():
-        ledger.write(deposit, row)
+        records.write(deposit, row)
     log.info("recorded %s", written)
 
 

@@ -9,12 +9,13 @@ import logging
 from pathlib import Path
 from typing import Annotated
 
-import pandas as pd
-
-from arcmix import candidates as stored
-from arcmix import files, params, plots, program, report, select, tasks
-from arcmix.report import Entry, Ranking
-from arcmix.schema import At, Section
+from arcmix import files, program, tasks
+from arcmix.config import params
+from arcmix.config.schema import At, Section
+from arcmix.pages import figures, report
+from arcmix.prediction import candidates as candidate_table
+from arcmix.prediction import scores as score_table
+from arcmix.scoring import evaluation, metrics
 
 log = logging.getLogger("arcmix.report")
 
@@ -49,41 +50,19 @@ def run(
 ) -> None:
     """Show the `candidates` of `validation` as a `page`, the extremes of them as a `figure`."""
     asked = tasks.read(validation)
-    tests = [(task.id, number) for task in asked for number in range(len(task.test))]
-    answers = stored.read(candidates, tests)
-    scored = stored.read_scores(scores, answers)
-    rankings = {
-        test: Ranking(
-            tuple(select.ranked(config.selection, answers[test], scored[test])),
-            len(answers[test]),
-            scored[test],
-        )
-        for test in tests
-    }
-    losses = _losses(table)
-    entries = [
-        Entry(
-            task,
-            tuple(rankings[task.id, number] for number in range(len(task.test))),
-            losses.get(task.id),
-        )
-        for task in asked
-    ]
+    answers = candidate_table.read(candidates, [*evaluation.truths(asked)])
+    scored = score_table.read(scores, answers)
+    losses = evaluation.task_losses(table)
+    entries = report.entries(asked, answers, scored, config.selection, losses)
     title = f"{config.dataset}, {config.model} at {config.scale}, seed {config.seed}"
     lead = (
         f"The answers to {len(asked)} validation tasks, ranked by {config.selection}. A test is"
-        f" solved if one of the first {report.ATTEMPTS} is right. Wrong cells are crossed."
+        f" solved if one of the first {metrics.ATTEMPTS} is right. Wrong cells are crossed."
     )
     files.write_text(page, report.page(title, lead, entries))
-    plots.answers(figure, *report.extremes(entries, EXTREMES))
+    figures.answers(figure, *report.extremes(entries, EXTREMES))
     solved = sum(entry.status == "solved" for entry in entries)
     log.info("%d of %d tasks solved; open %s", solved, len(entries), page)
-
-
-def _losses(path: Path) -> dict[str, float]:
-    """Return the validation loss of each task that has one."""
-    found = pd.read_csv(path, dtype={"task": str}).dropna(subset="val_loss")
-    return dict(zip(found["task"], found["val_loss"].tolist(), strict=True))
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 from hypothesis import strategies as st
 
-from arcmix import candidates as stored
 from arcmix import files
-from arcmix.select import SCORE_COLUMNS, Candidate
+from arcmix.prediction import candidates as stored
+from arcmix.prediction.scores import COLUMNS
+from arcmix.prediction.selection import Candidate
 
 TRUTH = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
 NEAR = np.array([[1, 2, 3], [4, 5, 0]], np.uint8)
@@ -58,5 +59,5 @@ def write_candidates(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def write_scores(path: Path, rows: list[tuple[str, int, int, int, float]]) -> None:
     """Write a table of scores of (task, test, candidate, view, log-probability)."""
-    table = pd.DataFrame([(*row, 5) for row in rows], columns=[*SCORE_COLUMNS])
+    table = pd.DataFrame([(*row, 5) for row in rows], columns=[*COLUMNS])
     files.write_parquet(path, table)

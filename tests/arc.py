@@ -30,3 +30,8 @@ def component(table: str, **changes: Any) -> dict[str, Any]:
     whole = {"subset": "all", "hardest": "all", "variations": "all", "pool": False}
     whole |= {"examples": "all", "n_minus": 0, "per_test": False, "weight": 1}
     return {"tasks": table} | whole | changes
+
+
+def dataset(*components: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return a dataset of components, each named after its table."""
+    return {one["tasks"]: one for one in components}

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from arcmix import params, tasks
+from arcmix import tasks
+from arcmix.config import origins
 
 COMMIT = "0123456789" * 4
 FILE = f"Mini-{COMMIT}.tar.gz"
@@ -53,7 +54,7 @@ def mirror(folder: Path) -> Path:
     return folder
 
 
-def entry(**pins: object) -> params.ArchiveSource:
+def entry(**pins: object) -> origins.ArchiveSource:
     """Return the repository's entry in `params.yaml`, some pins replaced."""
     values = [
         (name.rpartition("/")[2].removesuffix(".json"), split, None, json.loads(CONTENT[name]))
@@ -64,4 +65,4 @@ def entry(**pins: object) -> params.ArchiveSource:
     digest = tasks.digest(tasks.parse(values, "mini", 30)[0])
     given = {"kind": "archive", "repository": "me/Mini", "commit": COMMIT, "files": FILES}
     given |= {"max_side": 30, "tasks": 3, "tests": 3, "digest": digest}
-    return params.ArchiveSource.model_validate(given | pins)
+    return origins.ArchiveSource.model_validate(given | pins)

@@ -1,30 +1,37 @@
 """Settings and models of the whole test run."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
-from selenium import webdriver
 
-from arcmix import model, params
+from arcmix.config import origins
+from arcmix.models import fetch, pretrained
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from selenium import webdriver
 
 # Two busy cores would break any limit on the time of one example.
 settings.register_profile("arcmix", deadline=None)
 settings.load_profile("arcmix")
 
-TINY = params.RandomModel(kind="random", seed=0, hidden=32, layers=2, heads=2, positions=4096)
+TINY = origins.RandomModel(kind="random", seed=0, hidden=32, layers=2, heads=2, positions=4096)
 
 
 @pytest.fixture(scope="session")
 def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random two-layer Llama and a character tokenizer."""
-    model.quiet()
+    pretrained.quiet()
     folder = tmp_path_factory.mktemp("base-model")
-    model.random(TINY, folder)
+    fetch.random(TINY, folder)
     return folder
 
 
@@ -52,6 +59,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
         if named:
             pytest.fail(f"ARCMIX_BROWSER is {named}; {reason}")
         pytest.skip(reason)
+    from selenium import webdriver  # noqa: PLC0415 - only tests with a browser pay for it
+
     options = webdriver.ChromeOptions()
     options.binary_location = program
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})

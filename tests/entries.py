@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from arcmix import select
-from arcmix.report import Entry, Ranking
-from arcmix.select import Candidate
+from arcmix.pages.report import Entry, Ranking
+from arcmix.prediction import selection
+from arcmix.prediction.selection import Candidate
 from arcmix.tasks import Pair, Task
 from tests.arc import pair
 
@@ -17,14 +17,14 @@ LONG = np.array([[1, 2, 3], [4, 5, 6], [1, 2, 3]], np.uint8)
 """The right answer, one with two cells wrong, one with all wrong, one of another shape."""
 
 
-def ranking(grids: Sequence[np.ndarray | None], scores: select.Scores | None = None) -> Ranking:
+def ranking(grids: Sequence[np.ndarray | None], scores: selection.Scores | None = None) -> Ranking:
     """Return the ranking by votes of some candidates; the earlier one is the more probable."""
     candidates = [
         Candidate(grid, -0.5 - 0.25 * number, 2, ended=grid is not None)
         for number, grid in enumerate(grids)
     ]
     scores = scores or {}
-    ranked = select.ranked("vote_logprob", candidates, scores)
+    ranked = selection.ranked("vote_logprob", candidates, scores)
     return Ranking(tuple(ranked), len(candidates), scores)
 
 
@@ -33,7 +33,7 @@ def entry(
     *tests: Sequence[np.ndarray | None],
     loss: float | None = None,
     truth: np.ndarray = TRUTH,
-    scores: select.Scores | None = None,
+    scores: selection.Scores | None = None,
 ) -> Entry:
     """Return a task with a test for each of the answers to one, the truth being the same."""
     shown = tuple(pair(number, height=1 + number, width=4) for number in range(2))

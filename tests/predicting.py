@@ -10,13 +10,15 @@ from typing import Any
 
 import torch
 
-from arcmix import params
+from arcmix import files
+from arcmix.config import scales
+from arcmix.models import adapters, pretrained
 from stages import predict
+from tests.training.test_trainer import settings as finetuned
 
 ROOT = Path(__file__).parents[1]
 
 PLAIN: dict[str, Any] = {
-    "checkpoint": "last",
     "views": 3,
     "search": "greedy",
     "width": 2,
@@ -32,14 +34,24 @@ PLAIN: dict[str, Any] = {
 }
 
 
-def settings(**changes: Any) -> params.Predict:
+def settings(**changes: Any) -> scales.Predict:
     """Return how tests are answered, but for the changes."""
-    return params.Predict.model_validate(PLAIN | changes)
+    return scales.Predict.model_validate(PLAIN | changes)
+
+
+def write_adapter(folder: Path, base_model: Path, **changes: Any) -> None:
+    """Write an adapter folder whose last adapter, of the settings changed, no step has changed."""
+    base = pretrained.load(base_model, "float32")
+    adapters.save(adapters.attach(base, finetuned(**changes), 0, []), folder / "last")
+    prompt = scales.Prompt(format="bare", encoder=("minimal",))
+    adapters.save_text(folder, pretrained.load_tokenizer(base_model), prompt)
 
 
 def paths(folder: Path, base_model: Path, trained: Path, adapted: Path) -> dict[str, Path]:
-    """Return the files of the stage, in and out."""
+    """Return the files of the stage, in and out; that of the code is written."""
+    files.write_text(folder / "code", "c0de00000001\n")
     return {
+        "code": folder / "code",
         "base_model": base_model,
         "adapter": trained / "adapter",
         "adapted": adapted,
@@ -57,8 +69,8 @@ def run(folder: Path, base_model: Path, trained: Path, adapted: Path, **changes:
             {
                 "seed": 0,
                 "background": 0.1,
-                "dtype": "float32",
-                "method": "lora",
+                "checkpoint": "last",
+                "finetune": finetuned(),
                 "max_tokens": 150,
                 "predict": settings(**changes),
             }
@@ -68,29 +80,30 @@ def run(folder: Path, base_model: Path, trained: Path, adapted: Path, **changes:
 
 
 def start(
-    files: dict[str, Path], folder: Path, program: str, **changes: Any
+    places: dict[str, Path], folder: Path, program: str, **changes: Any
 ) -> subprocess.Popen[str]:
     """Start the stage on its files.
 
     Args:
-        files: What `paths` returned.
+        places: What `paths` returned.
         folder: Where its params lie.
         program: What starts it, such as `python -m stages.predict`.
         changes: Of the settings.
     """
     scale = {
         "validation": {"max_tokens": 150},
-        "finetune": {"dtype": "float32", "method": "lora"},
+        "finetune": finetuned().model_dump(mode="json"),
         "predict": settings(**changes).model_dump(mode="json"),
     }
     values = {
         "seed": 0,
         "scale": "tiny",
+        "checkpoint": "last",
         "augment": {"background": 0.1},
         "scales": {"tiny": scale},
     }
     (folder / "params.yaml").write_text(json.dumps(values))
-    flags = {"params": folder / "params.yaml"} | files
+    flags = {"params": folder / "params.yaml"} | places
     words = [
         word for name, path in flags.items() for word in (f"--{name.replace('_', '-')}", str(path))
     ]

@@ -9,9 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
-from arcmix import ledger, store
+from arcmix.config import schema
+from arcmix.ledger import records, store
 from tests.rows import row
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -38,7 +37,7 @@ FILES = (
 
 def settings() -> dict[str, Any]:
     """Return the settings of a row of the project's `params.yaml` for tiny at tiny."""
-    values = YAML(typ="safe").load(PARAMS)
+    values = schema.resolve(schema.read(PARAMS))
     return {
         "model": values["models"]["tiny"],
         "scale": values["scales"]["tiny"],
@@ -84,7 +83,7 @@ class Repository:
         self.run("dvc", "repro", "--quiet")
         known = {"settings": settings(), "adapter": store.address(self.folder / "data/adapter")}
         entry = replace(row(dataset, model="tiny", scale="tiny"), **known | changes)
-        path = ledger.write(self.folder / "results/ledger", entry)
+        path = records.write(self.folder / "results/ledger", entry)
         return f"{path.parent.name}/{path.stem}"
 
     def commit(self, tag: str) -> None:

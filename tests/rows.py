@@ -1,6 +1,6 @@
 """Rows of a ledger for tests: the smallest that the table and the figures take."""
 
-from arcmix.ledger import Row, fingerprint
+from arcmix.ledger.records import Row, fingerprint
 from tests.arc import component
 
 
@@ -58,12 +58,12 @@ def row(
             "accuracy": accuracy,
             "best_val_loss": loss,
             "best_val_step": steps if last is None else steps // 2,
+            "pass_n": 2 * accuracy,
             "selected_2": 3 * accuracy,
             "selected_2_high": 4 * accuracy,
             "selected_2_low": accuracy,
             "val_loss": end,
             "val_loss_step_0": 0.99,
-            "vote_2": 2 * accuracy,
         },
         history=[
             {

@@ -10,16 +10,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from ruamel.yaml import YAML
 
-from arcmix import augment, files, params, tasks
-from arcmix.mix import slots as slots_of
+from arcmix import files, tasks
+from arcmix.config import origins, schema
+from arcmix.sampling import augment, sample_table
+from arcmix.sampling.mix import parts as parts_of
+from arcmix.sampling.mix import read_tables
+from arcmix.sampling.mix import slots as slots_of
 from arcmix.sources import archive, counting, package
 from stages import augment as stage
 from stages import partition as split
 from tests import workers
 
-VALUES: dict[str, Any] = YAML(typ="safe").load(Path(__file__).parents[1] / "params.yaml")
+VALUES = schema.resolve(schema.read(Path(__file__).parents[1] / "params.yaml"))
+
+Dataset = dict[str, dict[str, Any]]
 MIRROR = os.environ.get("ARCMIX_MIRROR")
 
 FIRST_SAMPLES = "eb22d1cbe3cedd944b19fc33daf6831ad6b5ecca9ca2467b8aec2f568b9c406b"
@@ -34,11 +39,11 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for key, values in VALUES["sources"].items():
         text = json.dumps(values)
         if values["kind"] == "package":
-            found = package.load(key, params.PackageSource.model_validate_json(text))
+            found = package.load(key, origins.PackageSource.model_validate_json(text))
         elif values["kind"] == "counting":
-            found = counting.load(key, params.CountingSource.model_validate_json(text))
+            found = counting.load(key, origins.CountingSource.model_validate_json(text))
         elif values["kind"] == "archive" and MIRROR is not None:
-            source = params.ArchiveSource.model_validate_json(text)
+            source = origins.ArchiveSource.model_validate_json(text)
             found = archive.load(key, source, cache=folder / "cache", mirror=MIRROR)
         else:
             continue
@@ -56,19 +61,21 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def configure(dataset: list[dict[str, Any]], samples: int, new_tasks: float = 0.0) -> stage.Params:
+def configure(dataset: Dataset, samples: int, new_tasks: float = 0.0) -> stage.Params:
     changed = {"new_tasks": VALUES["augment"]["new_tasks"] | {"probability": new_tasks}}
     values = {"seed": 0, "augment": VALUES["augment"] | changed, "dataset": dataset}
-    return stage.Params.model_validate_json(json.dumps(values | {"amount": {"samples": samples}}))
+    return stage.Params.model_validate_json(json.dumps(values | {"samples": samples}))
 
 
-def audited(dataset: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"components": [{"table": one["tasks"], "similar": 0, "dropped": []} for one in dataset]}
+def audited(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "components": [
+            {"table": one["tasks"], "similar": 0, "dropped": []} for one in dataset.values()
+        ]
+    }
 
 
-def mix(
-    folder: Path, dataset: list[dict[str, Any]], samples: int = 1, new_tasks: float = 0.0
-) -> dict[str, Any]:
+def mix(folder: Path, dataset: Dataset, samples: int = 1, new_tasks: float = 0.0) -> dict[str, Any]:
     files.write_json(folder / "audit.json", audited(dataset))
     stage.run(
         config=configure(dataset, samples, new_tasks),
@@ -86,7 +93,7 @@ def mix(
     [
         ("train", 400, 400),
         ("eval", 400, 400),
-        ("train+eval", 800, 800),
+        ("train-eval", 800, 800),
         ("new-train", 700, 700),
         ("val-n-1", 100, 100),
         ("val-n-1-all", 100, 333),
@@ -97,7 +104,7 @@ def mix(
         pytest.param("combo-v1", 1025, 1377, marks=needs_archives),
         pytest.param("concept-arc", 176, 528, marks=needs_archives),
         pytest.param("mini-arc", 149, 149, marks=needs_archives),
-        pytest.param("1d-arc", 901, 901, marks=needs_archives),
+        pytest.param("arc-1d", 901, 901, marks=needs_archives),
         pytest.param("arc-agi-2", 1000, 1000, marks=needs_archives),
     ],
 )
@@ -120,13 +127,15 @@ def test_combo_v3_draws_as_many_of_either_component(tables: Path) -> None:
 def test_the_evaluation_tasks_leave_out_as_published(
     tables: Path, n_minus: int, entries: int
 ) -> None:
-    [whole] = VALUES["datasets"]["eval"]
+    whole = VALUES["datasets"]["eval"]["evaluation"]
 
-    assert mix(tables, [whole | {"n_minus": n_minus}])["entries"] == entries
+    found = mix(tables, {"evaluation": whole | {"n_minus": n_minus}})
+
+    assert found["entries"] == entries
 
 
 def test_count_goes_along_with_any_other_dataset(tables: Path) -> None:
-    found = mix(tables, VALUES["datasets"]["count"] + VALUES["datasets"]["new-train"])
+    found = mix(tables, VALUES["datasets"]["count"] | VALUES["datasets"]["new-train"])
 
     assert (found["tasks"], found["entries"]) == (10_700, 10_700)
 
@@ -135,7 +144,7 @@ def test_the_first_samples_of_combo_v2_are_the_ones_they_were(tables: Path) -> N
     mix(tables, VALUES["datasets"]["combo-v2"], samples=500)
 
     content = hashlib.sha256()
-    for sample in augment.read(tables / "samples.parquet"):
+    for sample in sample_table.read_pairs(tables / "samples.parquet"):
         for grid in (side for pair in sample for side in (pair.input, pair.output)):
             content.update(np.array(grid.shape, np.uint8).tobytes() + grid.tobytes())
     assert content.hexdigest() == FIRST_SAMPLES
@@ -158,7 +167,8 @@ def digest(samples: pa.Table) -> str:
 def test_samples_are_the_same_written_streamed_and_resumed(tables: Path, new_tasks: float) -> None:
     dataset, count, stopped = VALUES["datasets"]["combo-v2"], 10_000, 4_321
     config = configure(dataset, count, new_tasks)
-    parts = stage.components(config, tables / "partition", tables / "sources", audited(dataset))
+    found = read_tables(config.dataset, tables / "partition", tables / "sources")
+    parts = parts_of(config.dataset, found, audited(dataset), config.seed)
     pool = augment.pool([entry for part in parts for entry in part.entries])
     slots = np.array(slots_of(parts))
 

@@ -1,3 +1,4 @@
+import re
 import shutil
 import stat
 from pathlib import Path
@@ -94,7 +95,7 @@ def test_read_json_names_the_file_that_is_none(tmp_path: Path) -> None:
     path = tmp_path / "broken"
     path.write_text("{")
 
-    with pytest.raises(ValueError, match=r"broken: not JSON: .*line 1"):
+    with pytest.raises(ValueError, match=r"broken: not valid JSON: .*line 1"):
         files.read_json(path)
 
 
@@ -104,6 +105,17 @@ def test_write_csv_keeps_six_digits(tmp_path: Path) -> None:
     files.write_csv(path, pd.DataFrame({"step": [0, 10], "loss": [1 / 3, np.nan]}))
 
     assert path.read_text() == "step,loss\n0,0.333333\n10,\n"
+
+
+def test_read_csv_keeps_task_names_numbers_and_gaps(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.csv"
+    path.write_text("task,tests,val_loss\n00576224,2,\n12e45678,1,0.123457\n")
+    found = files.read_csv(path)
+    assert found == [
+        {"task": "00576224", "tests": 2, "val_loss": None},
+        {"task": "12e45678", "tests": 1, "val_loss": 0.123457},
+    ]
+    assert [type(entry["tests"]) for entry in found] == [int, int]
 
 
 def test_write_parquet_keeps_the_table(tmp_path: Path) -> None:
@@ -118,3 +130,42 @@ def test_write_text_writes_the_text_alone(tmp_path: Path) -> None:
     files.write_text(tmp_path / "note", "1 \u00d7 2\n")
 
     assert (tmp_path / "note").read_bytes() == b"1 \xc3\x97 2\n"
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> list[Path]:
+    """A folder with a file deeper in it, and a file."""
+    folder, file = tmp_path / "model", tmp_path / "tasks"
+    (folder / "deeper").mkdir(parents=True)
+    (folder / "deeper" / "weights").write_text("w")
+    file.write_text("r")
+    return [folder, file]
+
+
+def test_digest_sees_the_contents_and_the_names_in_a_folder(inputs: list[Path]) -> None:
+    folder, file = inputs
+    found = [files.digest(inputs)]
+    (folder / "deeper" / "weights").rename(folder / "weights")
+    found.append(files.digest(inputs))
+    (folder / "weights").write_text("v")
+    found.append(files.digest(inputs))
+    file.write_text("q")
+    found.append(files.digest(inputs))
+    assert len({*found}) == 4
+
+
+def test_digest_does_not_see_where_the_inputs_lie(inputs: list[Path], tmp_path: Path) -> None:
+    before = files.digest(inputs)
+    moved = [path.rename(tmp_path / f"{path.name}-moved") for path in inputs]
+    assert files.digest(moved) == before
+
+
+def test_the_key_of_unfinished_work_changes_with_what_its_result_depends_on(
+    inputs: list[Path],
+) -> None:
+    first, again = files.key("{}", inputs), files.key("{}", inputs)
+    assert first == again
+    assert re.fullmatch("[0-9a-f]{16}", first)
+    assert files.key("{'seed': 1}", inputs) != first
+    inputs[1].write_text("q")
+    assert files.key("{}", inputs) != first

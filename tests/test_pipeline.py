@@ -14,18 +14,19 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
-from arcmix import code, experiment, params, schema
+from arcmix.config import check, params, scales, schema
 
 ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "src" / "arcmix"
 PARAMS = ROOT / "params.yaml"
-FILE = experiment.check(PARAMS)
+FILE = check.check_file(PARAMS)
 STAGES: dict[str, dict[str, Any]] = {
     name: stage.get("do", stage)
     for name, stage in YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"].items()
 }
-READ_CODE = {"record", "ablation"}
-"""Stages that fingerprint the code, so all of it is their input."""
+CODE = "data/code"
+"""The folder of the fingerprints of the stages' code."""
+
 SECONDS = {"partition", "record", "ablation"}
 """Stages so quick that they may do without DVC's run cache."""
 
@@ -73,8 +74,8 @@ def outputs(stage: str) -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def code_deps(stage: str) -> set[str]:
-    """Return the code that a stage declares."""
-    return {dep for dep in STAGES[stage]["deps"] if dep.startswith(("src/", "stages"))}
+    """Return the code that a stage depends on."""
+    return {dep for dep in STAGES[stage]["deps"] if dep.startswith((f"{CODE}/", "src/", "stages"))}
 
 
 def test_every_program_is_a_stage_and_every_stage_a_program() -> None:
@@ -82,21 +83,21 @@ def test_every_program_is_a_stage_and_every_stage_a_program() -> None:
 
 
 @each_stage
-def test_code_deps_are_the_import_closure(stage: str) -> None:
-    if stage in READ_CODE:
-        expected = {"src/arcmix", "stages"}
-    else:
-        found = code.closure(ROOT / "stages" / f"{stage}.py", LIBRARY)
-        expected = {str(path.relative_to(ROOT)) for path in found}
+def test_a_stage_depends_on_its_code(stage: str) -> None:
+    own = {f"{CODE}/{stage}"}
+    expected = {
+        "code": {"src/arcmix", "stages"},
+        "record": own | {f"{CODE}/all"},
+        "ablation": own | {f"{CODE}/all"},
+    }
 
-    declared = code_deps(stage)
-    assert (expected - declared, declared - expected) == (set(), set())
+    assert code_deps(stage) == expected.get(stage, own)
 
 
 @each_stage
 def test_params_are_those_that_the_stage_loads(stage: str) -> None:
     loaded = section(stage)
-    expected = {*schema.places(loaded).values()} if loaded else set()
+    expected = schema.declared(loaded) if loaded else set()
 
     declared = {*STAGES[stage].get("params", [])}
 
@@ -125,8 +126,9 @@ def test_paths_of_the_command_are_deps_and_outputs(stage: str) -> None:
     # Not of this run: the file of all values, and what the repository itself keeps.
     paths = {path for path in paths if path != "params.yaml" and not path.startswith("$DVC_ROOT")}
 
-    code_files = set() if stage in READ_CODE else code_deps(stage)
-    deps = {*STAGES[stage]["deps"]} - code_files - {*outputs("check")}
+    # A stage whose code changed runs again, whether or not the program reads the fingerprint.
+    deps = {*STAGES[stage]["deps"]} - {f"{CODE}/{stage}"} - {*outputs("check")}
+    paths -= {f"{CODE}/{stage}"}
     declared = deps | {*outputs(stage)}
     assert (paths - declared, declared - paths) == (set(), set())
 
@@ -137,16 +139,17 @@ def test_stage_reads_what_an_earlier_one_writes(stage: str) -> None:
     written = {masked(path) for name in earlier for path in outputs(name)}
     written |= {str(Path(path).parent) for path in written}
 
-    read = {masked(dep) for dep in STAGES[stage]["deps"]} - code_deps(stage)
+    read = {masked(dep) for dep in {*STAGES[stage]["deps"]} - code_deps(stage)}
 
     assert read <= written
-    assert read or stage == "check"
+    assert read or stage in ("code", "check")
 
 
 @each_stage
 def test_cached_output_is_read_by_a_later_stage(stage: str) -> None:
     later = [*STAGES][[*STAGES].index(stage) + 1 :]
     read = {masked(dep) for name in later for dep in STAGES[name]["deps"]}
+    read |= {str(Path(path).parent) for path in read if path.startswith(f"{CODE}/")}
 
     written = {masked(path) for path in outputs(stage) if path.startswith("data/")}
 
@@ -204,51 +207,79 @@ def test_every_value_of_params_is_read_by_a_stage() -> None:
         place
         for stage in STAGES
         if (loaded := section(stage)) and stage != "record"
-        for place in schema.places(loaded).values()
+        for place in schema.declared(loaded)
     }
 
-    fields = {*params.File.model_fields} - {"scales", LAUNCH.strip("${}")}
+    fields = {*schema.read(PARAMS)} - {"scales", LAUNCH.strip("${}")}
+    assert {*params.File.model_fields} == {*schema.read(PARAMS)} - {*schema.DEFAULTS.values()}
     assert {place.partition(".")[0] for place in read} == fields | {"scales"}
-    parts = {f"scales.${{scale}}.{name}" for name in params.Scale.model_fields}
+    parts = {f"scales.${{scale}}.{name}" for name in scales.Scale.model_fields}
     assert parts <= read
 
 
-@pytest.mark.parametrize(
-    ("choice", "name"),
-    [
-        (choice, name)
-        for choice, entries in schema.CHOICES.items()
-        for name in getattr(FILE, entries)
-    ],
-)
-def test_stages_take_every_entry(choice: str, name: str, tmp_path: Path) -> None:
+def leaves(node: Any, *steps: str) -> Iterator[tuple[str, Any]]:
+    """Yield the place and the value of everything in a map that is no map with entries."""
+    for name, value in node.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, *steps, name)
+        else:
+            yield ".".join((*steps, name)), value
+
+
+def test_every_value_of_every_entry_can_be_overridden(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
-    text, count = re.subn(f"(?m)^{choice}: .*$", f"{choice}: {name}", PARAMS.read_text())
-    assert count == 1
-    path.write_text(text)
+    shutil.copy(PARAMS, path)
+    places = [place for place, value in leaves(schema.read(PARAMS)) if value != {}]
 
-    for stage in STAGES:
-        loaded = section(stage)
-        if loaded and f"${{{choice}}}" in str(schema.places(loaded)):
-            schema.load(path, loaded, key="re-arc")
+    apply_overrides(path, [f"{place}=7" for place in places])
+
+    changed = dict(leaves(schema.read(path)))
+    assert {place for place in places if changed[place] != 7} == set()
 
 
-@pytest.mark.parametrize("source", FILE.sources)
-def test_download_takes_every_source(source: str) -> None:
-    loaded = section("download")
+def test_every_component_and_every_scale_can_be_given_a_value(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    shutil.copy(PARAMS, path)
+    values = schema.read(PARAMS)
+    components = [
+        f"datasets.{name}.{component}"
+        for name, dataset in values["datasets"].items()
+        for component in dataset
+    ]
+    scales = [f"scales.{name}" for name in values["scales"]]
 
-    assert loaded
-    schema.load(PARAMS, loaded, key=source)
+    apply_overrides(path, [f"++{place}.subset=10%" for place in components])
+    apply_overrides(path, [f"++{place}.test_time.steps=40" for place in scales])
+
+    found = schema.resolve(schema.read(path))
+    assert {one["subset"] for own in found["datasets"].values() for one in own.values()} == {"10%"}
+    assert {scale["test_time"]["steps"] for scale in found["scales"].values()} == {40}
+    check.check_file(path)
+
+
+def test_a_mix_of_two_tables_is_three_lines() -> None:
+    text = "datasets:\n  my-mix:\n    new-train: {}\n    mini-arc: {weight: 3}\n"
+
+    found = schema.resolve(YAML(typ="safe").load(text) | {"component": {"weight": 1}})
+
+    assert found["datasets"]["my-mix"] == {
+        "new-train": {"weight": 1, "tasks": "new-train"},
+        "mini-arc": {"weight": 3, "tasks": "mini-arc"},
+    }
 
 
 @pytest.mark.parametrize(
     ("override", "line"),
     [
         ("seed=1", "seed: 1"),
-        ("dataset=1d-arc", "dataset: 1d-arc"),
-        ("model=qwen2-0.5b-instruct", "model: qwen2-0.5b-instruct"),
-        ("scales.quick.finetune.learning_rate=3e-4", "      learning_rate: 0.0003"),
+        ("dataset=arc-1d", "dataset: arc-1d"),
+        ("model=qwen2-0_5b-instruct", "model: qwen2-0_5b-instruct"),
+        ("finetune.learning_rate=3e-4", "  learning_rate: 0.0003"),
         ("augment.new_tasks.probability=0.5", "    probability: 0.5"),
+        (
+            "+datasets.combo-v3.new-train.subset=10%",
+            "  combo-v3: {new-train: {subset: 10%}, val-n-1: {weight: 7}}",
+        ),
         ("mirror=/mnt/mirror", "mirror: /mnt/mirror"),
         (
             "launch=accelerate launch -x launch/ddp.yaml",

@@ -15,8 +15,9 @@ import logging
 from pathlib import Path
 from typing import Annotated
 
-from arcmix import params, program
-from arcmix.schema import At, Section
+from arcmix import program
+from arcmix.config import params
+from arcmix.config.schema import At, Section
 
 
 class Params(Section):

@@ -2,40 +2,42 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
+from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 
-from arcmix import experiment, schema
+from arcmix.config import check
 
 ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "docs/recipes.md", "docs/data.md")
 LINES = [
     line.strip()
-    for page in (ROOT / "docs/recipes.md", ROOT / "docs/data.md")
-    for line in page.read_text().splitlines()
-    if line.startswith("    dvc exp run")
+    for page in PAGES
+    for line in (ROOT / page).read_text().replace("\\\n", " ").splitlines()
+    if line.startswith("    dvc exp run") and "..." not in line
 ]
 NAMES = [found for line in LINES for found in re.findall(r"-n (\S+)", line)]
 
 
 @pytest.mark.parametrize("line", LINES)
 def test_a_recipe_is_an_experiment_that_params_can_hold(tmp_path: Path, line: str) -> None:
-    words = shlex.split(line)
+    words = shlex.split(line, comments=True)
     choices = [words[number + 1] for number, word in enumerate(words) if word == "-S"]
-    values = schema.read(ROOT / "params.yaml")
-    for choice in choices:
-        place, _, value = choice.partition("=")
-        *steps, last = place.split(".")
-        node = values
-        for step in steps:
-            node = node[step]
-        assert last in node
-        node[last] = schema.YAML(typ="safe").load(value)
-    with (tmp_path / "params.yaml").open("w") as file:
-        schema.YAML(typ="safe").dump(values, file)
+    path = tmp_path / "params.yaml"
+    shutil.copy(ROOT / "params.yaml", path)
 
-    if "dataset=NAME" not in choices:
-        experiment.check(tmp_path / "params.yaml")
+    # A sweep queues one experiment for each combination of values.
+    for overrides in overrides_of(choices):
+        apply_overrides(path, overrides)
+        if not {"dataset=NAME", "dataset=my-mix"} & {*overrides}:
+            check.check_file(path)
+
+
+def overrides_of(choices: list[str]) -> list[list[str]]:
+    """Return the overrides of each experiment that `dvc exp run` makes of some choices."""
+    return [one["params.yaml"] for one in get_hydra_sweeps({"params.yaml": choices})]
 
 
 def test_a_second_stage_starts_from_a_recipe_before_it() -> None:

@@ -83,7 +83,7 @@ def test_read_refuses_another_table(tmp_path: Path) -> None:
     pq.write_table(pa.table({"task": ["a"]}), path)
 
     with pytest.raises(
-        ValueError, match=r"other.parquet: not a task table, has columns \['task'\]"
+        ValueError, match=r"other.parquet: not a task table: .* found \['task'\]; run"
     ):
         tasks.read(path)
 
@@ -142,18 +142,20 @@ def test_as_grid_keeps_rows_and_columns(grid: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        pytest.param([], "a grid is a list of non-empty rows", id="empty"),
-        pytest.param([[], []], "a grid is a list of non-empty rows", id="empty-rows"),
-        pytest.param([[1], 2], "a grid is a list of non-empty rows", id="no-row"),
-        pytest.param(3, "a grid is a list of non-empty rows", id="number"),
-        pytest.param("12", "a grid is a list of non-empty rows", id="text"),
-        pytest.param([[1, 2], [3]], "rows are of one width, got widths [1, 2]", id="ragged"),
-        pytest.param([[1, 2.0]], "a color is an integer", id="float"),
-        pytest.param([[1, True]], "a color is an integer", id="bool"),
-        pytest.param([[1, "2"]], "a color is an integer", id="digit"),
-        pytest.param([[0, 10, -1]], "a color is 0-9, got [-1, 10]", id="colors"),
-        pytest.param([[0] * 31], "a side is at most 30, got shape (1, 31)", id="wide"),
-        pytest.param([[0]] * 31, "a side is at most 30, got shape (31, 1)", id="tall"),
+        pytest.param([], "a grid is not a list of non-empty rows", id="empty"),
+        pytest.param([[], []], "a grid is not a list of non-empty rows", id="empty-rows"),
+        pytest.param([[1], 2], "a grid is not a list of non-empty rows", id="no-row"),
+        pytest.param(3, "a grid is not a list of non-empty rows", id="number"),
+        pytest.param("12", "a grid is not a list of non-empty rows", id="text"),
+        pytest.param(
+            [[1, 2], [3]], "the rows of a grid differ in width, got widths [1, 2]", id="ragged"
+        ),
+        pytest.param([[1, 2.0]], "a color is not an integer", id="float"),
+        pytest.param([[1, True]], "a color is not an integer", id="bool"),
+        pytest.param([[1, "2"]], "a color is not an integer", id="digit"),
+        pytest.param([[0, 10, -1]], "a color is outside 0-9, got [-1, 10]", id="colors"),
+        pytest.param([[0] * 31], "a side is longer than 30, got shape (1, 31)", id="wide"),
+        pytest.param([[0]] * 31, "a side is longer than 30, got shape (31, 1)", id="tall"),
     ],
 )
 def test_as_grid_refuses(rows: Any, message: str) -> None:
@@ -164,15 +166,21 @@ def test_as_grid_refuses(rows: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        pytest.param([], "a task has train pairs", id="list"),
-        pytest.param(value(train=[]), "a task has train pairs", id="no-train"),
-        pytest.param({"train": [pair()]}, "a task has test pairs", id="no-test"),
-        pytest.param(value(test=5), "a task has test pairs", id="number"),
+        pytest.param([], "a task has no train pairs", id="list"),
+        pytest.param(value(train=[]), "a task has no train pairs", id="no-train"),
+        pytest.param({"train": [pair()]}, "a task has no test pairs", id="no-test"),
+        pytest.param(value(test=5), "a task has no test pairs", id="number"),
         pytest.param(
-            value(test=[{"input": [[1]]}]), "a test pair has an input and an output", id="no-output"
+            value(test=[{"input": [[1]]}]),
+            "a test pair lacks its input or its output",
+            id="no-output",
         ),
-        pytest.param(value(train=["input"]), "a train pair has an input and an output", id="text"),
-        pytest.param(value(test=[pair([[1], [2, 3]])]), "rows are of one width", id="grid"),
+        pytest.param(
+            value(train=["input"]), "a train pair lacks its input or its output", id="text"
+        ),
+        pytest.param(
+            value(test=[pair([[1], [2, 3]])]), "the rows of a grid differ in width", id="grid"
+        ),
     ],
 )
 def test_as_task_refuses(task: Any, message: str) -> None:
@@ -190,7 +198,7 @@ def test_as_task_drops_what_is_no_grid() -> None:
     assert found.cells == 3 * (6 + 2)
 
 
-def test_parse_counts_rejected_tasks_by_the_rule_they_break() -> None:
+def test_parse_counts_rejected_tasks_by_reason() -> None:
     found, rejects = tasks.parse(
         [
             ("d", "training", None, value()),
@@ -204,11 +212,11 @@ def test_parse_counts_rejected_tasks_by_the_rule_they_break() -> None:
     )
 
     assert [(task.split, task.id) for task in found] == [("training", "c"), ("training", "d")]
-    assert rejects == {"rows are of one width": 2, "a side is at most 8": 1}
+    assert rejects == {"the rows of a grid differ in width": 2, "a side is longer than 8": 1}
 
 
 def test_parse_refuses_two_tasks_of_one_id() -> None:
-    with pytest.raises(ValueError, match="two tasks of arc training have the id 'a'"):
+    with pytest.raises(ValueError, match="two tasks of arc, split training, have the id 'a'"):
         tasks.parse(
             [("a", "training", None, value()), ("a", "training", None, value())], "arc", max_side=30
         )

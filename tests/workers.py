@@ -7,7 +7,8 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 import pyarrow as pa
 
-from arcmix import augment, params
+from arcmix.config import params
+from arcmix.sampling import augment, sample_table
 
 
 def draw(
@@ -15,12 +16,14 @@ def draw(
     slots: np.ndarray,
     settings: params.Augment,
     count: int,
-    stretch: int,
+    chunk: int,
     firsts: Iterable[int],
 ) -> list[pa.Table]:
-    """Return stretches of `count` samples that begin at some numbers."""
+    """Return chunks of `count` samples that begin at some numbers."""
     return [
-        augment.table(augment.draw(pool, slots, settings, 0, first, min(stretch, count - first)))
+        sample_table.to_arrow(
+            augment.draw(pool, slots, settings, 0, first, min(chunk, count - first))
+        )
         for first in firsts
     ]
 
@@ -30,17 +33,17 @@ def stream(
     slots: np.ndarray,
     settings: params.Augment,
     count: int,
-    stretch: int,
+    chunk: int,
     workers: int,
 ) -> pa.Table:
-    """Return samples drawn by processes that take turns at the stretches."""
-    firsts = range(0, count, stretch)
+    """Return samples drawn by processes that take turns at the chunks."""
+    firsts = range(0, count, chunk)
     # Not forked from here: a worker has nothing but what it is handed, and this module.
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload([__name__])
     with ProcessPoolExecutor(workers, mp_context=server) as processes:
         shares = [
-            processes.submit(draw, pool, slots, settings, count, stretch, firsts[worker::workers])
+            processes.submit(draw, pool, slots, settings, count, chunk, firsts[worker::workers])
             for worker in range(workers)
         ]
         found = [share.result() for share in shares]

@@ -13,9 +13,15 @@ from typing import Annotated
 
 import pyarrow.parquet as pq
 
-from arcmix import augment, draws, examples, fastpath, files, gallery, model, params, program, tasks
-from arcmix.encode import Encoder
-from arcmix.schema import At, Section
+from arcmix import files, program, randomness, tasks
+from arcmix.config import scales
+from arcmix.config.schema import At, Section
+from arcmix.models import pretrained
+from arcmix.pages import gallery
+from arcmix.pages.gallery import Exhibit, IndexRow, Token
+from arcmix.sampling import sample_table
+from arcmix.text import fastpath, tokenization
+from arcmix.text.encode import Encoder
 
 log = logging.getLogger("arcmix.gallery")
 
@@ -34,9 +40,9 @@ class Params(Section):
 
     seed: Annotated[int, At("seed")]
     """The experiment's seed; it draws the tasks that are shown."""
-    prompt: Annotated[params.Prompt, At("scales.${scale}.prompt")]
+    prompt: Annotated[scales.Prompt, At("scales.${scale}.prompt")]
     """The text of a task."""
-    finetune: Annotated[params.Finetune, At("scales.${scale}.finetune")]
+    finetune: Annotated[scales.Finetune, At("scales.${scale}.finetune")]
     """The fine-tune: the longest text that it takes, and what carries loss in it."""
 
 
@@ -57,50 +63,49 @@ def run(
         if not found:
             empty.append(table.stem)
             continue
-        order = draws.permutation(config.seed, f"gallery/{table.stem}", 0, len(found))
+        order = randomness.permutation(config.seed, f"gallery/{table.stem}", 0, len(found))
         kept = [found[place] for place in sorted(order[:shown].tolist())]
-        rows.append((table.stem, len(kept), len(found)))
+        rows.append(IndexRow(table.stem, len(kept), len(found)))
         _write(out, rows[-1], ABOUT_TASKS, [gallery.task(task) for task in kept])
     drawn = _samples(config, samples, base_model, shown)
-    rows.append((samples.stem, len(drawn), pq.read_metadata(samples).num_rows))
+    rows.append(IndexRow(samples.stem, len(drawn), pq.read_metadata(samples).num_rows))
     _write(out, rows[-1], ABOUT_SAMPLES, drawn)
     unused = f" The dataset has no use for {', '.join(empty)}." if empty else ""
-    page = gallery.page("Gallery", f"{ABOUT}{unused}", [gallery.index(rows)])
-    files.write_text(out / "index.html", page)
+    files.write_text(out / "index.html", gallery.index(f"{ABOUT}{unused}", rows))
     log.info("%d pages; open %s", len(rows) + 1, out / "index.html")
 
 
-def _samples(config: Params, samples: Path, base_model: Path, shown: int) -> list[str]:
-    """Return the first samples as sections; they are in random order as they are."""
-    model.quiet()
-    tokenizer = model.load_tokenizer(base_model)
+def _samples(config: Params, samples: Path, base_model: Path, shown: int) -> list[Exhibit]:
+    """Return the first samples; their order in the table is random."""
+    pretrained.quiet()
+    tokenizer = pretrained.load_tokenizer(base_model)
     encoder = Encoder(config.prompt.encoder)
-    model.extend(tokenizer, encoder.tokens)
-    style = examples.style(tokenizer, config.prompt.format, encoder, config.finetune.loss)
+    pretrained.extend(tokenizer, encoder.tokens)
+    style = tokenization.style(tokenizer, config.prompt.format, encoder, config.finetune.loss)
     decode = functools.cache(
         lambda ids: str(tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
     )
     special = {*tokenizer.all_special_ids}
     rows = next(pq.ParquetFile(samples).iter_batches(batch_size=shown)).to_pylist()
     # The fast path makes the same tokens, or it is not taken.
-    made = fastpath.as_texts(tokenizer, style, next(augment.stretches(samples, shown)))
-    sections = []
+    made = fastpath.as_texts(tokenizer, style, next(sample_table.read_chunks(samples, shown)))
+    exhibits = []
     for row, example in zip(rows, made, strict=True):
         ids = example.input_ids.tolist()
-        trained = (example.labels != examples.IGNORED).tolist()
+        trained = (example.labels != tokenization.IGNORED).tolist()
         tokens = [
-            gallery.Token(text, number in special, loss)
+            Token(text, number in special, loss)
             for text, number, loss in zip(gallery.pieces(decode, ids), ids, trained, strict=True)
         ]
-        sections.append(gallery.sample(row, tokens, config.finetune.max_tokens))
-    return sections
+        exhibits.append(gallery.sample(row, tokens, config.finetune.max_tokens))
+    return exhibits
 
 
-def _write(out: Path, row: tuple[str, int, int], lead: str, sections: Sequence[str]) -> None:
-    name, shown, total = row
-    page = gallery.page(f"{name}: {shown} of {total}", lead, sections)
-    files.write_text(out / f"{name}.html", page)
-    log.info("%s: %d of %d, %.1f MB", name, shown, total, len(page.encode()) / 1e6)
+def _write(out: Path, row: IndexRow, lead: str, exhibits: Sequence[Exhibit]) -> None:
+    title = f"{row.name}: {row.shown} of {row.total}"
+    page = gallery.page(title, lead, exhibits)
+    files.write_text(out / f"{row.name}.html", page)
+    log.info("%s, %.1f MB", title, len(page.encode()) / 1e6)
 
 
 if __name__ == "__main__":

@@ -7,20 +7,21 @@ import logging
 import sys
 from pathlib import Path
 
-from arcmix import code, ledger, noise, program
+from arcmix import program
+from arcmix.ledger import noise, records
 
 log = logging.getLogger("arcmix.noise")
 
 METRICS = ("best_val_loss", "accuracy", "correct_pixels")
 
 
-def run(*, library: Path, programs: Path, rows: Path) -> None:
-    """Print a table of the rows of the ledger `rows`."""
-    present = code.fingerprint(code.programs(programs), library)
-    found = ledger.read(rows)
+def run(*, code: Path, rows: Path) -> None:
+    """Print a table of the rows of the ledger `rows` that the present `code` made."""
+    present = code.read_text().strip()
+    found = records.read(rows)
     current = [row for row in found if row.code == present]
     log.info("%d of %d rows are of the present code", len(current), len(found))
-    sys.stdout.write(noise.markdown(current, METRICS))
+    sys.stdout.write(noise.as_markdown(current, METRICS))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from arcmix import files, program, submission
+from arcmix import files, program
 from arcmix import tasks as tables
+from arcmix.scoring import submission
 
 
 def run(*, answers: Path, tasks: Path) -> None:

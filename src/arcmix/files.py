@@ -1,11 +1,12 @@
-"""Write and remove files so that a reader finds all of the old or of the new, never half."""
+"""Atomic writes and removals: a reader sees the old state or the new one, never a partial one."""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +15,26 @@ import pandas as pd
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; it takes the place of `path` when the block succeeds."""
+    """Yield a temporary path, which replaces `path` when the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
     new = Path(name)
     try:
         yield new
-        new.chmod(0o644)  # mkstemp's 0600 would keep others out of a shared cache
+        new.chmod(0o644)  # the 0600 of mkstemp would lock other users out of a shared cache
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
 
 
 def discard(folder: Path) -> None:
-    """Remove a folder, which is gone at once: it is renamed to `<folder>.done`, then removed.
+    """Remove a folder atomically: rename it to `<folder>.done`, then delete it.
 
-    What an earlier removal that was killed left under that name goes too.
+    The remains of an earlier, interrupted removal are deleted too.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
+        FileNotFoundError: If the folder does not exist.
     """
     done = folder.with_name(f"{folder.name}.done")
     if done.exists():
@@ -42,7 +43,7 @@ def discard(folder: Path) -> None:
 
 
 def write_json(path: Path, values: Any) -> None:  # noqa: ANN401
-    """Write values as JSON: sorted keys, one level a line, equal bytes for equal values."""
+    """Write values as indented JSON with sorted keys, so that equal values give equal bytes."""
     text = json.dumps(values, indent=1, sort_keys=True, allow_nan=False)
     write_text(path, text + "\n")
 
@@ -51,12 +52,14 @@ def read_json(path: Path) -> Any:  # noqa: ANN401
     """Read a JSON file.
 
     Raises:
-        ValueError: If it is not JSON; it names the file.
+        ValueError: If the file is not valid JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON: {error}") from error
+        raise ValueError(
+            f"{path}: not valid JSON: {error}; correct or recreate the file"
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -66,12 +69,41 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV, floats to 6 significant digits."""
+    """Write a table as CSV with floats of 6 significant digits."""
     with replacing(path) as new:
         table.to_csv(new, index=False, float_format="%.6g")
+
+
+def read_csv(path: Path) -> list[dict[str, Any]]:
+    """Read a CSV file as one mapping a row, an empty cell as None and a task as text."""
+    table = pd.read_csv(path, dtype={"task": str})  # else the task 00576224 is a number
+    return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
     """Write a table as Parquet."""
     with replacing(path) as new:
         table.to_parquet(new, index=False)
+
+
+def key(values: str, inputs: Iterable[Path]) -> str:
+    """Return a name, in 16 hexadecimal digits, for the unfinished work of a program.
+
+    Args:
+        values: The parameters that the result depends on, as text.
+        inputs: The files and folders that it depends on, that of the code among them.
+    """
+    return hashlib.sha256(f"{values}\n{digest(inputs)}".encode()).hexdigest()[:16]
+
+
+def digest(inputs: Iterable[Path]) -> str:
+    """Return the sha256 of files, and of folders with the names in them."""
+    found = hashlib.sha256()
+    for path in inputs:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            found.update(f"{file.relative_to(path)}\n".encode())
+            if file.is_dir():
+                continue
+            with file.open("rb") as opened:
+                found.update(hashlib.file_digest(opened, "sha256").digest())
+    return found.hexdigest()

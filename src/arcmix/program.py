@@ -1,4 +1,4 @@
-"""The outside of a stage: command line, log, and errors in one line."""
+"""The frame of a stage's program: command line, logging and error messages of one line."""
 
 import argparse
 import inspect
@@ -11,22 +11,22 @@ from pathlib import Path
 
 import tqdm
 
-from arcmix import schema
+from arcmix.config import schema
 
 FIRST = os.environ.get("RANK", "0") == "0"
-"""Whether this is the first of the processes that share a stage, which alone tells of it."""
+"""Whether this is the first process of a stage; the others log only warnings."""
 
 GRACE = 5.0
-"""Seconds that the others leave the first to tell of an error; one that all of them have is then
-told once, since a launcher ends all processes when one has failed."""
+"""Seconds by which the other processes delay their error message. A launcher ends all processes
+after the first failure, so an error that occurs in all of them is printed once."""
 
 
 def main(run: Callable[..., None]) -> None:
     """Call a stage's `run` with the arguments of the command line.
 
-    Each keyword of `run` becomes a flag by its annotation: `Path` a path, `str` a text, and
-    a `schema.Section` is read from the file that `--params` names. An error that the user
-    can act on ends the program with status 1 and its message on one line.
+    Each keyword of `run` becomes a flag whose type is the annotation, `Path` or `str`. A
+    `schema.Section` is read from the file given by `--params` instead. A `ValueError` or
+    `OSError` ends the program with status 1 and its message on one line.
     """
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
     name = Path(sys.argv[0]).stem
@@ -64,12 +64,12 @@ def _arguments(run: Callable[..., None]) -> dict[str, object]:
 
 
 def progress(total: int, what: str, unit: str) -> tqdm.tqdm:
-    """Return a progress bar on the terminal, silent where there is none and in other processes.
+    """Return a progress bar, which is shown only by the first process and only on a terminal.
 
     Args:
         total: Number of units; 0 if unknown.
-        what: What is going on.
-        unit: What is counted; bytes, "B", are shown in kB or MB.
+        what: Description of the work.
+        unit: Name of the unit; bytes, "B", are shown in kB or MB.
     """
     return tqdm.tqdm(
         total=total,

@@ -1,4 +1,4 @@
-"""The data model: pairs of grids, tasks of pairs, and the one Parquet schema for both.
+"""The data model: pairs of grids, tasks made of pairs, and their Parquet schema.
 
 A grid is a uint8 array of shape (height, width) with colors 0-9.
 """
@@ -21,7 +21,7 @@ COLORS = 10
 """Number of colors; 0 is the background."""
 
 MAX_SIDE = 30
-"""Longest side of a grid of ARC."""
+"""Maximum side of a grid in ARC."""
 
 GRID = pa.list_(pa.uint8())
 SCHEMA = pa.schema(
@@ -43,7 +43,7 @@ SCHEMA = pa.schema(
         ("group", pa.string()),
     ]
 )
-"""One row a pair; grids row by row with their shapes beside them."""
+"""One row per pair; grids are flattened row by row, with their shapes in other columns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +56,15 @@ class Pair:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Demonstrations of one rule and the tests of it.
+    """Demonstrations and tests of one rule.
 
-    A task without demonstrations is a grid to count in (`count`): the input and the output of
-    its one test. No other source has such tasks, `as_task` refuses them.
+    A task without demonstrations is a grid for the questions of `count`, which is both the input
+    and the output of its only test. Other sources have no such tasks, as `as_task` rejects them.
 
-    `variation` tells apart tasks drawn by one generator; elsewhere it is 0. `rng` and `pso`
-    are the means of RE-ARC's two measures of an example's difficulty; elsewhere None. `group` is
-    what the source puts together, such as the tasks of a concept; None where it says nothing.
+    `variation` numbers the tasks drawn by one generator; for other sources it is 0. `rng` and
+    `pso` are the means of RE-ARC's two difficulty measures over the pairs; for other sources they
+    are None. `group` is the source's own group, such as the concept of the task; it is None if
+    the source has no groups.
     """
 
     id: str
@@ -78,7 +79,7 @@ class Task:
 
     @property
     def cells(self) -> int:
-        """Number of cells in all grids of the task."""
+        """Total number of cells in all grids of the task."""
         return sum(pair.input.size + pair.output.size for pair in self.train + self.test)
 
 
@@ -87,12 +88,12 @@ Value = tuple[str, str, str | None, Any]
 
 
 def longest_side(tasks: Iterable[Task]) -> int:
-    """Return the longest side of an answer: 30, or that of a longer grid that a task shows.
+    """Return the maximum side of an answer: 30, or the longest side of a grid in a prompt.
 
     A third of the tasks of 1D-ARC have answers wider than 30.
 
     Args:
-        tasks: What is asked.
+        tasks: The tasks to answer.
     """
     shown = (
         grid
@@ -109,22 +110,22 @@ def as_grid(rows: Any, max_side: int) -> np.ndarray:  # noqa: ANN401
     """Return rows of integers as a grid.
 
     Raises:
-        ValueError: If the rows are not a non-empty rectangle of integers 0-9 of at most
-            `max_side` on a side. The text before the first comma names the rule.
+        ValueError: If the rows are not a non-empty rectangle of integers 0-9 with sides of at
+            most `max_side`. The text before the first comma is the reason.
     """
     lists = isinstance(rows, list | tuple) and all(isinstance(row, list | tuple) for row in rows)
     if not lists or not rows or not all(rows):
-        raise ValueError("a grid is a list of non-empty rows")
+        raise ValueError("a grid is not a list of non-empty rows")
     widths = sorted({len(row) for row in rows})
     if len(widths) > 1:
-        raise ValueError(f"rows are of one width, got widths {widths}")
+        raise ValueError(f"the rows of a grid differ in width, got widths {widths}")
     if any(type(color) is not int for row in rows for color in row):
-        raise ValueError("a color is an integer")
+        raise ValueError("a color is not an integer")
     outside = sorted({color for row in rows for color in row if not 0 <= color < COLORS})
     if outside:
-        raise ValueError(f"a color is 0-{COLORS - 1}, got {outside}")
+        raise ValueError(f"a color is outside 0-{COLORS - 1}, got {outside}")
     if max(len(rows), widths[0]) > max_side:
-        raise ValueError(f"a side is at most {max_side}, got shape ({len(rows)}, {widths[0]})")
+        raise ValueError(f"a side is longer than {max_side}, got shape ({len(rows)}, {widths[0]})")
     return np.array(rows, np.uint8)
 
 
@@ -137,18 +138,18 @@ def as_task(
     variation: int,
     max_side: int,
 ) -> Task:
-    """Return a parsed JSON task; keys other than train, test, input, output are dropped.
+    """Convert parsed JSON to a task; keys other than train, test, input and output are ignored.
 
     Raises:
-        ValueError: If a pair is missing a grid or a grid is refused by `as_grid`.
+        ValueError: If pairs or grids are missing, or `as_grid` rejects a grid.
     """
     pairs = {}
     for role in ("train", "test"):
         found = value.get(role) if isinstance(value, Mapping) else None
         if not isinstance(found, list | tuple) or not found:
-            raise ValueError(f"a task has {role} pairs")
+            raise ValueError(f"a task has no {role} pairs")
         if not all(isinstance(p, Mapping) and "input" in p and "output" in p for p in found):
-            raise ValueError(f"a {role} pair has an input and an output")
+            raise ValueError(f"a {role} pair lacks its input or its output")
         pairs[role] = tuple(
             Pair(as_grid(p["input"], max_side), as_grid(p["output"], max_side)) for p in found
         )
@@ -156,23 +157,26 @@ def as_task(
 
 
 def parse(values: Iterable[Value], source: str, max_side: int) -> tuple[list[Task], Counter[str]]:
-    """Parse JSON tasks and set aside those that are no ARC tasks.
+    """Parse JSON tasks and reject those that are not ARC tasks.
 
     Args:
-        values: What the source says of each task.
+        values: Id, split, group and JSON of each task.
         source: Name of the source.
-        max_side: Longest side of a grid.
+        max_side: Maximum side of a grid.
 
     Returns:
-        The tasks by split and id, and for each broken rule the number of tasks rejected.
+        The tasks sorted by split and id, and the number of rejected tasks by reason.
 
     Raises:
-        ValueError: If two tasks of a split share an id.
+        ValueError: If two tasks of a split have the same id.
     """
     tasks, rejects = {}, Counter()
     for id_, split, group, value in values:
         if (split, id_) in tasks:
-            raise ValueError(f"two tasks of {source} {split} have the id {id_!r}")
+            raise ValueError(
+                f"two tasks of {source}, split {split}, have the id {id_!r}; ids in a split have to"
+                f" be unique: check the files of sources.{source}"
+            )
         try:
             found = as_task(id_, value, source=source, split=split, variation=0, max_side=max_side)
         except ValueError as error:
@@ -183,7 +187,7 @@ def parse(values: Iterable[Value], source: str, max_side: int) -> tuple[list[Tas
 
 
 def digest(tasks: Iterable[Task]) -> str:
-    """Return a sha256 over ids, splits and grids: what the tasks are, not how they came."""
+    """Return a sha256 of the ids, splits and grids, independent of the order of the tasks."""
     content = sorted(
         (task.id, task.split, task.variation, _lists(task.train), _lists(task.test))
         for task in tasks
@@ -196,7 +200,7 @@ def _lists(pairs: Iterable[Pair]) -> list[list[Any]]:
 
 
 def write(path: Path, tasks: Iterable[Task]) -> None:
-    """Write tasks as one Parquet file of `SCHEMA`, in the order given."""
+    """Write tasks to a Parquet file with `SCHEMA`, in their order."""
     rows = [
         (task, role, number, pair)
         for task in tasks
@@ -224,7 +228,7 @@ def write(path: Path, tasks: Iterable[Task]) -> None:
 
 
 def ragged(parts: Sequence[np.ndarray]) -> pa.ListArray:
-    """Return arrays of uint8 as one Arrow list column."""
+    """Return uint8 arrays as an Arrow list column."""
     offsets = np.cumsum([0, *(len(part) for part in parts)]).astype(np.int32)
     values = np.concatenate(parts) if parts else np.zeros(0, np.uint8)
     return pa.ListArray.from_arrays(offsets, values)
@@ -234,11 +238,14 @@ def read(path: Path) -> list[Task]:
     """Read tasks in the order in which they were written.
 
     Raises:
-        ValueError: If the file is not of `SCHEMA`.
+        ValueError: If the schema of the file is not `SCHEMA`.
     """
     table = pq.read_table(path)
     if not table.schema.equals(SCHEMA):
-        raise ValueError(f"{path}: not a task table, has columns {table.column_names}")
+        raise ValueError(
+            f"{path}: not a task table: expected the columns {SCHEMA.names} with their types, found"
+            f" {table.column_names}; run: dvc repro"
+        )
     names = ["task", "source", "split", "variation", "rng", "pso", "group", "role"]
     columns = {name: table[name].to_pylist() for name in names}
     grids = {side: _grids(table, side) for side in ("input", "output")}

@@ -45,7 +45,6 @@ def test_the_full_benchmark_has_every_way(base_model):
         "arcmix",
         "arcmix, a sample a row",
         "arcmix, rows of 2048",
-        "arcmix, cut vocabulary",
         "TRL, our labels of all outputs",
         "arcmix, all outputs",
     ]

@@ -20,7 +20,7 @@ patches = st.one_of(sets, objects)
 
 
 def one_by_one(items: Iterable[Any]) -> list[Any]:
-    """The order of a set that was filled item by item, as re-arc fills its sets."""
+    """Return the order of a set that is filled item by item, as in re-arc."""
     return list(frozenset(item for item in items))
 
 
@@ -29,7 +29,7 @@ def places_of(patch: frozenset[Any]) -> list[tuple[int, int]]:
 
 
 @given(patches)
-def test_places_of_a_patch_keep_their_order(patch: frozenset[Any]) -> None:
+def test_toindices_keeps_the_order_of_the_places(patch: frozenset[Any]) -> None:
     expected = places_of(patch)
 
     if expected == list(patch):
@@ -40,7 +40,7 @@ def test_places_of_a_patch_keep_their_order(patch: frozenset[Any]) -> None:
 
 
 @given(patches.filter(bool))
-def test_corners_are_the_extremes_of_rows_and_columns(patch: frozenset[Any]) -> None:
+def test_corners_are_the_smallest_and_largest_rows_and_columns(patch: frozenset[Any]) -> None:
     rows, columns = zip(*places_of(patch), strict=True)
 
     assert (dsl.uppermost(patch), dsl.leftmost(patch)) == (min(rows), min(columns))
@@ -50,27 +50,27 @@ def test_corners_are_the_extremes_of_rows_and_columns(patch: frozenset[Any]) -> 
 
 
 @pytest.mark.parametrize("name", ["uppermost", "lowermost", "leftmost", "rightmost"])
-def test_an_empty_patch_has_no_extremes(name: str) -> None:
+def test_an_empty_patch_has_no_corners(name: str) -> None:
     with pytest.raises(ValueError, match="empty"):
         vars(dsl)[name](frozenset())
 
 
 @given(sets, places)
-def test_places_are_shifted_in_their_order(patch: frozenset[Any], by: tuple[int, int]) -> None:
+def test_shift_keeps_the_order_of_places(patch: frozenset[Any], by: tuple[int, int]) -> None:
     expected = one_by_one((i + by[0], j + by[1]) for i, j in patch)
 
     assert list(dsl.shift(patch, by)) == expected
 
 
 @given(objects, places)
-def test_objects_are_shifted_in_their_order(cells: frozenset[Any], by: tuple[int, int]) -> None:
+def test_shift_keeps_the_order_of_objects(cells: frozenset[Any], by: tuple[int, int]) -> None:
     expected = one_by_one((color, (i + by[0], j + by[1])) for color, (i, j) in cells)
 
     assert list(dsl.shift(cells, by)) == expected
 
 
 @given(places)
-def test_neighbors_are_around_a_place(loc: tuple[int, int]) -> None:
+def test_neighbors_surround_a_place(loc: tuple[int, int]) -> None:
     steps = [step for step in itertools.product((-1, 0, 1), repeat=2) if step != (0, 0)]
     straight = {(loc[0] + a, loc[1] + b) for a, b in steps if 0 in (a, b)}
 
@@ -80,13 +80,13 @@ def test_neighbors_are_around_a_place(loc: tuple[int, int]) -> None:
 
 
 @given(st.frozensets(sets, max_size=6))
-def test_merged_places_are_in_the_order_of_filling(patches: frozenset[frozenset[Any]]) -> None:
+def test_merge_keeps_the_order_of_insertion(patches: frozenset[frozenset[Any]]) -> None:
     assert list(dsl.merge(patches)) == one_by_one(item for patch in patches for item in patch)
     assert dsl.merge(tuple(patches)) == tuple(item for patch in patches for item in patch)
 
 
 @given(sets)
-def test_items_are_applied_and_filtered_in_their_order(patch: frozenset[Any]) -> None:
+def test_apply_and_sfilter_keep_the_order_of_items(patch: frozenset[Any]) -> None:
     assert list(dsl.apply(sum, patch)) == one_by_one(sum(place) for place in patch)
     assert dsl.apply(sum, tuple(patch)) == tuple(sum(place) for place in patch)
 
@@ -96,7 +96,9 @@ def test_items_are_applied_and_filtered_in_their_order(patch: frozenset[Any]) ->
 
 
 @given(grids, st.data())
-def test_occurrences_are_where_the_object_fits(grid: np.ndarray, data: st.DataObject) -> None:
+def test_occurrences_are_the_places_where_the_object_matches(
+    grid: np.ndarray, data: st.DataObject
+) -> None:
     rows = tuple(map(tuple, (grid % 2).tolist()))
     height, width = grid.shape
     near = st.tuples(st.integers(-2, height), st.integers(-2, width))
@@ -117,7 +119,7 @@ def test_occurrences_are_where_the_object_fits(grid: np.ndarray, data: st.DataOb
     assert dsl.occurrences(rows, frozenset((c, at) for at, c in cells.items())) == expected
 
 
-def test_a_mended_module_has_every_stand_in_and_what_it_had() -> None:
+def test_mend_adds_every_replacement_and_keeps_the_other_names() -> None:
     module = ModuleType("dsl")
     vars(module).update(shift=None, other=3)
 

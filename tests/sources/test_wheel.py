@@ -12,7 +12,7 @@ MEMBERS = {"toy_gym/__init__.py": "", "toy_gym/model.gguf": "weights" * 99}
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a wheel in the one place that pip's settings name."""
+    """Return a wheel in the only folder that pip's settings allow."""
     folder = tmp_path / "index"
     folder.mkdir()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -20,9 +20,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return wheels.pack(folder, MEMBERS)
 
 
-def test_fetch_gets_a_wheel_by_the_settings_of_pip_and_keeps_it(
-    tmp_path: Path, index: Path
-) -> None:
+def test_fetch_uses_the_settings_of_pip_and_caches_the_wheel(tmp_path: Path, index: Path) -> None:
     sha256 = wheels.sha256(index)
 
     path = wheel.fetch("toy-gym==1.0", sha256, tmp_path / "cache")
@@ -34,12 +32,14 @@ def test_fetch_gets_a_wheel_by_the_settings_of_pip_and_keeps_it(
     assert {file.suffix for file in path.parent.iterdir()} == {".lock", ".whl"}
 
 
-def test_fetch_says_what_pip_said_and_which_settings_decide(tmp_path: Path, index: Path) -> None:
+def test_fetch_reports_the_error_of_pip_and_the_relevant_settings(
+    tmp_path: Path, index: Path
+) -> None:
     index.unlink()
 
     with pytest.raises(
         OSError,
-        match=r"^no wheel of toy-gym==1\.0: not in the cache \(.*\), and pip cannot get it:"
+        match=r"^no wheel of toy-gym==1\.0: it is not in the cache \(.*\) and pip cannot fetch it:"
         r" ERROR: No matching distribution found for toy-gym==1\.0; .*PIP_INDEX_URL",
     ):
         wheel.fetch("toy-gym==1.0", "0" * 64, tmp_path / "cache")
@@ -47,7 +47,7 @@ def test_fetch_says_what_pip_said_and_which_settings_decide(tmp_path: Path, inde
     assert [file.suffix for file in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
-def test_fetch_refuses_and_forgets_another_wheel_than_the_pinned_one(
+def test_fetch_rejects_and_deletes_a_wheel_that_differs_from_the_pin(
     tmp_path: Path, index: Path
 ) -> None:
     message = f"expected sha256 {'f' * 64}, found {wheels.sha256(index)}; deleted {tmp_path}"
@@ -57,7 +57,7 @@ def test_fetch_refuses_and_forgets_another_wheel_than_the_pinned_one(
     assert list(tmp_path.glob("*.whl")) == []
 
 
-def test_fetch_refuses_a_wheel_that_changed_in_the_cache(tmp_path: Path, index: Path) -> None:
+def test_fetch_rejects_a_cached_wheel_that_has_changed(tmp_path: Path, index: Path) -> None:
     sha256 = wheels.sha256(index)
     path = tmp_path / f"toy-gym-1.0-{sha256[:16]}.whl"
     shutil.copy(index, path)
@@ -79,10 +79,12 @@ def test_extract_copies_one_file(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "model.gguf").read_text() == "weights" * 99
 
 
-def test_extract_refuses_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_extract_rejects_a_missing_file(tmp_path: Path) -> None:
     path = wheels.pack(tmp_path, MEMBERS)
 
-    with pytest.raises(ValueError, match=r"toy_gym-1\.0-py3-none-any\.whl does not hold 'a\.gguf'"):
+    with pytest.raises(
+        ValueError, match=r"toy_gym-1\.0-py3-none-any\.whl does not contain 'a\.gguf'"
+    ):
         wheel.extract(path, "a.gguf", tmp_path / "a.gguf")
 
     assert not (tmp_path / "a.gguf").exists()

@@ -1,18 +1,19 @@
 import json
 import logging
 import shutil
+import time
 
 import pandas as pd
 import pytest
 
-from arcmix import files, model, tasks, tuned
+from arcmix import files, tasks
 from stages import adapt as stage
 from tests import predicting, tolerance
 from tests.arc import pair, task
+from tests.models.test_adapters import lora
+from tests.sampling.test_augment import make
 from tests.stages.test_finetune_started import TWO, finish, launched
-from tests.test_augment import make
-from tests.test_train import settings
-from tests.test_tuned import lora
+from tests.training.test_trainer import settings
 
 HOW = settings(max_tokens=150, lora=lora(rank=16, alpha=32))
 OFF = {"steps": 0, "batch": 2, "learning_rate": 0.01, "eval_every": 10, "patience": 3}
@@ -31,14 +32,12 @@ def trained(tmp_path_factory, base_model):
     """A folder with the validation tasks and with an adapter that has not learned anything."""
     folder = tmp_path_factory.mktemp("trained")
     tasks.write(folder / "validation.parquet", ASKED)
-    fresh = tuned.attach(model.load(base_model, HOW.dtype), HOW, 0, [])
-    tuned.save(fresh, folder / "adapter/last")
-    model.load_tokenizer(base_model).save_pretrained(folder / "adapter/tokenizer")
-    files.write_json(folder / "adapter/prompt.json", {"format": "bare", "encoder": ["minimal"]})
+    predicting.write_adapter(folder / "adapter", base_model, lora=HOW.lora)
     return folder
 
 
 def adapting(folder, base_model, trained, test_time, validation=None):
+    files.write_text(folder / "code", "c0de00000001\n")
     stage.run(
         config=stage.Params.model_validate(
             {
@@ -50,6 +49,7 @@ def adapting(folder, base_model, trained, test_time, validation=None):
                 "checkpoint": "last",
             }
         ),
+        code=folder / "code",
         base_model=base_model,
         adapter=trained / "adapter",
         validation=validation or trained / "validation.parquet",
@@ -137,34 +137,39 @@ def test_the_order_of_the_tasks_does_not_matter(tmp_path, base_model, trained, a
         assert weights(tmp_path, name) == weights(adapted, name)
 
 
-TELL = """
+ADAPT = """
 import os
 import sys
 from pathlib import Path
-from arcmix import processes
+from arcmix.models import parallel
 from tests.stages import test_adapt
 
 folder, base_model, trained = map(Path, sys.argv[1:])
-save = test_adapt.tuned.save
+journal = open(folder / f"rank-{os.environ.get('RANK', 0)}", "w")
 
-def told(one, target):
-    with open(folder / "journal", "a") as opened:
-        opened.write(f"{os.environ['RANK']} {target.name}\\n")
-    save(one, target)
+def told(event, values):
+    if event == "os.rename" and Path(values[1]).parents[1] == folder / "checkpoints":
+        print(Path(values[1]).name, file=journal)
 
-test_adapt.tuned.save = told
+sys.addaudithook(told)
 test_adapt.adapting(folder, base_model, trained, test_adapt.ON)
-processes.part()
+parallel.leave()
 """
-"""Tells which process adapts to which task."""
+"""Runs the stage, and tells which process writes the row of which task."""
+
+
+def started(folder, base_model, trained, launch="python"):
+    """Start the stage as a process of its own."""
+    (folder / "adapt.py").write_text(ADAPT)
+    return launched(launch, folder / "adapt.py", folder, base_model, trained)
 
 
 def test_two_processes_take_turns_at_the_tasks_and_give_what_one_does(
     tmp_path, base_model, trained, adapted
 ):
-    (tmp_path / "tell.py").write_text(TELL)
-    finish(launched(TWO, tmp_path / "tell.py", tmp_path, base_model, trained))
-    assert sorted((tmp_path / "journal").read_text().splitlines()) == ["0 0a", "1 0b"]
+    finish(started(tmp_path, base_model, trained, TWO))
+    rows = [(tmp_path / f"rank-{rank}").read_text().splitlines() for rank in (0, 1)]
+    assert rows == [["0a.json", "0c.json"], ["0b.json", "0d.json"]]
     one, two = (
         pd.read_csv(folder / "adapt.csv").drop(columns="seconds") for folder in (adapted, tmp_path)
     )
@@ -175,26 +180,28 @@ def test_two_processes_take_turns_at_the_tasks_and_give_what_one_does(
     assert not any((tmp_path / "checkpoints").iterdir())
 
 
-def test_a_run_that_was_killed_goes_on_with_the_next_task(
-    tmp_path, base_model, trained, adapted, monkeypatch
+def test_a_run_that_was_killed_resumes_with_the_task_that_has_no_row(
+    tmp_path, base_model, trained, adapted
 ):
-    saved = []
-
-    def save_or_die(one, folder, save=stage.tuned.save):
-        saved.append(folder.name)
-        save(one, folder)
-        if saved == ["0a", "0b"]:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(stage.tuned, "save", save_or_die)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, base_model, trained, ON)
+    process = started(tmp_path, base_model, trained)
+    while not [*tmp_path.glob("checkpoints/*/0a.json")]:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    [work] = (tmp_path / "checkpoints").iterdir()
+    assert not (work / "0b.json").exists()
     assert not (tmp_path / "adapt.csv").exists()
+    before = (work / "0a/adapter_model.safetensors").stat().st_mtime_ns
+    # As if the kill had come while this was written.
+    files.write_text(work / "0b/adapter_model.safetensors", "half of it")
+
     found = run(tmp_path, base_model, trained, ON)
 
-    # The second had no row yet.
-    assert saved == ["0a", "0b", "0b"]
     assert found.index.tolist() == ["0a", "0b", "0c", "0d"]
+    # A copy has the time of what it was copied from.
+    after = tmp_path / "adapted/0a/adapter_model.safetensors"
+    assert after.stat().st_mtime_ns == before
     for name in ("0a", "0b"):
         assert weights(tmp_path, name) == weights(adapted, name)
     assert not any((tmp_path / "checkpoints").iterdir())

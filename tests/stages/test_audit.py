@@ -6,7 +6,7 @@ import pytest
 from arcmix import tasks
 from arcmix.sources import counting
 from stages import audit as stage
-from tests.arc import component, task
+from tests.arc import component, dataset, task
 from tests.sources.test_counting import source
 
 VALIDATION = task("e1", train=5, split="evaluation")
@@ -17,7 +17,9 @@ OTHER = replace(task("t2"), train=(task(train=9).train[6],), test=(task(train=9)
 def run(tmp_path, *tables, drop="leaks"):
     components = tuple(component(table) for table in tables)
     stage.run(
-        config=stage.Params.model_validate({"audit": {"drop": drop}, "dataset": components}),
+        config=stage.Params.model_validate(
+            {"audit": {"drop": drop}, "dataset": dataset(*components)}
+        ),
         partition=tmp_path / "partition",
         sources=tmp_path / "sources",
         report=tmp_path / "audit.json",

@@ -3,17 +3,18 @@ from dataclasses import replace
 
 import pytest
 
-from arcmix import augment, files, tasks
+from arcmix import files, tasks
+from arcmix.sampling import sample_table
 from arcmix.sources import counting
 from stages import augment as stage
-from tests.arc import component, task
+from tests.arc import component, dataset, task
+from tests.sampling.test_augment import FULL
 from tests.sources.test_counting import source
-from tests.test_augment import FULL
 
 
 def config(*components):
     return stage.Params.model_validate(
-        {"seed": 0, "augment": FULL, "dataset": components, "amount": {"samples": 60}}
+        {"seed": 0, "augment": FULL, "dataset": dataset(*components), "samples": 60}
     )
 
 
@@ -24,7 +25,7 @@ def run(tmp_path, how, dropped=()):
             "similar": 0,
             "dropped": [*dropped] if number == 0 else [],
         }
-        for number, one in enumerate(how.dataset)
+        for number, one in enumerate(how.dataset.values())
     ]
     files.write_json(tmp_path / "audit.json", {"components": audited})
     stage.run(
@@ -53,20 +54,8 @@ def test_run_draws_from_the_tables_of_the_partition_and_of_the_sources(tmp_path)
     # A pass is 2 entries twice and 3 once: 4 of 7 samples, 34.3 of 60 on average.
     assert [one["entries"] for one in mix["components"]] == [2, 3]
     assert 33 <= mix["components"][0]["samples"] <= 36
-    assert mix["samples"] == len(list(augment.read(tmp_path / "samples.parquet"))) == 60
+    assert mix["samples"] == len(list(sample_table.read_pairs(tmp_path / "samples.parquet"))) == 60
     assert (mix["tasks"], mix["entries"]) == (3, 5)
-
-
-def test_run_writes_equal_bytes_in_one_stretch_or_many(tmp_path, monkeypatch):
-    how = config(component("new-train"))
-    run(tmp_path, how)
-    whole = list(augment.read(tmp_path / "samples.parquet"))
-    monkeypatch.setattr(stage, "STRETCH", 7)
-    run(tmp_path, how)
-    parts = list(augment.read(tmp_path / "samples.parquet"))
-    assert [[one.input.tolist() for one in sample] for sample in whole] == [
-        [one.input.tolist() for one in sample] for sample in parts
-    ]
 
 
 def test_run_refuses_a_dataset_whose_source_is_empty(tmp_path):
@@ -107,8 +96,8 @@ def test_run_draws_grids_to_count_in_among_tasks(tmp_path):
     tasks.write(tmp_path / "sources/count.parquet", counting.load("count", source()).tasks)
     mix = run(tmp_path, config(component("count", subset=5), component("new-train", weight=3)))
     assert [(one["tasks"], one["entries"]) for one in mix["components"]] == [(5, 5), (2, 2)]
-    [whole] = augment.stretches(tmp_path / "samples.parquet", 60)
-    asked = [len(kinds) for kinds in augment.questions(whole)]
+    [whole] = sample_table.read_chunks(tmp_path / "samples.parquet", 60)
+    asked = [len(kinds) for kinds in sample_table.questions(whole)]
     assert asked.count(5) == mix["components"][0]["samples"] > 20
     assert asked.count(0) == mix["components"][1]["samples"] > 20
 
@@ -118,5 +107,7 @@ def test_run_refuses_demonstrations_without_a_test_unless_they_are_left_out_in_t
     tasks.write(tmp_path / "partition/val-demonstrations.parquet", [bare])
     [part] = run(tmp_path, config(component("val-demonstrations", n_minus=1)))["components"]
     assert (part["tasks"], part["entries"]) == (1, 3)
-    with pytest.raises(ValueError, match=r"'val-demonstrations' has .* no tests; .* n_minus"):
+    with pytest.raises(
+        ValueError, match=r"'val-demonstrations' has tasks without tests; set n_minus"
+    ):
         run(tmp_path, config(component("val-demonstrations")))

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from arcmix import schema
+from arcmix.config import schema
 from stages import check
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -14,7 +14,7 @@ def test_run_writes_the_same_text_for_every_choice(
 ) -> None:
     caplog.set_level(logging.INFO)
     texts = []
-    for dataset in ("train", "1d-arc"):
+    for dataset in ("train", "arc-1d"):
         file, out = tmp_path / "params.yaml", tmp_path / "new" / dataset
         file.write_text(PARAMS.read_text().replace("dataset: combo-v2", f"dataset: {dataset}"))
 
@@ -30,7 +30,7 @@ def test_run_writes_nothing_when_the_file_is_refused(tmp_path: Path) -> None:
     file, out = tmp_path / "params.yaml", tmp_path / "checked"
     file.write_text(PARAMS.read_text().replace("dataset: combo-v2", "dataset: combo"))
 
-    with pytest.raises(ValueError, match=r"dataset: 'combo' is not one of \['1d-arc', "):
+    with pytest.raises(ValueError, match=r"dataset: 'combo' is not one of \['arc-1d', "):
         check.run(config=schema.load(file, check.Params), file=file, out=out)
 
     assert not out.exists()

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from arcmix import params, schema, tasks
+from arcmix import tasks
+from arcmix.config import origins, schema
 from arcmix.sources import counting
 from stages import download
 from tests import gym, wheels
@@ -32,7 +33,7 @@ def config(source: schema.Section, place: Path | str, *, dataset: str = "mini") 
         "mirror": str(place),
         "partition_source": "arc",
         "measured_source": "concepts",
-        "dataset": [component(dataset)],
+        "dataset": {dataset: component(dataset)},
         "source": source.model_dump(),
     }
     return download.Params.model_validate_json(json.dumps(values))
@@ -124,7 +125,7 @@ def test_run_draws_from_the_generators_of_a_wheel(tmp_path: Path) -> None:
     given = {"kind": "generator", "requirement": "toy-gym==1.0", "sha256": sha256, "seed": 0}
     given |= {"variations": 2, "examples": 2, "max_side": 9, "tasks": 2}
 
-    found = run(tmp_path, config(params.GeneratorSource.model_validate(given), "github"))
+    found = run(tmp_path, config(origins.GeneratorSource.model_validate(given), "github"))
 
     assert [(task.id, task.variation) for task in found][:2] == [("aaaa0001", 0), ("aaaa0001", 1)]
 
@@ -179,14 +180,14 @@ def test_the_program_writes_the_same_bytes_again_and_says_one_line_per_error(
         ("arc-agi-2", {}),
         ("concept-arc", {10: 16}),
         ("mini-arc", {}),
-        ("1d-arc", {50: 17, 51: 1}),
+        ("arc-1d", {50: 17, 51: 1}),
     ],
 )
 def test_the_real_sources_are_what_is_pinned(
     key: str, groups: dict[int, int], tmp_path: Path
 ) -> None:
     values = schema.read(ROOT / "params.yaml") | {"dataset": "only", "mirror": REAL}
-    values["datasets"] = {"only": [component(key)]}
+    values["datasets"] = {"only": {key: {}}}
     (tmp_path / "params.yaml").write_text(json.dumps(values))
     given = schema.load(tmp_path / "params.yaml", download.Params, key=key)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from arcmix import schema
+from arcmix.config import schema
 from stages import fetch_adapter
 from tests.repository import PARAMS, Repository, settings
 
@@ -210,10 +210,10 @@ def test_run_says_how_to_make_an_adapter_again_that_is_gone(
     run: Run, trained: tuple[Repository, dict[str, str]]
 ) -> None:
     repository, _ = trained
-    name = repository.train("gone", "1d-arc", adapter=f"{'0' * 32}.dir")
+    name = repository.train("gone", "arc-1d", adapter=f"{'0' * 32}.dir")
     message = (
         rf"the adapter of {name} is gone: 0+\.dir is not in the DVC cache of .*; make it again,"
-        " with the settings of its row: dvc exp run -S dataset=1d-arc -S model=tiny -S scale=tiny"
+        " with the settings of its row: dvc exp run -S dataset=arc-1d -S model=tiny -S scale=tiny"
         " -S seed=0 -S init.adapter=none$"
     )
     with pytest.raises(ValueError, match=message):

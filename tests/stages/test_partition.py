@@ -3,7 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from arcmix import params, partition, tasks
+from arcmix import tasks
+from arcmix.config import params, scales
+from arcmix.sampling import partition
 from stages import partition as stage
 from tests.arc import task
 
@@ -23,7 +25,7 @@ def run(tmp_path, source="arc", part="validation", count=2):
         config=stage.Params(
             partition=params.Partition(source="arc", seed=7, tasks=3),
             measure=params.Measure(source=source, part=part),
-            validation=params.ScaleValidation(tasks=count, max_tokens=10),
+            validation=scales.ScaleValidation(tasks=count, max_tokens=10),
         ),
         task_table=tmp_path / "arc.parquet",
         measured_table=tmp_path / f"{source}.parquet",
@@ -110,5 +112,7 @@ def test_measured_tasks_have_their_tests_and_groups(tmp_path):
 
 
 def test_run_refuses_to_measure_more_tasks_than_the_part_has(tmp_path):
-    with pytest.raises(ValueError, match="cannot measure 2 of 1 tasks; set the scale's valid"):
+    with pytest.raises(
+        ValueError, match="cannot measure 2 tasks: only 1 found; set the scale's valid"
+    ):
         run(tmp_path, "concepts", "minimal")

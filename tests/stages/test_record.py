@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from arcmix import ledger, schema, store
+from arcmix.config import schema
+from arcmix.ledger import records, store
 from stages import record
 from tests.arc import component
 
@@ -14,13 +15,13 @@ METRICS = {
     "accuracy": 0.042,
     "best_val_loss": 0.67,
     "best_val_step": 30,
-    "metrics_version": 2,
+    "metrics_version": 3,
+    "pass_n": 0.3,
     "selected_2": 0.1,
     "selected_2_high": 0.2,
     "selected_2_low": 0.05,
     "val_loss": 0.68,
     "val_loss_step_0": 0.99,
-    "vote_2": 0.0625,
 }
 MIX = {
     "tasks": 800,
@@ -38,12 +39,11 @@ CURVE = "step,train_loss,val_loss,seconds_per_step\n0,,0.99,\n40,0.9,0.68,7.1\n"
 
 
 class Run:
-    """A repository of one program after a run, and the command to enter it."""
+    """The files of a run, and the command to enter it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.write("src/arcmix/grid.py", "SIDE = 30\n")
-        self.write("stages/predict.py", "from arcmix import grid\n")
+        self.write("code", "c0de00000001\n")
         self.write("params.yaml", PARAMS.read_text())
         self.set("dataset", "combo-v2")
         self.set("model", "tiny")
@@ -73,11 +73,10 @@ class Run:
         node[last] = value
         YAML().dump(values, file)
 
-    def enter(self, deposit: str = "ledger") -> list[ledger.Row]:
+    def enter(self, deposit: str = "ledger") -> list[records.Row]:
         record.run(
             config=schema.load(self.folder / "params.yaml", record.Params),
-            library=self.folder / "src/arcmix",
-            programs=self.folder / "stages",
+            code=self.folder / "code",
             metrics=self.folder / "metrics.json",
             tasks=self.folder / "tasks.csv",
             history=self.folder / "history.csv",
@@ -88,7 +87,7 @@ class Run:
             rows=self.folder / "ledger",
             deposit=self.folder / deposit,
         )
-        return ledger.read(self.folder / "ledger")
+        return records.read(self.folder / "ledger")
 
 
 @pytest.fixture
@@ -103,7 +102,8 @@ def test_run_enters_the_numbers_and_what_made_them(
     (row,) = run.enter()
     file = run.folder / f"ledger/combo-v2/0-{row.fingerprint}.json"
     assert (row.dataset, row.model, row.scale, row.seed) == ("combo-v2", "tiny", "tiny", 0)
-    values = YAML(typ="safe").load(PARAMS)
+    values = schema.resolve(schema.read(PARAMS))
+    assert row.code == "c0de00000001"
     assert row.settings == {
         "partition": values["partition"],
         "measure": {"source": "arc-agi-1", "part": "validation"},
@@ -113,10 +113,11 @@ def test_run_enters_the_numbers_and_what_made_them(
         "scale": values["scales"]["tiny"],
         "init_seed": "seed",
         "selection": values["selection"],
-        "metrics_version": 2,
+        "checkpoint": values["checkpoint"],
+        "metrics_version": 3,
         "validation_digest": "cc",
     }
-    assert row.components == values["datasets"]["combo-v2"]
+    assert row.components == [component("new-train"), component("val-n-1")]
     assert row.mix == MIX
     assert row.start == {"adapter": "none"}
     assert row.adapter == store.address(run.folder / "adapter")
@@ -145,12 +146,12 @@ def test_run_keeps_the_rows_of_other_seeds_and_datasets(run: Run) -> None:
     run.enter()
     run.set("seed", 3)
     run.enter()
-    run.set("dataset", "1d-arc")
-    part = {"table": "1d-arc", "tasks": 901, "entries": 901, "weight": 1, "digest": "cc"}
+    run.set("dataset", "arc-1d")
+    part = {"table": "arc-1d", "tasks": 901, "entries": 901, "weight": 1, "digest": "cc"}
     run.write("mix.json", json.dumps(MIX | {"components": [part]}))
     rows = run.enter()
     assert [(row.dataset, row.seed) for row in rows] == [
-        ("1d-arc", 3),
+        ("arc-1d", 3),
         ("combo-v2", 0),
         ("combo-v2", 3),
     ]
@@ -176,6 +177,8 @@ def test_repeats_share_a_fingerprint(run: Run, place: str, value: object) -> Non
         ("measure.part", "train"),
         ("audit.drop", "none"),
         ("selection", "best"),
+        ("checkpoint", "best"),
+        ("finetune.weight_decay", 0.5),
     ],
 )
 def test_other_settings_have_another_fingerprint(run: Run, place: str, value: object) -> None:
@@ -190,7 +193,7 @@ def test_other_settings_have_another_fingerprint(run: Run, place: str, value: ob
     ("name", "text"),
     [
         pytest.param("mix.json", json.dumps(MIX).replace("aa", "ab"), id="tasks"),
-        pytest.param("src/arcmix/grid.py", "SIDE = 31\n", id="code"),
+        pytest.param("code", "c0de00000002\n", id="code"),
     ],
 )
 def test_other_tasks_and_code_have_another_fingerprint(run: Run, name: str, text: str) -> None:
@@ -198,7 +201,7 @@ def test_other_tasks_and_code_have_another_fingerprint(run: Run, name: str, text
     run.write(name, text)
     (after,) = (row for row in run.enter() if row.fingerprint != before.fingerprint)
     assert after.settings_fingerprint == before.settings_fingerprint
-    assert (after.code != before.code) == name.endswith(".py")
+    assert (after.code != before.code) == (name == "code")
 
 
 def test_another_start_is_another_experiment_that_can_be_compared(run: Run) -> None:
@@ -229,15 +232,14 @@ def test_other_validation_tasks_are_other_settings(run: Run) -> None:
 
 def test_other_definitions_of_the_metrics_are_other_settings(run: Run) -> None:
     (before,) = run.enter()
-    run.write("metrics.json", json.dumps(METRICS | {"metrics_version": 3}))
+    run.write("metrics.json", json.dumps(METRICS | {"metrics_version": 4}))
     (after,) = (row for row in run.enter() if row.fingerprint != before.fingerprint)
     assert after.settings_fingerprint != before.settings_fingerprint
 
 
 def test_another_definition_of_the_dataset_has_another_fingerprint(run: Run) -> None:
     (before,) = run.enter()
-    entry = [component(name, per_test=True) for name in ("new-train", "val-n-1")]
-    run.set("datasets.combo-v2", entry)
+    run.set("component.per_test", True)
     (after,) = (row for row in run.enter() if row.fingerprint != before.fingerprint)
     assert after.settings_fingerprint == before.settings_fingerprint
 
@@ -248,13 +250,16 @@ def test_run_deposits_its_row_where_the_run_was_queued(run: Run) -> None:
     run.set("seed", 1)
     run.write("metrics.json", json.dumps(METRICS | {"accuracy": 0.5}))
     later = run.enter(deposit="origin/results/ledger")
-    assert ledger.read(origin) == later
+    assert records.read(origin) == later
     assert later[0] == earlier[0]
     assert later[1].metrics["accuracy"] == 0.5
 
 
 def test_run_refuses_samples_of_another_dataset(run: Run) -> None:
     run.set("dataset", "train")
-    with pytest.raises(ValueError, match=r"mix.json: not drawn from 'train', .*run: dvc repro"):
+    message = (
+        r"were drawn from \[\('new-train', 1\), .*'train' is \[\('train', 1\)\]; run: dvc repro"
+    )
+    with pytest.raises(ValueError, match=message):
         run.enter()
     assert not (run.folder / "ledger").exists()

@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arcmix import augment, drawing, model, tasks
-from arcmix.encode import Encoder
+from arcmix import tasks
+from arcmix.models import pretrained
+from arcmix.pages import svg
+from arcmix.sampling import augment, sample_table
 from arcmix.tasks import Pair, Task
+from arcmix.text.encode import Encoder
 from tests.arc import task
-from tests.test_augment import FULL, POOL, SLOTS
-from tests.test_train import settings
+from tests.sampling.test_augment import FULL, POOL, SLOTS
+from tests.training.test_trainer import settings
 from tools import gallery as program
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +56,9 @@ def made(tmp_path, base_model):
     tasks.write(tmp_path / "tables/mini-arc.parquet", [KNOWN, task("b")])
     tasks.write(tmp_path / "tables/arc.parquet", [task(f"t{number}") for number in range(30)])
     tasks.write(tmp_path / "tables/re-arc.parquet", [])
-    augment.write(tmp_path / "samples.parquet", iter([augment.draw(POOL, SLOTS, FULL, 0, 0, 20)]))
+    sample_table.write(
+        tmp_path / "samples.parquet", iter([augment.draw(POOL, SLOTS, FULL, 0, 0, 20)])
+    )
     (tmp_path / "base-model").symlink_to(base_model)
 
 
@@ -63,7 +68,7 @@ def titles(page):
 
 def rgb(color):
     """Return a color of the palette as a browser writes it."""
-    red, green, blue = bytes.fromhex(drawing.PALETTE[color][1:])
+    red, green, blue = bytes.fromhex(svg.PALETTE[color][1:])
     return f"rgb({red}, {green}, {blue})"
 
 
@@ -127,11 +132,13 @@ def test_a_browser_shows_the_text_of_a_sample_with_its_answer_marked(
     tmp_path, base_model, browse, encoder
 ):
     browser = browse(run(tmp_path, encoder=encoder) / "samples.html")
-    end = str(model.load_tokenizer(base_model).eos_token)
+    end = str(pretrained.load_tokenizer(base_model).eos_token)
     write = Encoder(encoder).encode
     sections = browser.find_elements("css selector", "section")
     assert len(sections) == 6
-    for section, pairs in zip(sections, augment.read(tmp_path / "samples.parquet"), strict=False):
+    for section, pairs in zip(
+        sections, sample_table.read_pairs(tmp_path / "samples.parquet"), strict=False
+    ):
         answer = write(pairs[-1].output) + end
         [whole] = browser.execute_script(TEXTS, section, "pre")
         assert browser.execute_script(TEXTS, section, "mark") == [answer]
@@ -142,7 +149,7 @@ def test_a_browser_shows_the_text_of_a_sample_with_its_answer_marked(
 def test_a_browser_finds_a_token_of_the_encoder_in_one_piece(tmp_path, browse):
     browser = browse(run(tmp_path, encoder=("tokens",)) / "samples.html")
     [section, *_] = browser.find_elements("css selector", "section")
-    [pairs, *_] = augment.read(tmp_path / "samples.parquet")
+    [pairs, *_] = sample_table.read_pairs(tmp_path / "samples.parquet")
     tokens = browser.execute_script(TEXTS, section, "mark i")
     cells = [f"<{color}>" for color in pairs[-1].output.reshape(-1)]
     assert [token for token in tokens if re.fullmatch(r"<\d>", token)] == cells

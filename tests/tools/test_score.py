@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arcmix import files, submission, tasks
+from arcmix import files, tasks
+from arcmix.scoring import submission
 from arcmix.tasks import Pair, Task
 from tools import score
 
@@ -89,7 +90,7 @@ def test_a_table_without_tasks_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_no_json_is_named(tmp_path: Path, content: bytes) -> None:
     tasks.write(tmp_path / "tasks.parquet", TASKS)
     (tmp_path / "submission.json").write_bytes(content)
-    with pytest.raises(ValueError, match=r"submission\.json: not JSON: "):
+    with pytest.raises(ValueError, match=r"submission\.json: not valid JSON: "):
         score.run(answers=tmp_path / "submission.json", tasks=tmp_path / "tasks.parquet")
 
 

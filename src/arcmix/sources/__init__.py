@@ -1,1 +1,1 @@
-"""Where tasks come from: one module for each way to get them."""
+"""Sources of tasks: one module for each kind."""

@@ -1,12 +1,10 @@
-"""Tasks in the archive of a GitHub repository at one commit.
+"""Tasks from the archive of a GitHub repository at one commit.
 
-The archive comes from GitHub or from a mirror and stays in the cache. GitHub promises the
-files of a commit, not the bytes of their archive, so what is pinned is the digest of the
-parsed tasks. Members are read as a stream: no file is extracted, and the limits hold for
-an archive made to hurt.
+Archives come from GitHub or a mirror and are cached. GitHub guarantees the files of a commit
+but not the bytes of their archive, so the pin is a digest of the parsed tasks. An archive is
+read as a stream and never extracted. Its size is limited, in case it is malicious.
 """
 
-import fnmatch
 import gzip
 import json
 import shutil
@@ -15,38 +13,39 @@ import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from arcmix import files, params, tasks
+from arcmix import files, tasks
+from arcmix.config import origins
 from arcmix.sources import pins, transfer
 
 MAX_MEMBERS = 20_000
-"""Most members of an archive; the largest of ours has some thousands."""
+"""Maximum number of archive members; our largest archive has a few thousand."""
 MAX_FILE = 2**20
-"""Most bytes of a task's file; the largest of ours has 69 kB."""
+"""Maximum size of a task file in bytes; our largest has 69 kB."""
 MAX_TOTAL = 2**29
-"""Most bytes of an unpacked archive; the largest of ours has tens of MB."""
+"""Maximum size of an unpacked archive in bytes; our largest has tens of MB."""
 
 
 def load(
     name: str,
-    source: params.ArchiveSource,
+    source: origins.ArchiveSource,
     *,
     cache: Path,
     mirror: str,
     patience: transfer.Patience = transfer.PATIENCE,
 ) -> pins.Loaded:
-    """Return the tasks of a repository's archive, from the cache if it is there.
+    """Return the tasks of a repository's archive, which is fetched if it is not cached.
 
     Args:
         name: Name of the source.
-        source: Its repository, commit, files and pins.
-        cache: Folder in which archives are kept.
-        mirror: `github`, or a folder or base URL that holds REPO-COMMIT.tar.gz.
-        patience: How long a download is tried for.
+        source: Its repository, commit, file patterns and pins.
+        cache: Folder of the cached archives.
+        mirror: `github`, or a folder or base URL that contains REPO-COMMIT.tar.gz.
+        patience: Attempts and timeouts of a download.
 
     Raises:
-        OSError: If the archive is neither in the cache nor to be had.
-        ValueError: If it is damaged, unsafe or does not hold the pinned tasks; it is then
-            no longer in the cache.
+        OSError: If the archive is not cached and cannot be fetched.
+        ValueError: If the archive is damaged or unsafe, or its tasks differ from the pins. The
+            archive is then deleted from the cache.
     """
     file = f"{source.repository.partition('/')[2]}-{source.commit}.tar.gz"
     path, place = cache / file, _place(source, file, mirror)
@@ -58,12 +57,12 @@ def load(
         except ValueError as error:
             path.unlink()
             raise ValueError(
-                f"{error}; deleted {path} for safety; the next run gets it anew from {place}:"
-                " if it fails again, the archive there or the pin is wrong"
+                f"{error}; deleted {path}, so the next run fetches it again from {place}; if the"
+                " error persists, correct the archive there or the pins"
             ) from error
 
 
-def _place(source: params.ArchiveSource, file: str, mirror: str) -> str:
+def _place(source: origins.ArchiveSource, file: str, mirror: str) -> str:
     if mirror == "github":
         return f"https://github.com/{source.repository}/archive/{source.commit}.tar.gz"
     if _is_url(mirror):
@@ -84,29 +83,33 @@ def _get(name: str, place: str, path: Path, *, mirror: str, patience: transfer.P
                 shutil.copyfile(place, new)
     except OSError as error:
         raise OSError(
-            f"no archive of {name}: not in the cache ({path}), and not to be had from {place}:"
-            f" {error}; the mirror is {mirror!r}: set mirror in params.yaml, or ARCMIX_MIRROR"
-            f" in the environment, to a folder or base URL that holds {path.name}"
+            f"no archive of {name}: it is not in the cache ({path}) and cannot be fetched from"
+            f" {place}: {error}; the mirror is {mirror!r}: set mirror in params.yaml, or"
+            " ARCMIX_MIRROR in the environment, to a folder or base URL that contains"
+            f" {path.name}"
         ) from error
 
 
 def read(path: Path, splits: Mapping[str, tuple[str, ...]]) -> Iterator[tasks.Value]:
-    """Yield the task files in an archive; a task's group is what wildcards for folders match.
+    """Yield the task files of an archive.
+
+    The group of a task is made of the folder names that a wildcard matches.
 
     Args:
-        path: A .tar.gz with one top folder.
-        splits: Split -> glob patterns below the top folder; `*` stays within a folder.
+        path: A .tar.gz file with one top-level folder.
+        splits: Glob patterns of each split, relative to the top-level folder. A `*` does not
+            match a `/`.
 
     Raises:
-        ValueError: If the archive is damaged, a member's path is unsafe, a task file is not a
-            plain file of JSON, or a limit is passed.
+        ValueError: If the archive is damaged or exceeds a limit, a member's path is unsafe, or
+            a task file is not a regular file with valid JSON.
     """
     try:
         with _Limited(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as archive:
             for member, inner in _members(archive):
                 if (named := _named(inner, splits)) is not None:
                     yield inner.stem, *named, _json(archive, member)
-            # The checksum stands at the end of the file, behind the last member.
+            # Reading to the end verifies the checksum, which follows the last member.
             while unpacked.read(transfer.CHUNK):
                 pass
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -114,7 +117,7 @@ def read(path: Path, splits: Mapping[str, tuple[str, ...]]) -> Iterator[tasks.Va
 
 
 class _Limited(gzip.GzipFile):
-    """An unpacked archive that ends in an error where it grows too long."""
+    """An unpacked archive that raises an error when it exceeds the size limit."""
 
     left = MAX_TOTAL
 
@@ -122,50 +125,49 @@ class _Limited(gzip.GzipFile):
         data = super().read(size)
         self.left -= len(data)
         if self.left < 0:
-            raise ValueError(f"an archive unpacks to at most {MAX_TOTAL} bytes, this one to more")
+            raise ValueError(f"the archive unpacks to more than the allowed {MAX_TOTAL} bytes")
         return data
 
 
 def _members(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, PurePosixPath]]:
-    """Yield each member with its path below the top folder."""
+    """Yield each member and its path relative to the top-level folder."""
     top = None
     for count, member in enumerate(archive, start=1):
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts:
-            raise ValueError(f"a member lies below the top folder, got {member.name!r}")
+            raise ValueError(f"{member.name!r} is outside the top-level folder of the archive")
         top = top or path.parts[:1]
         if path.parts[:1] != top:
-            raise ValueError(f"an archive has one top folder, got {top[0]!r} and {member.name!r}")
+            raise ValueError(
+                f"{member.name!r} is not in {top[0]!r}, the only folder allowed at the top"
+            )
         if count > MAX_MEMBERS:
-            raise ValueError(f"an archive has at most {MAX_MEMBERS} members, this one has more")
+            raise ValueError(f"the archive has more than the allowed {MAX_MEMBERS} members")
         yield member, PurePosixPath(*path.parts[1:])
 
 
 def _named(
     path: PurePosixPath, splits: Mapping[str, tuple[str, ...]]
 ) -> tuple[str, str | None] | None:
-    """Return the split and the group of a file, or None for one that no pattern names."""
+    """Return the split and group of a file, or None if no pattern matches."""
     for split, patterns in splits.items():
-        for pattern in map(PurePosixPath, patterns):
-            if _matches(path, pattern):
-                folders = zip(path.parts[:-1], pattern.parts[:-1], strict=True)
+        for pattern in patterns:
+            # An absolute pattern has to match the whole path, a relative one only its end.
+            if PurePosixPath("/", path).match(f"/{pattern}"):
+                folders = zip(path.parts[:-1], PurePosixPath(pattern).parts[:-1], strict=True)
                 return split, "/".join(name for name, part in folders if name != part) or None
     return None
-
-
-def _matches(path: PurePosixPath, pattern: PurePosixPath) -> bool:
-    return len(path.parts) == len(pattern.parts) and all(
-        map(fnmatch.fnmatchcase, path.parts, pattern.parts)
-    )
 
 
 def _json(archive: tarfile.TarFile, member: tarfile.TarInfo) -> object:
     file = archive.extractfile(member) if member.isreg() else None
     if file is None:
-        raise ValueError(f"a task is a plain file, {member.name!r} is a link or a device")
+        raise ValueError(f"{member.name!r} is a link or a device, but a task is a regular file")
     if member.size > MAX_FILE:
-        raise ValueError(f"a task has at most {MAX_FILE} bytes, {member.name!r} has {member.size}")
+        raise ValueError(
+            f"{member.name!r} has {member.size} bytes, more than the allowed {MAX_FILE}"
+        )
     try:
         return json.loads(file.read())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{member.name!r} is not JSON: {error}") from error
+        raise ValueError(f"{member.name!r} is not valid JSON: {error}") from error

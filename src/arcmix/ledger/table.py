@@ -1,0 +1,306 @@
+"""The ablation table: the rows of the ledger, summed up over seeds.
+
+A line stands for the repeats of one experiment: rows of equal fingerprint, which differ
+in the seed alone. Lines that can be compared, by equal settings and the present code, stand
+in one block; rows of other code stand apart, in the last.
+"""
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from arcmix.ledger import markdown
+from arcmix.ledger.code import LENGTH
+from arcmix.ledger.records import Row
+
+STALE = "Stale: recorded by other code"
+"""Title of the block of rows that the present code did not make."""
+
+LEGEND = """\
+A row sums up the runs of one dataset: the mean over its seeds ± the standard deviation. Losses are
+in nats per answer token. Scores are percentages of the validation tasks, which the heading names;
+brackets hold the 95 % interval over these tasks. `best val step` is the step of the lowest
+validation loss. A row has converged if that is not the last step in any of its runs. A dataset that
+uses validation demonstrations was trained on the solved pairs of the validation tasks, though not
+on their tests: compare it with others of its kind. `A ← B/0-123` is a second stage of training: on
+A, from the adapter of the run B/0-123 of the ledger."""
+"""What the columns mean, for the Markdown file."""
+
+
+CSV_COLUMNS = (
+    "dataset",
+    "start",
+    "label",
+    "model",
+    "scale",
+    "fingerprint",
+    "stale",
+    "tasks",
+    "variations",
+    "best_val_loss",
+    "best_val_loss_sd",
+    "best_val_loss_low",
+    "best_val_loss_high",
+    "best_val_step",
+    "last_val_loss",
+    "last_val_loss_sd",
+    "accuracy",
+    "accuracy_sd",
+    "pass_n",
+    "pass_n_sd",
+    "selected_2",
+    "selected_2_sd",
+    "seeds",
+    "uses_validation_demonstrations",
+    "converged",
+)
+"""Columns of the table for machines."""
+
+SHORT = 7
+"""Digits of a fingerprint that tell two experiments apart in a text."""
+
+COLUMNS = {
+    "tasks": ">",
+    "variations": ">",
+    "best val loss": ">",
+    "best val step": ">",
+    "last val loss": ">",
+    "accuracy": ">",
+    "pass_n": ">",
+    "seeds": ">",
+    "uses validation demonstrations": "<",
+    "converged": "<",
+}
+"""Columns of a block's table after the names, and the side on which they align."""
+
+RUN_COLUMNS = {
+    "dataset": "<",
+    "seed": ">",
+    "best val loss": ">",
+    "best val step": ">",
+    "last val loss": ">",
+    "accuracy": ">",
+    "pass_n": ">",
+    "selected_2": ">",
+}
+"""Columns of the list of single runs."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """The repeats of one experiment."""
+
+    label: str
+    """Name of the dataset, and of the row it started from if any, with the fingerprint where
+    that is not enough."""
+    rows: tuple[Row, ...]
+    """The runs, by seed."""
+
+    @property
+    def title(self) -> str:
+        """MODEL at SCALE."""
+        return f"{self.rows[0].model} at {self.rows[0].scale}"
+
+    def mean(self, metric: str) -> float:
+        """Return the mean of a metric over the seeds."""
+        return statistics.fmean(self.values(metric))
+
+    def sd(self, metric: str) -> float | None:
+        """Return the sample standard deviation of a metric; None for a single seed."""
+        values = self.values(metric)
+        return statistics.stdev(values) if len(values) > 1 else None
+
+    def values(self, metric: str) -> list[float]:
+        """Return a metric of each run, by seed."""
+        return [row.metrics[metric] for row in self.rows]
+
+    @property
+    def uses_validation(self) -> bool:
+        """Whether validation demonstrations were trained on, in any stage or at test time."""
+        first, key = self.rows[0], "uses_validation_demonstrations"
+        return bool(first.mix[key] or first.start.get(key) or first.metrics.get("adapted_tasks"))
+
+    @property
+    def converged(self) -> bool:
+        """Whether in every run the best step comes before the last one."""
+        return all(row.metrics["best_val_step"] < row.history[-1]["step"] for row in self.rows)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines that stand together."""
+
+    title: str
+    """MODEL at SCALE on SOURCE PART, the tasks that are measured, with the settings' fingerprint
+    where that is not enough; or `STALE`."""
+    lines: tuple[Line, ...]
+    """The lines, lowest loss first."""
+    stale: bool
+    """Whether other code than the present one made the rows."""
+
+
+def blocks(rows: Iterable[Row], code: str) -> list[Block]:
+    """Group rows into the blocks of the table, the stale ones last.
+
+    Args:
+        rows: The ledger.
+        code: Fingerprint of the present code.
+    """
+    groups = defaultdict(list)
+    stale = []
+    for row in rows:
+        if row.code == code:
+            groups[row.model, row.scale, row.settings_fingerprint].append(row)
+        else:
+            stale.append(row)
+    titles = Counter(_title(members[0]) for members in groups.values())
+    found = []
+    for (_, _, settings), members in sorted(groups.items()):
+        title = _title(members[0])
+        which = f" (settings {settings[:SHORT]})" if titles[title] > 1 else ""
+        found.append(Block(f"{title}{which}", _lines(members), stale=False))
+    if stale:
+        found.append(Block(STALE, _lines(stale, always_tell=True), stale=True))
+    return found
+
+
+def _title(row: Row) -> str:
+    measured = row.settings["measure"]
+    return f"{row.model} at {row.scale} on {measured['source']} {measured['part']}"
+
+
+def _lines(rows: Iterable[Row], *, always_tell: bool = False) -> tuple[Line, ...]:
+    repeats = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row.seed):
+        repeats[row.dataset, row.fingerprint].append(row)
+    names = Counter(_name(members[0]) for members in repeats.values())
+    lines = []
+    for (_, fingerprint), members in repeats.items():
+        name = _name(members[0])
+        tell = always_tell or names[name] > 1
+        lines.append(Line(f"{name} {fingerprint[:SHORT]}" if tell else name, tuple(members)))
+    return tuple(sorted(lines, key=lambda line: (line.mean("best_val_loss"), line.label)))
+
+
+def _name(row: Row) -> str:
+    """Return the dataset, and the row that a second stage started from."""
+    earlier = row.start["adapter"]
+    return row.dataset if earlier == "none" else f"{row.dataset} ← {earlier[: SHORT - LENGTH]}"
+
+
+def as_frame(blocks: Sequence[Block]) -> pd.DataFrame:
+    """Return the table for `dvc plots` and for machines: numbers, one row a line.
+
+    Accuracies are fractions; `low` and `high` are one standard deviation off the mean, and
+    `label` is unique.
+    """
+    several = sum(not block.stale for block in blocks) > 1
+    records = []
+    for block in blocks:
+        which = f", {block.title}" if several and not block.stale else ""
+        for line in block.lines:
+            numbers = _numbers(line)
+            numbers |= {"label": line.label + which, "stale": int(block.stale)}
+            records.append(numbers)
+    return pd.DataFrame(records, columns=CSV_COLUMNS)
+
+
+def _numbers(line: Line) -> dict[str, str | float | None]:
+    first = line.rows[0]
+    best, sd = line.mean("best_val_loss"), line.sd("best_val_loss")
+    return {
+        "dataset": first.dataset,
+        "start": first.start["adapter"],
+        "model": first.model,
+        "scale": first.scale,
+        "fingerprint": first.fingerprint,
+        "tasks": first.mix["tasks"],
+        "variations": first.mix["entries"],
+        "best_val_loss": best,
+        "best_val_loss_sd": sd,
+        "best_val_loss_low": best - (sd or 0),
+        "best_val_loss_high": best + (sd or 0),
+        "best_val_step": line.mean("best_val_step"),
+        "last_val_loss": line.mean("val_loss"),
+        "last_val_loss_sd": line.sd("val_loss"),
+        "accuracy": line.mean("accuracy"),
+        "accuracy_sd": line.sd("accuracy"),
+        "pass_n": line.mean("pass_n"),
+        "pass_n_sd": line.sd("pass_n"),
+        "selected_2": line.mean("selected_2"),
+        "selected_2_sd": line.sd("selected_2"),
+        "seeds": len(line.rows),
+        "uses_validation_demonstrations": int(line.uses_validation),
+        "converged": int(line.converged),
+    }
+
+
+def as_markdown(blocks: Sequence[Block]) -> str:
+    """Return the table for people: a table and its single runs for each block."""
+    parts = []
+    for block in blocks:
+        parts.append(f"### {block.title}")
+        parts.append(_summary(block))
+        parts.append("Single runs:")
+        parts.append(_runs(block))
+    return "\n\n".join([*parts, LEGEND]) + "\n"
+
+
+def _summary(block: Block) -> str:
+    names = {"dataset": "<"} | ({"model at scale": "<"} if block.stale else {})
+    rows = []
+    for line in block.lines:
+        steps = sorted({int(step) for step in line.values("best_val_step")})
+        rows.append(
+            [
+                line.label,
+                *([line.title] if block.stale else []),
+                str(line.rows[0].mix["tasks"]),
+                str(line.rows[0].mix["entries"]),
+                loss(line.mean("best_val_loss"), line.sd("best_val_loss")),
+                str(steps[0]) if len(steps) == 1 else f"{steps[0]}-{steps[-1]}",
+                loss(line.mean("val_loss"), line.sd("val_loss")),
+                _percent(line.mean("accuracy"), line.sd("accuracy")),
+                _percent(line.mean("pass_n"), line.sd("pass_n")),
+                str(len(line.rows)),
+                "yes" if line.uses_validation else "no",
+                "yes" if line.converged else "no",
+            ]
+        )
+    return markdown.table(names | COLUMNS, rows)
+
+
+def _runs(block: Block) -> str:
+    rows = [
+        [
+            line.label,
+            str(row.seed),
+            loss(row.metrics["best_val_loss"]),
+            str(int(row.metrics["best_val_step"])),
+            loss(row.metrics["val_loss"]),
+            _percent(row.metrics["accuracy"]),
+            _percent(row.metrics["pass_n"]),
+            _interval(row.metrics, "selected_2"),
+        ]
+        for line in block.lines
+        for row in line.rows
+    ]
+    return markdown.table(RUN_COLUMNS, rows)
+
+
+def loss(mean: float, sd: float | None = None) -> str:
+    """Return a loss as text, with its standard deviation if there is one."""
+    return f"{mean:.4f}" if sd is None else f"{mean:.4f} ± {sd:.4f}"
+
+
+def _percent(mean: float, sd: float | None = None) -> str:
+    text = f"{100 * mean:.1f}" if sd is None else f"{100 * mean:.1f} ± {100 * sd:.1f}"
+    return f"{text} %"
+
+
+def _interval(metrics: Mapping[str, float], name: str) -> str:
+    low, high = (f"{100 * metrics[f'{name}_{end}']:.1f}" for end in ("low", "high"))
+    return f"{_percent(metrics[name])} ({low} to {high})"

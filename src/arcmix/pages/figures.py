@@ -1,0 +1,220 @@
+"""The figures of the table, of the losses, and of answers. No other module uses matplotlib."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from pathlib import Path
+from statistics import fmean
+
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from arcmix import files
+from arcmix.ledger import table
+from arcmix.ledger.table import Block, Line
+from arcmix.pages import svg
+from arcmix.pages.report import Entry
+
+COLORS = (
+    "#332288",
+    "#cc6677",
+    "#117733",
+    "#88ccee",
+    "#882255",
+    "#ddcc77",
+    "#44aa99",
+    "#aa4499",
+    "#999933",
+)
+"""Paul Tol's "muted" scheme, distinct to color-blind eyes, strong next to light."""
+
+DASHES = ("-", "--", ":")
+"""The style of lines changes each time the colors start over."""
+
+WITHOUT, WITH = "#6699cc", "#ee9955"
+"""Bars of datasets without and with validation demonstrations."""
+
+ACROSS = 5
+"""Tasks in a row, two grids each."""
+
+INK = "#444444"
+"""Text, axes and error bars."""
+
+STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "font.size": 9,
+    "grid.color": "#e4e4e4",
+    "legend.frameon": False,
+    "savefig.dpi": 150,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+"""Settings that differ from matplotlib's defaults."""
+
+
+def bars(path: Path, blocks: Sequence[Block]) -> None:
+    """Draw the best validation loss of each line, mean and standard deviation, as a PNG.
+
+    Stale lines are left out. Equal blocks make equal bytes.
+    """
+    with _panels(path, blocks, columns=1) as (figure, panels):
+        for block, (axes,) in panels:
+            _draw_bars(axes, block)
+        if panels:
+            keys = [
+                Line2D([], [], color=INK, linestyle=":", label="before training"),
+                Patch(color=WITH, label="uses validation demonstrations"),
+                Patch(color=WITHOUT, label="uses none"),
+            ]
+            figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
+
+
+def curves(path: Path, blocks: Sequence[Block]) -> None:
+    """Draw the training and the validation loss of each line by step, as a PNG.
+
+    The mean over seeds, and a band from the lowest to the highest. Stale lines are left
+    out. Equal blocks make equal bytes.
+    """
+    with _panels(path, blocks, columns=2) as (_, panels):
+        for block, (train, validation) in panels:
+            _draw_curves(train, block, "train_loss")
+            _draw_curves(validation, block, "val_loss")
+            train.set_title(f"{block.title}, loss in nats per answer token")
+            train.set_ylabel("training loss")
+            validation.set_ylabel("validation loss")
+            validation.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def answers(path: Path, best: Sequence[Entry], worst: Sequence[Entry]) -> None:
+    """Draw the first attempt at the first test of some tasks beside the truth, as a PNG.
+
+    Wrong cells are crossed. Equal entries make equal bytes.
+
+    Args:
+        path: The PNG.
+        best: Tasks of the upper part.
+        worst: Tasks of the lower part; it is left out if there are none.
+    """
+    parts = [(title, part) for title, part in (("best", best), ("worst", worst)) if part]
+    rows = [-(-len(part) // ACROSS) for _, part in parts]
+    with matplotlib.style.context(["default", STYLE]):
+        figure = Figure(figsize=(13, 1.8 * sum(rows) + 0.4 * len(rows)), layout="constrained")
+        panels = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=rows)
+        for (title, part), (panel,), height in zip(parts, panels, rows, strict=True):
+            named = f"The {len(part)} {title} tasks: truth of and first attempt at the first test"
+            panel.suptitle(named, x=0.01, ha="left")
+            _draw_answers(panel, part, height)
+        _save(figure, path)
+
+
+@contextmanager
+def _panels(
+    path: Path, blocks: Sequence[Block], columns: int
+) -> Iterator[tuple[Figure, list[tuple[Block, Sequence[Axes]]]]]:
+    """Yield a figure and its axes, a row of them for each block; then write the figure."""
+    shown = [block for block in blocks if not block.stale]
+    inches = [max(1.4 * columns, 1 + 0.25 * len(block.lines)) for block in shown]
+    # Not by pyplot, which picks a backend by the screen and keeps figures alive.
+    with matplotlib.style.context(["default", STYLE]):
+        figure = Figure(figsize=(8, (sum(inches) or 1) + 0.3), layout="constrained")
+        panels = []
+        if shown:
+            axes = figure.subplots(len(shown), columns, squeeze=False, height_ratios=inches)
+            panels = list(zip(shown, axes, strict=True))
+        else:
+            figure.text(0.5, 0.5, "No run of the present code.", ha="center", va="center")
+        yield figure, panels
+        _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with files.replacing(path) as new:
+        # The version of matplotlib in the file would change its bytes for nothing.
+        figure.savefig(new, format="png", metadata={"Software": None})
+
+
+def _draw_answers(panel: SubFigure, entries: Sequence[Entry], rows: int) -> None:
+    axes = panel.subplots(rows, 2 * ACROSS, squeeze=False).reshape(-1, 2)
+    for left, right in axes:
+        left.set_axis_off()
+        right.set_axis_off()
+    for entry, (left, right) in zip(entries, axes, strict=False):
+        truth, found = entry.task.test[0].output, entry.rankings[0].answers
+        _draw_grid(left, truth)
+        left.set_title(entry.task.id, parse_math=False)
+        if not found:
+            right.text(0.5, 0.5, "no answer", ha="center", va="center")
+            continue
+        grid = found[0].grid
+        _draw_grid(right, grid)
+        if grid.shape != truth.shape:
+            right.set_title("wrong size")
+            continue
+        y, x = np.nonzero(grid != truth)
+        right.set_title(f"{len(x)} of {grid.size} wrong" if len(x) else "right")
+        # White under black is seen on every color.
+        for color, size, width in (("white", 16, 2.5), ("black", 12, 1)):
+            right.scatter(x, y, size, color, marker="x", linewidths=width)
+
+
+def _draw_grid(axes: Axes, grid: np.ndarray) -> None:
+    axes.imshow(grid, ListedColormap(svg.PALETTE), vmin=0, vmax=9, interpolation="nearest")
+
+
+def _draw_bars(axes: Axes, block: Block) -> None:
+    axes.axvline(block.lines[0].mean("val_loss_step_0"), color=INK, linestyle=":")
+    for number, line in enumerate(block.lines):
+        mean, sd = line.mean("best_val_loss"), line.sd("best_val_loss")
+        axes.barh(number, mean, 0.7, color=WITH if line.uses_validation else WITHOUT)
+        if sd is not None:
+            axes.errorbar(mean, number, xerr=sd, color=INK, capsize=3, linewidth=1)
+        count = len(line.rows)
+        axes.text(
+            1.01,
+            number,
+            f"{table.loss(mean, sd)}, {count} seed{'s' * (count > 1)}",
+            transform=axes.get_yaxis_transform(),
+            va="center_baseline",
+        )
+    axes.set_title(block.title)
+    axes.set_xlabel("best validation loss (nats per answer token)")
+    axes.set_yticks(range(len(block.lines)), [line.label for line in block.lines])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(block.lines) - 0.5, -0.5)
+    axes.grid(axis="x")
+
+
+def _draw_curves(axes: Axes, block: Block, column: str) -> None:
+    looks = cycle((color, dash) for dash in DASHES for color in COLORS)
+    for line, (color, dash) in zip(block.lines, looks, strict=False):
+        losses = _by_step(line, column)
+        steps, runs = list(losses), losses.values()
+        low, mean, high = map(min, runs), map(fmean, runs), map(max, runs)
+        axes.fill_between(steps, list(low), list(high), color=color, alpha=0.15, linewidth=0)
+        axes.plot(steps, list(mean), color=color, linestyle=dash, label=line.label)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("optimizer step")
+    axes.grid()
+
+
+def _by_step(line: Line, column: str) -> dict[int, list[float]]:
+    """Return a loss of each run by step, where it was measured."""
+    losses = defaultdict(list)
+    for row in line.rows:
+        for point in row.history:
+            if point[column] is not None:
+                losses[point["step"]].append(point[column])
+    return dict(sorted(losses.items()))

@@ -1,0 +1,193 @@
+"""What a run answered to each validation task, and the page that shows it.
+
+A test has distinct answers, the best first; the first two of them are its attempts. The page
+holds all grids as digits, and its script, `report.js`, draws a task when it comes into view.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from arcmix.pages import svg, templates
+from arcmix.prediction.selection import Candidate, Choice, Scores, ranked
+from arcmix.prediction.tables import Test
+from arcmix.scoring.metrics import ATTEMPTS, share_right, solves
+from arcmix.tasks import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """The answers to a test."""
+
+    answers: tuple[Choice, ...]
+    """The distinct answers, the best first."""
+    asked: int
+    """Number of candidates, those without a grid included."""
+    scores: Scores
+    """The scores of the answers that were scored anew."""
+
+    @property
+    def attempts(self) -> tuple[Choice, ...]:
+        """The best answers, as many as may be given."""
+        return self.answers[:ATTEMPTS]
+
+    def solves(self, truth: np.ndarray) -> bool:
+        """Return whether one of the attempts is right."""
+        return solves([answer.grid for answer in self.attempts], truth)
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A task as the report shows it."""
+
+    task: Task
+    rankings: tuple[Ranking, ...]
+    """The answers to each of the task's tests."""
+    loss: float | None
+    """The task's validation loss, in nats per answer token; None if it has none."""
+
+    @property
+    def score(self) -> float:
+        """Share of the tests that one of the attempts solves."""
+        solved = [
+            found.solves(pair.output)
+            for pair, found in zip(self.task.test, self.rankings, strict=True)
+        ]
+        return sum(solved) / len(solved)
+
+    @property
+    def pixels(self) -> float:
+        """Share of right cells in the first attempt, mean over the tests."""
+        shares = [
+            share_right(found.answers[0].grid, pair.output) if found.answers else 0.0
+            for pair, found in zip(self.task.test, self.rankings, strict=True)
+        ]
+        return math.fsum(shares) / len(shares)
+
+    @property
+    def votes(self) -> float:
+        """Votes for the first attempt, mean over the tests."""
+        votes = [len(found.answers[0].votes) if found.answers else 0 for found in self.rankings]
+        return sum(votes) / len(votes)
+
+    @property
+    def status(self) -> str:
+        """`solved` if each test is, `partly` if some are, `unanswered` if no test has a grid."""
+        if not any(found.answers for found in self.rankings):
+            return "unanswered"
+        return {0.0: "unsolved", 1.0: "solved"}.get(self.score, "partly")
+
+
+def entries(
+    tasks: Sequence[Task],
+    candidates: Mapping[Test, Sequence[Candidate]],
+    scores: Mapping[Test, Scores],
+    selection: str,
+    losses: Mapping[str, float],
+) -> list[Entry]:
+    """Return the entries of some tasks, in the order given.
+
+    Args:
+        tasks: The tasks.
+        candidates: The candidates of each test.
+        scores: The scores of each test's distinct grids.
+        selection: The rule that ranks the grids of a test.
+        losses: Task -> its validation loss; a task whose prompts are too long has none.
+    """
+    found = []
+    for task in tasks:
+        tests = [(task.id, number) for number in range(len(task.test))]
+        rankings = [
+            Ranking(
+                tuple(ranked(selection, candidates[test], scores[test])),
+                len(candidates[test]),
+                scores[test],
+            )
+            for test in tests
+        ]
+        found.append(Entry(task, tuple(rankings), losses.get(task.id)))
+    return found
+
+
+def extremes(entries: Sequence[Entry], count: int) -> tuple[list[Entry], list[Entry]]:
+    """Return the best tasks, the best first, and the worst, the worst first; none is in both.
+
+    Better is the task with more tests solved, then with more cells right in the first attempt,
+    then with an answer, then with the lower validation loss, then with the lower id.
+
+    Args:
+        entries: All tasks.
+        count: Limit on either list; with fewer than twice as many tasks, each list is a half.
+    """
+
+    def rank(entry: Entry) -> tuple[float, float, bool, float, str]:
+        loss = math.inf if entry.loss is None else entry.loss
+        return -entry.score, -entry.pixels, entry.status == "unanswered", loss, entry.task.id
+
+    ranked = sorted(entries, key=rank)
+    half = (len(ranked) + 1) // 2
+    return ranked[:half][:count], ranked[half:][::-1][:count]
+
+
+def page(title: str, lead: str, entries: Sequence[Entry]) -> str:
+    """Return the page; equal entries make equal texts.
+
+    Args:
+        title: The page's title.
+        lead: What it shows, a paragraph of text.
+        entries: All tasks.
+    """
+    return templates.render(
+        "report.html",
+        title=title,
+        lead=lead,
+        palette=svg.PALETTE,
+        data={"attempts": ATTEMPTS, "tasks": [_entry(entry) for entry in entries]},
+    )
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    task = entry.task
+    return {
+        "id": task.id,
+        "status": entry.status,
+        "score": entry.score,
+        "pixels": _rounded(entry.pixels),
+        "votes": _rounded(entry.votes),
+        "loss": None if entry.loss is None else _rounded(entry.loss),
+        "cells": task.cells,
+        "train": [[_digits(pair.input), _digits(pair.output)] for pair in task.train],
+        "tests": [
+            {
+                "input": _digits(pair.input),
+                "truth": _digits(pair.output),
+                "asked": found.asked,
+                "answers": [_answer(one, found.scores, pair.output) for one in found.answers],
+            }
+            for pair, found in zip(task.test, entry.rankings, strict=True)
+        ],
+    }
+
+
+def _answer(answer: Choice, scores: Scores, truth: np.ndarray) -> list[Any]:
+    """Return an answer; a row of its grid is empty where it is right."""
+    right = dict(enumerate(_rows(truth)))
+    rows = ["" if row == right.get(y) else row for y, row in enumerate(_rows(answer.grid))]
+    score = scores.get(answer.number)
+    rescored = None if score is None else _rounded(score)
+    return ["/".join(rows), len(answer.votes), _rounded(answer.confidence), rescored]
+
+
+def _digits(grid: np.ndarray) -> str:
+    return "/".join(_rows(grid))
+
+
+def _rows(grid: np.ndarray) -> list[str]:
+    return ["".join(map(str, row)) for row in grid.tolist()]
+
+
+def _rounded(value: float) -> float:
+    return round(value, 4)

@@ -1,0 +1,1 @@
+"""From a test to ranked answers: views, search, candidates, selection."""

@@ -1,0 +1,93 @@
+"""Answers to all views of all tests, each by the model of its task."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from arcmix import files
+from arcmix.config import scales
+from arcmix.models import adapters, parallel
+from arcmix.prediction.batching import ResultCache
+from arcmix.prediction.generate import Answer
+from arcmix.prediction.prompt_set import PromptSet
+from arcmix.prediction.scores import Score
+from arcmix.prediction.solver import Solver
+
+SPEED_ONLY = {"views", "draft", "kv_static", "batch_tokens", "rescore"}
+"""Settings of `scales.Predict` that the answer to a view does not depend on."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """The base model and how its adapters are loaded."""
+
+    folder: Path
+    """Folder of the base model."""
+    dtype: str
+    """Type of the weights."""
+    method: str
+    """Method of the fine-tune."""
+
+
+def groups(
+    prompts: PromptSet, adapter: Path, adapted: Path, own: Sequence[str], max_tokens: int
+) -> dict[Path, list[int]]:
+    """Return the views that each adapter answers, by the adapter's folder.
+
+    Args:
+        prompts: The views.
+        adapter: The adapter of the tasks without one of their own.
+        adapted: Folder of the adapters of single tasks.
+        own: Ids of the tasks with an adapter of their own.
+        max_tokens: Longest prompt that is answered.
+    """
+    found: dict[Path, list[int]] = {}
+    for number, view in enumerate(prompts.views):
+        if len(prompts.prompts[number]) <= max_tokens:
+            folder = adapted / view.task.id if view.task.id in own else adapter
+            found.setdefault(folder, []).append(number)
+    return found
+
+
+def answer(
+    base: Base,
+    prompts: PromptSet,
+    groups: Mapping[Path, Sequence[int]],
+    cache: Path,
+    scope: str,
+    settings: scales.Predict,
+    seed: int,
+    done: Callable[[int], object],
+) -> tuple[dict[int, list[Answer]], list[Score]]:
+    """Return the answers by the number of the view, and the scores of the leading grids.
+
+    If there are as many adapters as ranks, the ranks share the adapters; else they share the views
+    of each adapter. Each rank gets all results.
+
+    Args:
+        base: The base model.
+        prompts: The views.
+        groups: Folder of an adapter -> the views that it answers.
+        cache: Folder of the results of earlier runs.
+        scope: What all results depend on, beside the adapter and the view.
+        settings: The search, the batches and the number of grids to score.
+        seed: The experiment's seed.
+        done: Called with the number of views of each batch.
+    """
+    ranks = parallel.all_ranks()
+    by_adapter = len(groups) >= ranks.count
+    outer, inner = (ranks, parallel.ONE_RANK) if by_adapter else (parallel.ONE_RANK, ranks)
+    own = outer.share([*groups])
+    tokenizer, added = prompts.tokenizer, prompts.style.encoder.tokens
+    models = adapters.load_each(base.folder, own, base.dtype, base.method, tokenizer, added)
+    found: dict[int, list[Answer]] = {}
+    scored: dict[Path, list[Score]] = {}
+    for model, folder in zip(models, own, strict=True):
+        results = ResultCache(cache, f"{scope}\n{files.digest([folder])}")
+        solver = Solver(model, prompts, results, settings, seed, inner)
+        answers = solver.answer(groups[folder], done)
+        found |= answers
+        if settings.rescore:
+            scored[folder] = solver.score(groups[folder], answers)
+    scored = outer.gather(scored)
+    return outer.gather(found), [one for folder in groups for one in scored.get(folder, [])]

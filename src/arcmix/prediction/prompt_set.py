@@ -1,0 +1,82 @@
+"""Views as prompts in tokens, and answers in tokens as grids."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from arcmix.config import scales
+from arcmix.models import adapters, pretrained
+from arcmix.prediction.generate import Answer
+from arcmix.prediction.grammar import Grammar
+from arcmix.prediction.language import Language, spellings
+from arcmix.prediction.selection import Candidate
+from arcmix.prediction.views import View
+from arcmix.tasks import Pair, longest_side
+from arcmix.text import prompt, tokenization
+
+
+class PromptSet:
+    """The prompts of some views, in the text format that a model was trained with.
+
+    Args:
+        adapter: The adapter folder, which holds the tokenizer and the prompt format.
+        views: The views.
+        settings: The grammar and the longest answer.
+
+    Raises:
+        ValueError: If the tokenizer does not fit the prompt format.
+    """
+
+    def __init__(self, adapter: Path, views: Sequence[View], settings: scales.Predict) -> None:
+        self.views = views
+        self.max_side = longest_side(view.task for view in views)
+        self.tokenizer, self.style = adapters.load_text(adapter, "answer")
+        texts = [self._text(view) for view in views]
+        self.prompts = [one.input_ids for one in tokenization.tokenize(self.tokenizer, texts)]
+        grammar = Grammar(self.style, self.max_side) if settings.grammar else None
+        self.language = Language(
+            end=pretrained.token_id(self.tokenizer, self.style.end),
+            budget=tokenization.answer_budget(self.tokenizer, self.style, settings.max_side),
+            grammar=grammar,
+            texts=spellings(self.tokenizer, grammar.spells) if grammar else {},
+        )
+
+    def _text(self, view: View) -> prompt.Text:
+        shown = [
+            Pair(view.transform.apply(pair.input), view.transform.apply(pair.output))
+            for pair in (view.task.train[number] for number in view.order)
+        ]
+        test_input = view.transform.apply(view.task.test[view.test].input)
+        return prompt.render(self.style, shown, test_input, None)
+
+    def answer_tokens(self, grids: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the tokens of grids as answers, each int32 (n,) with the end token."""
+        texts = [prompt.Text("", prompt.answer(self.style, grid), ()) for grid in grids]
+        return [one.input_ids for one in tokenization.tokenize(self.tokenizer, texts)]
+
+    def candidates(self, number: int, answers: Sequence[Answer]) -> list[Candidate]:
+        """Return the answers to a view as candidates, with the view's transform inverted.
+
+        Args:
+            number: Number of the view.
+            answers: Its answers; without any, the view has one candidate without a grid.
+        """
+        if not answers:
+            return [Candidate(None, 0.0, 0, ended=False)]
+        return [
+            Candidate(
+                self._grid(number, one) if one.ended else None,
+                one.logprob,
+                len(one.tokens) + one.ended,
+                one.ended,
+            )
+            for one in answers
+        ]
+
+    def _grid(self, number: int, answer: Answer) -> np.ndarray | None:
+        text = self.tokenizer.decode(list(answer.tokens), clean_up_tokenization_spaces=False)
+        grid = prompt.parse_answer(self.style, str(text) + self.style.end)
+        if grid is None or max(grid.shape) > self.max_side:
+            return None
+        return self.views[number].transform.invert(grid)

@@ -1,0 +1,270 @@
+"""Training samples drawn from entries: symmetry, colors, order of pairs, choice of test.
+
+On top of that a sample may become a new task, by a change of its inputs or outputs alone.
+
+Sample i is a function of (seed, i) and of the entries, so any part of the stream can be
+drawn on its own. All draws and all grids of a chunk are computed at once: each grid's
+eight symmetric copies lie side by side in one pool, and a sample is a gather from it. Only
+new tasks are then made one by one.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from arcmix import program, randomness, transforms
+from arcmix.config.params import Augment, NewTasks
+from arcmix.objects import QUESTIONS
+from arcmix.sampling import sample_table
+from arcmix.tasks import COLORS, MAX_SIDE, Task
+
+CHUNK = 1000
+"""Samples drawn at once: they fit into a processor's cache. It does not change a sample."""
+
+
+@dataclass(frozen=True)
+class NewTask:
+    """A change of all inputs or all outputs of a sample, its test's too (arc24 iteration 16)."""
+
+    side: Literal["input", "output"]
+    change: transforms.Change
+
+    def __str__(self) -> str:
+        return f"{self.side} {self.change}"
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The grids of all entries in all symmetries, as flat arrays.
+
+    A pair has one number; its input is grid 2 * pair, its output grid 2 * pair + 1.
+    """
+
+    cells: np.ndarray
+    """Cells of every grid in every symmetry, uint8."""
+    starts: np.ndarray
+    """First cell of a grid in a symmetry, int64 (grids, 8)."""
+    shapes: np.ndarray
+    """Height and width of a grid, uint8 (grids, 2)."""
+    first_pair: np.ndarray
+    """First pair of an entry, int64 (entries,)."""
+    train_pairs: np.ndarray
+    """Number of an entry's training pairs, int64 (entries,)."""
+    test_pairs: np.ndarray
+    """Number of an entry's test pairs, int64 (entries,)."""
+
+
+def pool(entries: Sequence[Task]) -> Pool:
+    """Return the grids of entries, ready to draw from."""
+    pairs = [pair for entry in entries for pair in entry.train + entry.test]
+    grids = [side for pair in pairs for side in (pair.input, pair.output)]
+    turned = [
+        transforms.turn(one, s).reshape(-1) for one in grids for s in range(transforms.SYMMETRIES)
+    ]
+    ends = np.cumsum([len(flat) for flat in turned], dtype=np.int64)
+    train = np.array([len(entry.train) for entry in entries], np.int64)
+    test = np.array([len(entry.test) for entry in entries], np.int64)
+    return Pool(
+        cells=np.concatenate(turned),
+        starts=np.concatenate([[0], ends[:-1]]).reshape(len(grids), transforms.SYMMETRIES),
+        shapes=np.array([one.shape for one in grids], np.uint8),
+        first_pair=np.cumsum(train + test) - (train + test),
+        train_pairs=train,
+        test_pairs=test,
+    )
+
+
+def chunks(
+    source: Pool, slots: np.ndarray, settings: Augment, seed: int, total: int
+) -> Iterator[sample_table.DrawnChunk]:
+    """Yield samples 0 to `total - 1` in chunks; the other arguments are those of `draw`."""
+    with program.progress(total, "draw samples", "sample") as bar:
+        for first in range(0, total, CHUNK):
+            count = min(CHUNK, total - first)
+            yield draw(source, slots, settings, seed, first, count)
+            bar.update(count)
+
+
+def draw(
+    source: Pool, slots: np.ndarray, settings: Augment, seed: int, first: int, count: int
+) -> sample_table.DrawnChunk:
+    """Draw samples `first` to `first + count - 1`.
+
+    Args:
+        source: The grids of the entries.
+        slots: Entry numbers of one pass, int64; each pass draws all of them in a new order.
+        settings: What may differ between a sample and its entry.
+        seed: The experiment's seed.
+        first: Number of the first sample.
+        count: Number of samples.
+    """
+    entries = _entries(slots, seed, first, count)
+    symmetries = _symmetries(len(source.first_pair), entries, settings, seed, first)
+    colors = _colors(settings, seed, first, count)
+    pairs = _pairs(source, entries, settings, seed, first)
+    asked, questions = _questions(source, entries, seed, first)
+
+    row, column = np.nonzero(pairs >= 0)
+    numbers = pairs[row, column]
+    grids = np.stack([2 * numbers, 2 * numbers + 1], axis=1).reshape(-1)
+    sample = np.repeat(row, 2)
+    symmetry = symmetries[sample]
+
+    shapes = source.shapes[grids]
+    sizes = shapes.prod(axis=1, dtype=np.int64)
+    ends = np.cumsum(sizes)
+    # int32: what takes the time is to move these arrays, one element a cell.
+    where = np.arange(ends[-1], dtype=np.int32)
+    where += np.repeat((source.starts[grids, symmetry] - (ends - sizes)).astype(np.int32), sizes)
+    cells = source.cells.take(where)
+    recolored = colors.take(np.repeat((COLORS * sample).astype(np.int32), sizes) + cells)
+    plain = sample_table.DrawnChunk(
+        first=first,
+        entries=entries,
+        symmetries=symmetries,
+        colors=colors,
+        grids=np.bincount(sample, minlength=count),
+        shapes=np.where((symmetry % 2 == 1)[:, None], shapes[:, ::-1], shapes),
+        cells=recolored,
+        asked=asked,
+        questions=questions,
+        new_tasks={},
+    )
+    drawn = _new_tasks(settings.new_tasks, seed, first, asked)
+    return _make_new_tasks(plain, drawn) if drawn else plain
+
+
+def _entries(slots: np.ndarray, seed: int, first: int, count: int) -> np.ndarray:
+    index = np.arange(first, first + count)
+    entries = np.empty(count, np.int64)
+    for number in range(first // len(slots), (first + count - 1) // len(slots) + 1):
+        order = slots[randomness.permutation(seed, "augment/order", number, len(slots))]
+        mine = index // len(slots) == number
+        entries[mine] = order[index[mine] % len(slots)]
+    return entries
+
+
+def _symmetries(
+    known: int, entries: np.ndarray, settings: Augment, seed: int, first: int
+) -> np.ndarray:
+    words = randomness.words(seed, "augment/symmetry", first, len(entries), 1)[:, 0]
+    drawn = randomness.below(words, settings.symmetries)
+    if settings.symmetries in (1, transforms.SYMMETRIES):
+        return drawn
+    # Each entry has its own few, the first of a random order, perhaps without the identity.
+    keys = randomness.words(seed, "augment/symmetries", 0, known, transforms.SYMMETRIES)
+    return np.argsort(keys, axis=1)[entries, drawn]
+
+
+def _colors(settings: Augment, seed: int, first: int, count: int) -> np.ndarray:
+    words = randomness.words(seed, "augment/colors", first, count, COLORS + 2)
+    swapped = transforms.color_maps(
+        words[:, 2:], randomness.uniform(words[:, 1]) < settings.background
+    )
+    # k recolored copies beside each original, or instead of it.
+    kept = int(settings.preserve_colors or settings.color_swaps == 0)
+    share = settings.color_swaps / (settings.color_swaps + kept)
+    recolored = randomness.uniform(words[:, :1]) < share
+    return np.where(recolored, swapped, np.arange(COLORS, dtype=np.uint8))
+
+
+def _pairs(
+    source: Pool, entries: np.ndarray, settings: Augment, seed: int, first: int
+) -> np.ndarray:
+    """Return the pairs of each sample, its test last, -1 beyond: int64 (n, width)."""
+    train, test = source.train_pairs[entries][:, None], source.test_pairs[entries][:, None]
+    width = int((source.train_pairs + source.test_pairs).max())
+    keys = randomness.uniform(randomness.words(seed, "augment/pairs", first, len(entries), width))
+    place = np.arange(width)
+    # Sorting by key shuffles; adding a whole number to a key keeps its pair in a group:
+    # 0 for demonstrations, 1 for tests, 2 for places that this entry does not have.
+    group = (place >= train).astype(np.int64) + (place >= train + test)
+    order = np.argsort(
+        keys + (np.where(group < 2, 0, 2) if settings.swap is True else group), axis=1
+    )
+    if not settings.permute:
+        # The first places hold the demonstrations: back into their own order.
+        order = np.where(place < train, np.sort(np.where(place < train, order, width)), order)
+    if settings.swap == "exchange":
+        _exchange(order, train[:, 0], test[:, 0], seed, first)
+    return np.where(place <= train, order + source.first_pair[entries][:, None], -1)
+
+
+def _exchange(
+    order: np.ndarray, train: np.ndarray, test: np.ndarray, seed: int, first: int
+) -> None:
+    """Exchange a demonstration and a test, or none, in each row (arc24 `swap_one_...`)."""
+    words = randomness.words(seed, "augment/exchange", first, len(order), 3)
+    ways = train * test
+    rows = np.flatnonzero(randomness.uniform(words[:, 0]) * (1 + ways) < ways)
+    one = randomness.below(words[rows, 1], train[rows])
+    other = train[rows] + randomness.below(words[rows, 2], test[rows])
+    order[rows, one], order[rows, other] = order[rows, other], order[rows, one]
+
+
+def _questions(
+    source: Pool, entries: np.ndarray, seed: int, first: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many questions each sample asks, int64 (n,), and their kinds, uint8.
+
+    All kinds, in an order of each sample's own: in a fixed one, an answer gives away the next.
+    """
+    grids = source.train_pairs[entries] == 0
+    keys = randomness.words(seed, "augment/questions", first, len(entries), len(QUESTIONS))
+    return grids * len(QUESTIONS), np.argsort(keys[grids], axis=1).astype(np.uint8).reshape(-1)
+
+
+def _new_tasks(settings: NewTasks, seed: int, first: int, asked: np.ndarray) -> dict[int, NewTask]:
+    """Return the new tasks to make, by place in the chunk; a grid to count in stays itself."""
+    numbers = randomness.uniform(randomness.words(seed, "augment/new-tasks", first, len(asked), 8))
+    weights = settings.weights.model_dump()
+    bounds = np.cumsum([*weights.values()])
+    kinds = np.searchsorted(bounds, numbers[:, 1] * bounds[-1], side="right")
+    return {
+        int(row): NewTask(
+            "input" if numbers[row, 2] < 0.5 else "output",
+            _change([*weights][kinds[row]], *numbers[row, 3:7].tolist()),
+        )
+        for row in np.flatnonzero((numbers[:, 0] < settings.probability) & (asked == 0))
+    }
+
+
+def _change(kind: str, one: float, other: float, third: float, alike: float) -> transforms.Change:
+    """Return the change of a kind that numbers in [0, 1) choose."""
+    match kind:
+        case "geometric":
+            return transforms.Turn(1 + int(one * (transforms.SYMMETRIES - 1)))
+        case "padding":
+            rows, columns = 1 + int(one * 5), 1 + int(other * 5)
+            return transforms.Padding(rows, rows if alike < 0.5 else columns, int(third * COLORS))
+        case "upscale" if alike < 0.5:
+            factor = 2 + int(one * 3)
+            return transforms.Upscale(factor, factor)
+        case "upscale":
+            # Any of 4 x 4 factors but the first, 1 x 1, which would change nothing.
+            rows, columns = divmod(1 + int(one * 15), 4)
+            return transforms.Upscale(1 + rows, 1 + columns)
+        case _:
+            return transforms.Mirror(0 if one < 0.5 else 1, image_first=other < 0.5)
+
+
+def _make_new_tasks(
+    samples: sample_table.DrawnChunk, drawn: Mapping[int, NewTask]
+) -> sample_table.DrawnChunk:
+    """Return the samples with new tasks in place of those that stay within `MAX_SIDE`."""
+    shapes, made = samples.shapes.copy(), {}
+    ends = np.cumsum(shapes.prod(axis=1, dtype=np.int64)).tolist()
+    # np.split does the same in as much time as all changes take.
+    flat = [samples.cells[start:end] for start, end in pairwise([0, *ends])]
+    bounds = np.cumsum([0, *samples.grids]).tolist()
+    for row, new in drawn.items():
+        numbers = range(bounds[row] + (new.side == "output"), bounds[row + 1], 2)
+        changed = [new.change.apply(flat[number].reshape(shapes[number])) for number in numbers]
+        if max(max(one.shape) for one in changed) <= MAX_SIDE:
+            made[row] = new
+            for number, one in zip(numbers, changed, strict=True):
+                flat[number], shapes[number] = one.reshape(-1), one.shape
+    return replace(samples, shapes=shapes, cells=np.concatenate(flat), new_tasks=made)

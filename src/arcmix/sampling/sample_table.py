@@ -1,0 +1,195 @@
+"""The sample table: training samples as flat arrays, in memory and in one Parquet file.
+
+Samples are drawn, written, read and tokenized in chunks. A chunk holds the grids of its samples one
+after the other, so that an operation on a chunk is one operation on an array.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from arcmix import files
+from arcmix.tasks import Pair, ragged
+
+SCHEMA = pa.schema(
+    [
+        ("sample", pa.int64()),
+        ("entry", pa.int64()),
+        ("symmetry", pa.uint8()),
+        ("colors", pa.list_(pa.uint8())),
+        ("heights", pa.list_(pa.uint8())),
+        ("widths", pa.list_(pa.uint8())),
+        ("cells", pa.list_(pa.uint8())),
+        ("questions", pa.list_(pa.uint8())),
+        ("new_task", pa.string()),
+    ]
+)
+"""One row a sample: its grids one after the other, input and output of each pair.
+
+`questions` are the kinds of questions asked about a grid to count in, else none. `new_task` is what
+made it a new task, such as "output Upscale(rows=2, columns=3)", or null.
+"""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive samples as flat arrays; the last two grids of a sample are its test."""
+
+    grids: np.ndarray
+    """Number of grids of each sample, int64 (n,)."""
+    shapes: np.ndarray
+    """Height and width of each grid, uint8 (grids, 2)."""
+    cells: np.ndarray
+    """Cells of all grids, uint8 (cells,)."""
+    asked: np.ndarray
+    """Number of questions about each sample's grid, int64 (n,); 0 for a sample of a task."""
+    questions: np.ndarray
+    """Numbers of the questions in the order in which they are asked, uint8 (questions,)."""
+
+
+@dataclass(frozen=True)
+class DrawnChunk(Chunk):
+    """A chunk of samples, and how each of them was drawn."""
+
+    first: int
+    """Number of the first sample."""
+    entries: np.ndarray
+    """Entry of each sample, int64 (n,)."""
+    symmetries: np.ndarray
+    """Symmetry of each sample, int64 (n,)."""
+    colors: np.ndarray
+    """Color map of each sample, uint8 (n, 10)."""
+    new_tasks: Mapping[int, object]
+    """Place in the chunk -> the change that made this sample a new task."""
+
+
+def to_arrow(samples: DrawnChunk) -> pa.Table:
+    """Return samples as an Arrow table of `SCHEMA`."""
+    count = len(samples.entries)
+    sizes = samples.shapes.prod(axis=1, dtype=np.int64)
+    grid_ends = np.cumsum(samples.grids)
+    cell_ends = np.concatenate([[0], np.cumsum(sizes)])[grid_ends]
+    texts = {row: str(new) for row, new in samples.new_tasks.items()}
+
+    def lists(values: np.ndarray, ends: np.ndarray) -> pa.ListArray:
+        return pa.ListArray.from_arrays(np.concatenate([[0], ends]).astype(np.int32), values)
+
+    return pa.table(
+        {
+            "sample": np.arange(samples.first, samples.first + count),
+            "entry": samples.entries,
+            "symmetry": samples.symmetries.astype(np.uint8),
+            "colors": ragged(list(samples.colors)),
+            "heights": lists(np.ascontiguousarray(samples.shapes[:, 0]), grid_ends),
+            "widths": lists(np.ascontiguousarray(samples.shapes[:, 1]), grid_ends),
+            "cells": lists(samples.cells, cell_ends),
+            "questions": lists(samples.questions, np.cumsum(samples.asked)),
+            "new_task": [texts.get(row) for row in range(count)],
+        },
+        schema=SCHEMA,
+    )
+
+
+def write(path: Path, chunks: Iterable[DrawnChunk]) -> np.ndarray:
+    """Write chunks of samples into one Parquet file; return the entry of each, int64 (n,)."""
+    entries = [np.zeros(0, np.int64)]
+    with files.replacing(path) as new, pq.ParquetWriter(new, SCHEMA, compression="zstd") as file:
+        for chunk in chunks:
+            file.write_table(to_arrow(chunk))
+            entries.append(chunk.entries)
+    return np.concatenate(entries)
+
+
+def read_chunks(path: Path, length: int) -> Iterator[Chunk]:
+    """Yield the samples of a file in order, at most `length` at a time."""
+    columns = ["heights", "widths", "cells", "questions"]
+    for batch in pq.ParquetFile(path).iter_batches(batch_size=length, columns=columns):
+        heights, widths, cells, questions = (batch.column(name) for name in columns)
+        yield Chunk(
+            np.diff(heights.offsets.to_numpy()).astype(np.int64),
+            np.stack([heights.flatten().to_numpy(), widths.flatten().to_numpy()], axis=1),
+            cells.flatten().to_numpy(),
+            np.diff(questions.offsets.to_numpy()).astype(np.int64),
+            questions.flatten().to_numpy(),
+        )
+
+
+def from_pairs(samples: Sequence[Sequence[Pair]]) -> Chunk:
+    """Return samples, given as pairs of grids, as a chunk; the inverse of `split`."""
+    grids = [side for pairs in samples for pair in pairs for side in (pair.input, pair.output)]
+    return Chunk(
+        np.array([2 * len(pairs) for pairs in samples]),
+        np.array([one.shape for one in grids], np.uint8),
+        np.concatenate([one.reshape(-1) for one in grids]),
+        np.zeros(len(samples), np.int64),
+        np.zeros(0, np.uint8),
+    )
+
+
+def select(chunk: Chunk, rows: np.ndarray) -> Chunk:
+    """Return some samples of a chunk, by a bool for each of them."""
+    grids = np.repeat(rows, chunk.grids)
+    sizes = chunk.shapes.prod(axis=1, dtype=np.int64)
+    return Chunk(
+        chunk.grids[rows],
+        chunk.shapes[grids],
+        chunk.cells[np.repeat(grids, sizes)],
+        chunk.asked[rows],
+        chunk.questions[np.repeat(rows, chunk.asked)],
+    )
+
+
+def shorten(chunk: Chunk, measure: Callable[[Chunk], Sequence[int]], limit: int) -> Chunk:
+    """Return the samples with as many of their first demonstrations as fit (arc24 iteration 12).
+
+    A sample that is too long with a single demonstration is left with that one.
+
+    Args:
+        chunk: Samples.
+        measure: Returns the length of each sample.
+        limit: Longest length.
+    """
+    counts = chunk.grids.copy()
+    rows = np.arange(len(counts))
+    while rows.size:
+        long = np.array(measure(_shortened(chunk, rows, counts))) > limit
+        rows = rows[long & (counts[rows] > 4)]
+        counts[rows] -= 2
+    return _shortened(chunk, np.arange(len(counts)), counts)
+
+
+def _shortened(chunk: Chunk, rows: np.ndarray, counts: np.ndarray) -> Chunk:
+    """Return the samples of some rows, of so many grids: the first ones and the test."""
+    whole, wanted = (np.repeat(one, chunk.grids) for one in (chunk.grids, counts))
+    starts = np.cumsum(chunk.grids) - chunk.grids
+    place = np.arange(len(whole)) - np.repeat(starts, chunk.grids)
+    kept = (place < wanted - 2) | (place >= whole - 2)
+    cells = np.repeat(kept, chunk.shapes.prod(axis=1, dtype=np.int64))
+    short = replace(chunk, grids=counts, shapes=chunk.shapes[kept], cells=chunk.cells[cells])
+    return select(short, np.isin(np.arange(len(counts)), rows))
+
+
+def split(chunk: Chunk) -> Iterator[tuple[Pair, ...]]:
+    """Yield the pairs of each sample in order; the last one is its test."""
+    ends = np.cumsum(chunk.shapes.prod(axis=1, dtype=np.int64))
+    flat = np.split(chunk.cells, ends[:-1])
+    grids = [cells.reshape(shape) for cells, shape in zip(flat, chunk.shapes, strict=True)]
+    pairs = [Pair(*both) for both in zip(grids[::2], grids[1::2], strict=True)]
+    stops = np.cumsum(chunk.grids // 2).tolist()
+    for start, stop in zip([0, *stops[:-1]], stops, strict=True):
+        yield tuple(pairs[start:stop])
+
+
+def questions(chunk: Chunk) -> list[list[int]]:
+    """Return the kinds of questions of each sample, in the order in which they are asked."""
+    return [kinds.tolist() for kinds in np.split(chunk.questions, np.cumsum(chunk.asked)[:-1])]
+
+
+def read_pairs(path: Path) -> Iterator[tuple[Pair, ...]]:
+    """Yield the pairs of each sample in order; the last one is its test."""
+    for chunk in read_chunks(path, 1000):
+        yield from split(chunk)

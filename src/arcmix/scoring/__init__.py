@@ -1,0 +1,1 @@
+"""What answers and losses are worth: metrics, means, submissions."""

@@ -1,0 +1,254 @@
+"""The numbers of a run: scores of the answers, and the losses of the fine-tune.
+
+`evaluate` gathers them; docs/metrics.md defines them.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from arcmix import files
+from arcmix.prediction.selection import RULES, Candidate, Scores, ranked
+from arcmix.prediction.tables import Test
+from arcmix.scoring import metrics
+from arcmix.scoring.losses import Losses, PromptLoss, mean_losses
+from arcmix.tasks import Task
+
+TASK_COLUMNS = (
+    "accuracy",
+    "correct_pixels",
+    "correct_size",
+    "pass_n",
+    "selected_1",
+    "selected_2",
+    "unanswered",
+)
+"""Metrics that have a column in the table of tasks."""
+
+GROUP_COLUMNS = ("accuracy", "correct_pixels", "pass_n", "selected_1", "selected_2")
+"""Metrics that have a column in the table of groups."""
+
+SCORE_COLUMNS = ("metric", "mean", "low", "high", "per_test", "all_tests", "clean")
+"""Columns of the table of scores (`metrics.summary`)."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The candidates of all validation tests and what selects among them."""
+
+    tasks: Sequence[Task]
+    """The validation tasks."""
+    candidates: Mapping[Test, Sequence[Candidate]]
+    """The candidates of each test by view and rank."""
+    scores: Mapping[Test, Scores]
+    """The log-probabilities of the distinct grids of each test."""
+    selection: str
+    """The rule that selects the answers."""
+
+    def __post_init__(self) -> None:
+        answered = any(one.grid is not None for own in self.candidates.values() for one in own)
+        if self.selection == "product" and answered and not any(self.scores.values()):
+            raise ValueError(
+                "selection product ranks grids by their scores, and the table of scores has none;"
+                " set predict.rescore above 0, or choose another selection"
+            )
+
+    @property
+    def truths(self) -> dict[Test, np.ndarray]:
+        """The right answer to each test, uint8 (height, width)."""
+        return truths(self.tasks)
+
+    @property
+    def rules(self) -> list[str]:
+        """The rules that have metrics; `product` has none without scores."""
+        with_scores = any(self.scores.values()) or self.selection == "product"
+        return [rule for rule in RULES if rule != "product" or with_scores]
+
+    def test_metrics(self) -> dict[str, list[dict[str, float]]]:
+        """Return the metrics of each test, by task."""
+        by_task: dict[str, list[dict[str, float]]] = {}
+        for test, truth in self.truths.items():
+            found = metrics.score_test(
+                self.candidates[test],
+                truth,
+                self.scores[test],
+                rules=self.rules,
+                selection=self.selection,
+            )
+            by_task.setdefault(test[0], []).append(found)
+        return by_task
+
+    def selected(self) -> dict[str, list[list[np.ndarray]]]:
+        """Return the distinct grids of each test of each task, the best first."""
+        return {
+            task.id: [
+                [
+                    choice.grid
+                    for choice in ranked(
+                        self.selection, self.candidates[task.id, test], self.scores[task.id, test]
+                    )
+                ]
+                for test in range(len(task.test))
+            ]
+            for task in self.tasks
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The numbers of a run."""
+
+    headline: dict[str, Any]
+    """The numbers that reviews compare, by name."""
+    scores: pd.DataFrame
+    """All metrics of the answers, one row each (`SCORE_COLUMNS`)."""
+    tasks: pd.DataFrame
+    """One row a validation task."""
+    groups: pd.DataFrame
+    """One row a group of validation tasks."""
+
+
+def truths(tasks: Sequence[Task]) -> dict[Test, np.ndarray]:
+    """Return the right answer to each test of some tasks, uint8 (height, width)."""
+    return {
+        (task.id, number): pair.output for task in tasks for number, pair in enumerate(task.test)
+    }
+
+
+def evaluate(
+    answers: Answers,
+    prompts: Mapping[int, Sequence[PromptLoss]],
+    train_loss: float,
+    adapted: Mapping[str, int],
+    seen: Sequence[str],
+) -> Evaluation:
+    """Return the numbers of a run.
+
+    Args:
+        answers: The candidates and how they are selected.
+        prompts: Step -> the losses of the validation prompts after it.
+        train_loss: The last training loss.
+        adapted: Status of test-time fine-tuning -> number of tasks.
+        seen: Tasks that share something with the training data.
+    """
+    tests = answers.test_metrics()
+    means = {task: metrics.mean(own) for task, own in tests.items()}
+    clean = [task for task in means if task not in {*seen}]
+    scores = metrics.summary(tests, clean)
+    curve = {step: mean_losses(found) for step, found in prompts.items()}
+    headline = (
+        _headline(scores)
+        | _stopped(answers.candidates)
+        | _losses(curve, train_loss)
+        | {
+            "adapt_failed": adapted.get("failed", 0),
+            "adapted_tasks": adapted.get("adapted", 0),
+            "clean_tasks": len(clean),
+            "metrics_version": metrics.VERSION,
+            "val_prompts_kept": len(prompts[0]),
+            "val_tasks": len(tests),
+            "val_tests": sum(map(len, tests.values())),
+        }
+    )
+    rows = [{"metric": name} | values for name, values in sorted(scores.items())]
+    return Evaluation(
+        headline,
+        pd.DataFrame(rows, columns=[*SCORE_COLUMNS]),
+        _task_table(answers.tasks, means, curve[max(curve)].tasks),
+        _group_table(answers.tasks, means),
+    )
+
+
+def train_loss(history: Path, prompts: Mapping[int, Sequence[PromptLoss]]) -> float:
+    """Return the last training loss of the history.
+
+    Args:
+        history: The table of measurements.
+        prompts: Step -> the losses of the validation prompts after it.
+
+    Raises:
+        ValueError: If the history is of another run than the losses.
+    """
+    found = files.read_csv(history)
+    written = {row["step"]: row["val_loss"] for row in found}
+    summed = {step: mean_losses(losses).per_token for step, losses in prompts.items()}
+    # The history is written with six digits.
+    if written.keys() != summed.keys() or not all(
+        math.isclose(written[step], summed[step], rel_tol=1e-5) for step in summed
+    ):
+        rounded = {step: float(f"{loss:.6g}") for step, loss in summed.items()}
+        raise ValueError(
+            f"{history}: the validation losses by step are {written}, but the losses of the"
+            f" prompts average to {rounded}; one fine-tune writes both, so repeat it"
+        )
+    return float(found[-1]["train_loss"])
+
+
+def task_losses(tasks: Path) -> dict[str, float]:
+    """Return the validation loss of each task that has one, from the table of tasks."""
+    rows = files.read_csv(tasks)
+    return {row["task"]: row["val_loss"] for row in rows if row["val_loss"] is not None}
+
+
+def _headline(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    found = {name: scores[name]["mean"] for name in ("correct_size", "unanswered")}
+    for name in metrics.HEADLINE:
+        values = scores[name]
+        found |= {
+            name: values["mean"],
+            f"{name}_low": values["low"],
+            f"{name}_high": values["high"],
+        }
+        if "clean" in values:
+            found[f"clean_{name}"] = values["clean"]
+    return found
+
+
+def _stopped(candidates: Mapping[Test, Sequence[Candidate]]) -> dict[str, float]:
+    """Return the share of the answers that ended; nothing if none was begun."""
+    begun = [one for own in candidates.values() for one in own if one.tokens]
+    return {"stop_rate": sum(one.ended for one in begun) / len(begun)} if begun else {}
+
+
+def _losses(curve: Mapping[int, Losses], train_loss: float) -> dict[str, float]:
+    last = max(curve)
+    best = min(curve, key=lambda step: curve[step].per_token)
+    return {
+        "best_val_loss": curve[best].per_token,
+        "best_val_step": best,
+        "steps": last,
+        "train_loss": train_loss,
+        "val_loss": curve[last].per_token,
+        "val_loss_per_cell": curve[last].per_cell,
+        "val_loss_per_prompt": curve[last].per_prompt,
+        "val_loss_per_task": curve[last].per_task,
+        "val_loss_step_0": curve[0].per_token,
+    }
+
+
+def _task_table(
+    tasks: Sequence[Task],
+    means: Mapping[str, Mapping[str, float]],
+    losses: Mapping[str, float],
+) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"task": task.id, "tests": len(task.test)}
+        | {name: means[task.id][name] for name in TASK_COLUMNS}
+        | {"val_loss": losses.get(task.id, math.nan)}
+        for task in tasks
+    )
+
+
+def _group_table(tasks: Sequence[Task], means: Mapping[str, dict[str, float]]) -> pd.DataFrame:
+    names = sorted({task.group for task in tasks if task.group is not None})
+    members = {name: [means[task.id] for task in tasks if task.group == name] for name in names}
+    rows = [
+        {"group": name, "tasks": len(found)} | metrics.mean(found)
+        for name, found in members.items()
+    ]
+    return pd.DataFrame(rows, columns=["group", "tasks", *GROUP_COLUMNS])

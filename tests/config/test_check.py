@@ -1,0 +1,254 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from arcmix.config import check
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def edited(tmp_path: Path):
+    """Return a writer of the project's params.yaml with one value changed."""
+
+    def edit(place: str, value: Any) -> Path:
+        yaml = YAML(typ="safe")
+        values = yaml.load(ROOT / "params.yaml")
+        node, *steps = values, *place.split("/")
+        for step in steps[:-1]:
+            node = node[int(step) if isinstance(node, list) else step]
+        node[steps[-1]] = value
+        path = tmp_path / "params.yaml"
+        yaml.dump(values, path)
+        return path
+
+    return edit
+
+
+def test_check_takes_the_file_of_the_project() -> None:
+    found = check.check_file(ROOT / "params.yaml")
+
+    assert found.dataset in found.datasets
+    assert "qwen2-0_5b-instruct" in found.models
+
+
+@pytest.mark.parametrize(
+    ("choice", "name"),
+    [
+        ("dataset", "arc-1d"),
+        ("model", "qwen2-0_5b-instruct"),
+        ("scale", "paper"),
+    ],
+)
+def test_check_takes_every_kind_of_name(edited, choice: str, name: str) -> None:
+    assert getattr(check.check_file(edited(choice, name)), choice) == name
+
+
+@pytest.mark.parametrize(
+    ("choice", "typo", "meant"),
+    [
+        ("dataset", "combo2", "combo-v2"),
+        ("model", "qwen2-0_5b-instrct", "qwen2-0_5b-instruct"),
+        ("scale", "quik", "quick"),
+    ],
+)
+def test_check_answers_a_typo_with_the_names(edited, choice: str, typo: str, meant: str) -> None:
+    message = (
+        rf"params.yaml: {choice}: '{re.escape(typo)}' is not one of \[.*'{re.escape(meant)}'.*\];"
+        rf" did you mean '{re.escape(meant)}'\?; choose with: dvc exp run -S {choice}=NAME$"
+    )
+
+    with pytest.raises(ValueError, match=message):
+        check.check_file(edited(choice, typo))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        pytest.param("sed", 1, "sed: Extra inputs are not permitted, got 1", id="name"),
+        pytest.param(
+            "datasets/v2.1",
+            {},
+            "params.yaml: datasets: a name starts with a letter and has letters, digits, - and _"
+            " only, so that dvc exp run -S can set its values, got 'v2.1'; rename the entry",
+            id="dot",
+        ),
+        pytest.param(
+            "datasets/v7", {}, "datasets.v7: Dictionary should have at least 1 item", id="empty"
+        ),
+        pytest.param("scales/a b", {}, "scales: a name starts with a letter and ", id="space"),
+        pytest.param("models", {7: {}}, "models: a name starts with a letter and ", id="number"),
+        pytest.param(
+            "models/tiny/heads",
+            3,
+            "models.tiny: 2 * heads divides hidden, got 3 for 32",
+            id="heads",
+        ),
+        pytest.param(
+            "models/new",
+            {"repository": "a/b"},
+            "models.new: Unable to extract tag using discriminator 'kind'",
+            id="kind",
+        ),
+        pytest.param(
+            "datasets/1d-arc",
+            {},
+            "datasets: '1d-arc' is now called 'arc-1d'; rename the entry",
+            id="renamed-entry",
+        ),
+        pytest.param(
+            "dataset", "train+eval", "'train+eval' is now called 'train-eval'; ", id="renamed"
+        ),
+        pytest.param(
+            "measure/source", "1d-arc", "'1d-arc' is now called 'arc-1d'", id="renamed-source"
+        ),
+        pytest.param(
+            "datasets/train/train/subst",
+            3,
+            "datasets.train.train.subst: Extra inputs are not permitted, got 3",
+            id="component",
+        ),
+        pytest.param(
+            "component/subset",
+            "10 %",
+            "params.yaml: component.subset: ",
+            id="defaults",
+        ),
+        pytest.param(
+            "datasets/train/concept",
+            {},
+            "tasks of datasets.train.concept: 'concept' is not one of ['arc-1d', ",
+            id="table",
+        ),
+        pytest.param(
+            "partition/source",
+            "re-arc",
+            "partition.source: 're-arc' is not one of ['arc-agi-1', 'arc-agi-1-github']",
+            id="source",
+        ),
+        pytest.param(
+            "measure/source",
+            "re-arc",
+            "measure.source: 're-arc' is not one of ['arc-1d', 'arc-agi-1', 'arc-agi-1-github',"
+            " 'arc-agi-2', 'concept-arc', 'mini-arc']",
+            id="measured-source",
+        ),
+        pytest.param(
+            "measure/part",
+            "training",
+            "measure.part of arc-agi-1: 'training' is not one of ['evaluation', 'new-train',"
+            " 'train', 'val-n-1', 'validation']",
+            id="measured-part",
+        ),
+        pytest.param(
+            "measure/part",
+            "val-demonstrations",
+            "'val-demonstrations' is not one of ['evaluation', ",
+            id="without-tests",
+        ),
+        pytest.param(
+            "measure",
+            {"source": "concept-arc", "part": "validation"},
+            "measure.part of concept-arc: 'validation' is not one of ['all', 'corpus', 'minimal'];"
+            " for that, set measure.source to arc-agi-1",
+            id="measured-elsewhere",
+        ),
+        pytest.param(
+            "partition/source",
+            "arc-agi-1-github",
+            "measure.part of arc-agi-1: 'validation' is not one of ['all', 'evaluation',"
+            " 'training']; did you mean 'evaluation'?; for that, set measure.source to"
+            " arc-agi-1-github",
+            id="measured-with-another-partition",
+        ),
+        pytest.param(
+            "init",
+            {"adapter": "re-arc/0-123", "checkpoint": "best", "optimizer": "state"},
+            "init: the optimizer's state is kept for the last step: set checkpoint to last, or"
+            " optimizer to fresh, got best and state",
+            id="init",
+        ),
+        pytest.param(
+            "selection",
+            "votes",
+            "selection: Input should be 'vote_count', 'vote_logprob', 'product' or 'best', got 'votes'",
+            id="selection",
+        ),
+        pytest.param(
+            "scales/quick/validation/tasks",
+            101,
+            "scales.quick.validation.tasks is 101, more than the 100 of partition.tasks",
+            id="validation",
+        ),
+    ],
+)
+def test_check_refuses(edited, place: str, value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check.check_file(edited(place, value))
+
+
+@pytest.mark.parametrize(
+    ("source", "part"),
+    [
+        ("arc-agi-1", "train"),
+        ("arc-agi-1", "val-n-1"),
+        ("arc-agi-1-github", "training"),
+        ("concept-arc", "corpus"),
+        ("arc-1d", "all"),
+    ],
+)
+def test_check_takes_every_part_of_tasks(edited, source: str, part: str) -> None:
+    found = check.check_file(edited("measure", {"source": source, "part": part}))
+
+    assert (found.measure.source, found.measure.part) == (source, part)
+
+
+def test_a_larger_part_may_measure_more_tasks_than_are_drawn(edited) -> None:
+    path = edited("scales/quick/validation/tasks", 400)
+    path.write_text(path.read_text().replace("part: validation", "part: train"))
+
+    assert check.check_file(path).scales["quick"].validation.tasks == 400
+
+
+def test_check_refuses_a_pool_without_swap(edited) -> None:
+    path = edited("datasets/combo-v2/new-train/pool", value=True)
+    check.check_file(path)
+    path.write_text(path.read_text().replace("swap: true", "swap: false"))
+
+    with pytest.raises(
+        ValueError, match=r"datasets\.combo-v2\.new-train\.pool is true and augment\.swap is False"
+    ):
+        check.check_file(path)
+
+
+def test_check_refuses_the_product_without_scores(edited) -> None:
+    path = edited("selection", "product")
+    text = path.read_text()
+    none, some = (re.sub(r"rescore: \d+", f"rescore: {count}", text) for count in (0, 2))
+    path.write_text(some)
+    check.check_file(path)
+
+    path.write_text(none)
+    with pytest.raises(
+        ValueError,
+        match=r"selection product ranks grids by their scores, and predict\.rescore of scale quick",
+    ):
+        check.check_file(path)
+
+
+def test_check_refuses_a_source_named_as_a_table_of_the_partition(edited) -> None:
+    generator = YAML(typ="safe").load(ROOT / "params.yaml")["sources"]["re-arc"]
+
+    with pytest.raises(
+        ValueError, match=r"sources: \['train'\] are names of tables of the partition; rename"
+    ):
+        check.check_file(edited("sources/train", generator))
+
+
+@pytest.mark.parametrize("choice", ["datasets", "models", "sources", "partition"])
+def test_check_refuses_a_map_that_is_none(edited, choice: str) -> None:
+    with pytest.raises(ValueError, match=rf"params.yaml: {choice}: Input should be .*, got 'x'"):
+        check.check_file(edited(choice, "x"))

@@ -1,0 +1,81 @@
+import dataclasses
+import statistics
+
+import pytest
+
+from arcmix.ledger import noise
+from tests.rows import row
+
+
+def made(loss, *, seed=0, init: int | str = 0, partition=7, dataset="combo-v2"):
+    plain = row(dataset, seed, loss=loss)
+    settings = plain.settings | {
+        "init_seed": init,
+        "partition": {"seed": partition, "tasks": 100},
+        "validation_digest": f"digest of {partition}",
+    }
+    return dataclasses.replace(plain, settings=settings)
+
+
+DATA = [made(0.5, seed=0), made(0.6, seed=1), made(0.8, seed=2)]
+INIT = [made(0.51, init=1), made(0.53, init=2)]
+PARTITION = [made(0.9, partition=8)]
+
+
+def test_each_seed_has_the_spread_of_the_runs_that_differ_in_it_alone():
+    found = noise.spreads([*DATA, *INIT, *PARTITION], "best_val_loss")
+    assert [one.factor for one in found] == ["seed", "init_seed", "partition.seed"]
+    assert [(one.groups, one.runs) for one in found] == [(1, 3), (1, 3), (1, 2)]
+    assert [one.deviation for one in found] == pytest.approx(
+        [
+            statistics.stdev([0.5, 0.6, 0.8]),
+            statistics.stdev([0.5, 0.51, 0.53]),
+            statistics.stdev([0.5, 0.9]),
+        ]
+    )
+    assert [one.mean for one in found] == pytest.approx([1.9 / 3, 1.54 / 3, 0.7])
+
+
+def test_groups_of_other_datasets_are_pooled_not_mixed():
+    other = [made(5.0, seed=0, dataset="train"), made(5.1, seed=1, dataset="train")]
+    found = noise.spreads([*DATA, *other], "best_val_loss")[0]
+    assert (found.groups, found.runs) == (2, 5)
+    squares = statistics.variance([0.5, 0.6, 0.8]) * 2 + statistics.variance([5.0, 5.1])
+    assert found.deviation == pytest.approx((squares / 3) ** 0.5)
+
+
+def test_an_init_seed_that_follows_the_seed_is_that_seed():
+    both = [made(0.5, seed=0, init="seed"), made(0.7, seed=1, init="seed")]
+    assert all(one.deviation is None for one in noise.spreads(both, "best_val_loss"))
+    tied = noise.spreads([both[0], made(0.6, seed=0, init=1)], "best_val_loss")
+    assert [one.groups for one in tied] == [0, 1, 0]
+
+
+def test_the_table_has_a_line_for_each_seed():
+    text = noise.as_markdown(DATA, ["best_val_loss", "accuracy"])
+    assert text.splitlines()[0] == "### smollm2-135m at quick"
+    cells = [line.split("|")[1:-1] for line in text.splitlines()[4:]]
+    assert [[cell.strip() for cell in line] for line in cells] == [
+        ["`seed`", "1", "3", "0.6333 ± 0.1528", "0.0420 ± 0.0000"],
+        ["`init_seed`", "0", "0", "", ""],
+        ["`partition.seed`", "0", "0", "", ""],
+    ]
+
+
+def test_models_and_scales_have_tables_of_their_own():
+    tiny = [dataclasses.replace(row, model="tiny", scale="tiny") for row in INIT]
+    single = dataclasses.replace(DATA[0], scale="paper")
+    text = noise.as_markdown([*DATA, single, *tiny], ["best_val_loss"])
+    titles = [line for line in text.splitlines() if line.startswith("#")]
+    assert titles == ["### smollm2-135m at quick", "### tiny at tiny"]
+    counts = [
+        [int(cell) for cell in line.split("|")[2:4]]
+        for line in text.splitlines()
+        if line.startswith("| `init_seed`")
+    ]
+    assert counts == [[0, 0], [1, 2]]
+
+
+def test_runs_that_differ_in_more_than_one_seed_have_no_table():
+    with pytest.raises(ValueError, match=r"no two of 2 runs .* seed, init_seed, .*: make noise"):
+        noise.as_markdown([DATA[0], made(0.6, seed=1, partition=8)], ["best_val_loss"])

@@ -1,0 +1,237 @@
+import math
+import statistics
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arcmix.ledger import table
+from arcmix.ledger.records import Row
+from tests.rows import row
+
+CODE = row().code
+
+rows = st.lists(
+    st.builds(
+        row,
+        dataset=st.sampled_from(["train", "combo-v2", "arc-1d"]),
+        seed=st.integers(0, 3),
+        loss=st.floats(0.1, 0.9),
+        model=st.sampled_from(["tiny", "smollm2-135m"]),
+        code=st.sampled_from([CODE, "other0000000"]),
+        variant=st.integers(0, 1),
+        settings=st.integers(0, 1),
+        start=st.sampled_from(["none", "re-arc/0-0123456789ab", "re-arc/0-0123456abcde"]),
+    ),
+    min_size=1,
+    max_size=12,
+    unique_by=lambda entry: (entry.seed, entry.fingerprint),
+)
+
+
+def titles(found: list[table.Block]) -> list[str]:
+    return [block.title for block in found]
+
+
+def labels(block: table.Block) -> list[str]:
+    return [line.label for line in block.lines]
+
+
+@given(rows)
+def test_every_row_stands_in_one_line_with_its_repeats(entries: list[Row]) -> None:
+    found = table.blocks(entries, CODE)
+    lines = [line for block in found for line in block.lines]
+    placed = [entry for line in lines for entry in line.rows]
+    assert sorted(map(repr, placed)) == sorted(map(repr, entries))
+    for block in found:
+        for line in block.lines:
+            assert len({entry.fingerprint for entry in line.rows}) == 1
+            assert {entry.code != CODE for entry in line.rows} == {block.stale}
+            assert [entry.seed for entry in line.rows] == sorted(e.seed for e in line.rows)
+    fingerprints = [line.rows[0].fingerprint for line in lines]
+    assert len(fingerprints) == len(set(fingerprints))
+
+
+@given(rows, st.randoms())
+def test_the_order_of_rows_does_not_matter(entries: list[Row], random) -> None:
+    shuffled = random.sample(entries, len(entries))
+    first, again = (table.blocks(found, CODE) for found in (entries, shuffled))
+    assert table.as_markdown(again) == table.as_markdown(first)
+    pd.testing.assert_frame_equal(table.as_frame(again), table.as_frame(first))
+
+
+@given(rows)
+def test_the_table_has_one_line_of_numbers_for_each_line(entries: list[Row]) -> None:
+    found = table.blocks(entries, CODE)
+    frame = table.as_frame(found)
+    assert tuple(frame.columns) == table.CSV_COLUMNS
+    assert len(frame) == sum(len(block.lines) for block in found)
+    assert len(set(frame["label"])) == len(frame)
+    assert sum(frame["seeds"]) == len(entries)
+    for numbers in frame.to_dict("records"):
+        low, high = numbers["best_val_loss_low"], numbers["best_val_loss_high"]
+        assert low <= numbers["best_val_loss"] <= high
+
+
+def test_a_line_is_the_mean_and_sd_over_seeds() -> None:
+    losses = [0.61, 0.64, 0.70]
+    entries = [row(seed=seed, loss=loss) for seed, loss in enumerate(losses)]
+    (numbers,) = table.as_frame(table.blocks(entries, CODE)).to_dict("records")
+    sd = statistics.stdev(losses)
+    assert math.isclose(numbers["best_val_loss"], 0.65)
+    assert math.isclose(numbers["best_val_loss_sd"], sd)
+    assert math.isclose(numbers["best_val_loss_low"], 0.65 - sd)
+    assert math.isclose(numbers["best_val_loss_high"], 0.65 + sd)
+    assert numbers["seeds"] == 3
+
+
+def test_a_single_seed_has_no_sd() -> None:
+    (numbers,) = table.as_frame(table.blocks([row(loss=0.6)], CODE)).to_dict("records")
+    assert pd.isna(numbers["best_val_loss_sd"])
+    assert numbers["best_val_loss_low"] == numbers["best_val_loss_high"] == 0.6
+
+
+def test_rows_of_other_code_stand_apart_and_last() -> None:
+    entries = [row(seed=0, loss=0.7), row(seed=1, loss=0.1, code="other0000000")]
+    present, stale = table.blocks(entries, CODE)
+    assert titles([present, stale]) == [
+        "smollm2-135m at quick on arc-agi-1 validation",
+        table.STALE,
+    ]
+    assert [line.rows for line in present.lines] == [(entries[0],)]
+    assert [line.rows for line in stale.lines] == [(entries[1],)]
+    assert labels(stale) == [f"combo-v2 {entries[1].fingerprint[:7]}"]
+    assert table.as_frame([present, stale])["stale"].tolist() == [0, 1]
+
+
+def test_two_definitions_of_a_dataset_are_told_apart() -> None:
+    entries = [row(loss=0.6), row(loss=0.7, variant=1), row("train", loss=0.8)]
+    (block,) = table.blocks(entries, CODE)
+    assert labels(block) == [
+        f"combo-v2 {entries[0].fingerprint[:7]}",
+        f"combo-v2 {entries[1].fingerprint[:7]}",
+        "train",
+    ]
+
+
+def test_a_second_stage_is_a_line_of_its_own_that_says_where_it_came_from() -> None:
+    starts = ["none", "re-arc/0-0123456789ab", "re-arc/0-89ab01234567"]
+    entries = [row(seed=seed, loss=0.6, start=start) for start in starts for seed in range(2)]
+    (block,) = table.blocks(entries, CODE)
+    assert labels(block) == [
+        "combo-v2",
+        "combo-v2 ← re-arc/0-0123456",
+        "combo-v2 ← re-arc/0-89ab012",
+    ]
+    frame = table.as_frame([block])
+    assert frame[["start", "seeds"]].to_numpy().tolist() == [[start, 2] for start in starts]
+    assert "| combo-v2 ← re-arc/0-0123456 | " in table.as_markdown([block])
+
+
+def test_a_second_stage_uses_the_validation_demonstrations_of_the_first() -> None:
+    entry = row(start="combo-v2/0-0123456789ab")
+    for used in (True, False):
+        start = entry.start | {"uses_validation_demonstrations": used}
+        ((line,),) = (part.lines for part in table.blocks([replace(entry, start=start)], CODE))
+        assert line.uses_validation is used
+
+
+def test_a_run_that_adapts_at_test_time_uses_validation_demonstrations() -> None:
+    entry = row()
+    for count in (0, 3):
+        metrics = entry.metrics | {"adapted_tasks": count}
+        found = table.blocks([replace(entry, metrics=metrics)], CODE)
+        assert found[0].lines[0].uses_validation is (count > 0)
+
+
+def test_lines_of_a_block_go_from_the_lowest_loss() -> None:
+    entries = [row("train", loss=0.8), row("arc-1d", loss=0.9), row("combo-v2", loss=0.5)]
+    (block,) = table.blocks(entries, CODE)
+    assert labels(block) == ["combo-v2", "train", "arc-1d"]
+
+
+def test_each_model_and_scale_has_a_block() -> None:
+    entries = [row(), row(model="tiny", scale="tiny"), row(scale="paper")]
+    found = table.blocks(entries, CODE)
+    assert titles(found) == [
+        "smollm2-135m at paper on arc-agi-1 validation",
+        "smollm2-135m at quick on arc-agi-1 validation",
+        "tiny at tiny on arc-agi-1 validation",
+    ]
+    assert table.as_frame(found)["label"].tolist() == [
+        "combo-v2, smollm2-135m at paper on arc-agi-1 validation",
+        "combo-v2, smollm2-135m at quick on arc-agi-1 validation",
+        "combo-v2, tiny at tiny on arc-agi-1 validation",
+    ]
+
+
+def test_rows_measured_on_other_tasks_have_a_block_that_tells_which() -> None:
+    found = table.blocks([row(), row(measured="train")], CODE)
+    assert sorted(titles(found)) == [
+        "smollm2-135m at quick on arc-agi-1 train",
+        "smollm2-135m at quick on arc-agi-1 validation",
+    ]
+
+
+def test_other_settings_make_another_block() -> None:
+    entries = [row(), row(settings=1)]
+    found = table.blocks(entries, CODE)
+    assert sorted(titles(found)) == sorted(
+        f"smollm2-135m at quick on arc-agi-1 validation (settings {entry.settings_fingerprint[:7]})"
+        for entry in entries
+    )
+
+
+@pytest.mark.parametrize(
+    ("lasts", "converged"),
+    [([0.8, 0.8], True), ([0.8, None], False), ([None], False)],
+)
+def test_a_line_has_converged_if_no_run_was_best_at_the_end(
+    lasts: list[float | None], converged: bool
+) -> None:
+    entries = [row(seed=seed, last=last) for seed, last in enumerate(lasts)]
+    (block,) = table.blocks(entries, CODE)
+    assert block.lines[0].converged is converged
+
+
+def test_markdown_shows_lines_and_single_runs() -> None:
+    entries = [
+        row("combo-v2", 0, loss=0.6, uses_validation=True),
+        row("combo-v2", 1, loss=0.62, last=0.7, uses_validation=True),
+        row("train", 0, loss=0.8, tasks=400, accuracy=0.0),
+    ]
+    text = table.as_markdown(table.blocks(entries, CODE))
+    cells = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")]
+    summary, runs = cells[:4], cells[4:]
+    assert [[cell.strip() for cell in line] for line in summary[2:]] == [
+        [
+            *("combo-v2", "800", "803", "0.6100 ± 0.0141", "20-40", "0.6500 ± 0.0707"),
+            *("4.2 ± 0.0 %", "8.4 ± 0.0 %", "2", "yes", "no"),
+        ],
+        ["train", "400", "403", "0.8000", "40", "0.8000", "0.0 %", "0.0 %", "1", "no", "no"],
+    ]
+    assert [[cell.strip() for cell in line] for line in runs[2:]] == [
+        ["combo-v2", "0", "0.6000", "40", "0.6000", "4.2 %", "8.4 %", "12.6 % (4.2 to 16.8)"],
+        ["combo-v2", "1", "0.6200", "20", "0.7000", "4.2 %", "8.4 %", "12.6 % (4.2 to 16.8)"],
+        ["train", "0", "0.8000", "40", "0.8000", "0.0 %", "0.0 %", "0.0 % (0.0 to 0.0)"],
+    ]
+    assert [cell.strip() for cell in summary[0]] == ["dataset", *table.COLUMNS]
+    assert [cell.strip() for cell in runs[0]] == [*table.RUN_COLUMNS]
+    assert text.startswith("### smollm2-135m at quick on arc-agi-1 validation\n\n| dataset ")
+    assert text.endswith(table.LEGEND + "\n")
+
+
+def test_markdown_is_aligned_as_text() -> None:
+    entries = [row(), row(seed=1), row("concept-arc", loss=0.123456), row(model="tiny", code="x")]
+    for block in table.as_markdown(table.blocks(entries, CODE)).split("\n\n"):
+        if block.startswith("|"):
+            assert len({len(line) for line in block.splitlines()}) == 1
+
+
+def test_a_stale_line_says_its_model_and_scale() -> None:
+    text = table.as_markdown(table.blocks([row(code="other0000000")], CODE))
+    assert text.startswith(f"### {table.STALE}\n\n| dataset ")
+    assert "| model at scale " in text
+    assert "| smollm2-135m at quick |" in text

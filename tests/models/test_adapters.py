@@ -1,0 +1,389 @@
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+
+from arcmix.config import origins, scales, schema
+from arcmix.models import adapters, fetch, pretrained
+from tests import tolerance
+
+PLAIN = {
+    "rank": 4,
+    "alpha": 8,
+    "scale": "alpha",
+    "dropout": 0.0,
+    "targets": ("all-linear",),
+    "rslora": False,
+    "dora": False,
+    "init": "default",
+}
+VALUES = schema.resolve(schema.read(Path(__file__).parents[2] / "params.yaml"))
+TINY = VALUES["scales"]["tiny"]["finetune"]
+IDS = torch.tensor([[5, 6, 7, 40, 9]])
+READ, TRAINED = tolerance.forward("float32"), tolerance.training("float32")
+SHAPES = [
+    pytest.param({"init": init, "dora": dora}, id=f"{init}{'-dora' * dora}")
+    for init in ("default", "gaussian", "pissa", "olora")
+    for dora in (False, True)
+]
+
+
+def lora(**changes):
+    return scales.Lora.model_validate(PLAIN | changes)
+
+
+def settings(method="lora", dtype="float32", **changes):
+    own = {"method": method, "dtype": dtype, "lora": lora(**changes)}
+    return scales.Finetune.model_validate(TINY | own)
+
+
+def attach(base_model, how, seed=0):
+    return adapters.attach(pretrained.load(base_model, how.dtype), how, seed, [])
+
+
+def train(one, steps=3, ids=IDS):
+    """Train on one sequence, far enough to change every answer."""
+    optimizer = torch.optim.AdamW([p for p in one.parameters() if p.requires_grad], lr=0.03)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        one(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+    return one.eval()
+
+
+def logits(one):
+    with torch.no_grad():
+        return one(input_ids=IDS).logits.float()
+
+
+def same(first, second, within):
+    tolerance.assert_close(logits(first), logits(second), within)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_fresh_adapter_changes_nothing_and_only_it_trains(base_model, shape):
+    one = attach(base_model, settings(**shape))
+    same(one, pretrained.load(base_model, "float32"), READ)
+    assert all("lora" in name for name, weight in one.named_parameters() if weight.requires_grad)
+
+
+def test_the_adapter_is_its_seed_and_its_settings(base_model):
+    def down(seed, **changes):
+        one = attach(base_model, settings(**changes), seed)
+        return {name: weight for name, weight in one.named_parameters() if "lora_A" in name}
+
+    first, again, other = down(0), down(0), down(1)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+    assert {weight.shape[0] for weight in down(0, rank=7).values()} == {7}
+    assert all("q_proj" in name for name in down(0, targets=("q_proj",)))
+
+
+def test_the_start_of_an_adapter_is_the_one_named(base_model):
+    found = {}
+    for init in ("default", "gaussian", "pissa", "olora"):
+        one = attach(base_model, settings(init=init))
+        found[init] = [
+            torch.cat([weight.ravel() for name, weight in one.named_parameters() if side in name])
+            for side in ("lora_A", "lora_B")
+        ]
+    assert [init for init, (_, up) in found.items() if up.any()] == ["pissa", "olora"]
+    # Kaiming's uniform numbers end at 1 / sqrt(32) or 1 / sqrt(64).
+    assert found["default"][0].abs().max() < 0.18 < found["gaussian"][0].abs().max()
+    assert found["gaussian"][0].std().item() == pytest.approx(1 / 4, rel=0.05)
+    assert not torch.equal(found["pissa"][0], found["olora"][0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "scale"),
+    [
+        ({"rank": 4}, 2.0),
+        ({"rank": 4, "rslora": True}, 4.0),
+        ({"rank": 3, "scale": 0.7}, 0.7),
+        ({"rank": 7, "scale": 0.7}, 0.7),
+        ({"rank": 7, "scale": 0.7, "rslora": True}, 0.7),
+    ],
+)
+def test_the_update_has_the_scale_of_alpha_or_the_one_given_at_every_rank(
+    base_model, changes, scale
+):
+    assert adapters.effective(attach(base_model, settings(**changes)))["scale"] == [
+        pytest.approx(scale)
+    ]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_saved_adapter_fits_the_base_model_as_it_was_fetched(tmp_path, base_model, shape):
+    how = settings(**shape, rslora=True)
+    trained = train(attach(base_model, how))
+    adapters.save(trained, tmp_path)
+    tokenizer = pretrained.load_tokenizer(base_model)
+
+    loaded = adapters.load(base_model, tmp_path, "float32", "lora", tokenizer, {})
+    resumed = adapters.resume(pretrained.load(base_model, "float32"), tmp_path, how, 1, [])
+    # This is how the trainer goes on from a checkpoint.
+    checkpoint = attach(base_model, how)
+    checkpoint.load_adapter(str(tmp_path), "default", is_trainable=True)
+
+    for one in (loaded, resumed.eval(), checkpoint.eval()):
+        same(one, trained, READ)
+    assert not isinstance(loaded, PeftModel)
+    apart = logits(trained) - logits(pretrained.load(base_model, "float32"))
+    assert apart.abs().max() > 0.1
+    same(train(resumed, 1), train(trained, 1), TRAINED)
+
+
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[-1]])
+def test_adapters_loaded_in_turn_are_those_loaded_alone(tmp_path, base_model, shape):
+    how, tokenizer = settings(dtype="bfloat16", **shape), pretrained.load_tokenizer(base_model)
+    folders = [tmp_path / name for name in "ab"] + [tmp_path / "a"]
+    for steps, folder in enumerate(folders[:2], start=1):
+        adapters.save(train(attach(base_model, how), steps), folder)
+
+    rest = (how.dtype, how.method, tokenizer, {})
+    found = [*adapters.load_each(base_model, folders, *rest)]
+    alone = [adapters.load(base_model, folder, *rest) for folder in folders]
+
+    # The weights are equal, as both are merged by one computation.
+    for one, other in zip([*found, found[0]], [*alone, found[2]], strict=True):
+        assert all(map(torch.equal, one.parameters(), other.parameters()))
+        same(one, other, tolerance.forward("bfloat16"))
+    assert not all(map(torch.equal, found[0].parameters(), found[1].parameters()))
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_loaded_model_has_its_weights_where_torch_allocates_them(tmp_path, base_model, method):
+    adapters.save(attach(base_model, settings(method)), tmp_path)
+    tokenizer = pretrained.load_tokenizer(base_model)
+    loaded = adapters.load(base_model, tmp_path, "float32", method, tokenizer, {})
+    # At whole cache lines.
+    assert {weight.data_ptr() % 64 for weight in loaded.parameters()} == {0}
+
+
+def test_an_adapter_of_all_layers_is_resumed_by_their_names(tmp_path, base_model):
+    trained = train(attach(base_model, settings()))
+    adapters.save(trained, tmp_path)
+    names = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    base = pretrained.load(base_model, "float32")
+    same(adapters.resume(base, tmp_path, settings(targets=names), 0, []), trained, READ)
+
+
+def test_a_resumed_adapter_trains_with_the_dropout_of_its_settings(tmp_path, base_model):
+    adapters.save(attach(base_model, settings(dropout=0.5)), tmp_path)
+    base = pretrained.load(base_model, "float32")
+    resumed = adapters.resume(base, tmp_path, settings(dropout=0.25), 0, [])
+    assert adapters.effective(resumed)["dropout"] == [0.25]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rank": 6}, "rank 4 and not 6;"),
+        ({"alpha": 16}, "alpha 8 and not 16;"),
+        ({"scale": 3.0}, "alpha 8 and not 12.0;"),
+        ({"rslora": True}, "rslora False and not True;"),
+        ({"dora": True}, "dora False and not True;"),
+        ({"init": "pissa"}, "init True and not pissa;"),
+        ({"targets": ("q_proj",)}, "'up_proj', 'v_proj'] and not ['q_proj'];"),
+        ({"rank": 6, "dora": True}, "rank 4 and not 6, dora False and not True; give the settings"),
+    ],
+)
+def test_no_adapter_is_resumed_with_another_shape(tmp_path, base_model, changes, message):
+    adapters.save(attach(base_model, settings()), tmp_path)
+    base = pretrained.load(base_model, "float32")
+    with pytest.raises(ValueError, match=re.escape(message)):
+        adapters.resume(base, tmp_path, settings(**changes), 0, [])
+
+
+def test_no_adapter_of_added_tokens_is_resumed_without_them(tmp_path, base_model):
+    base, tokenizer = pretrained.load(base_model, "float32"), pretrained.load_tokenizer(base_model)
+    numbers = pretrained.add_tokens(base, tokenizer, {"<a>": "7"})
+    adapters.save(adapters.attach(base, settings(), 0, numbers), tmp_path)
+    with pytest.raises(ValueError, match=re.escape(f"added tokens {numbers} and not None;")):
+        adapters.resume(pretrained.load(base_model, "float32"), tmp_path, settings(), 0, [])
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_no_fine_tune_of_another_model_is_resumed(tmp_path, base_model, method):
+    other = origins.RandomModel(kind="random", seed=0, hidden=16, layers=2, heads=2, positions=64)
+    fetch.random(other, tmp_path / "other")
+    how = settings(method)
+    adapters.save(attach(tmp_path / "other", how), tmp_path / "saved")
+    with pytest.raises(
+        ValueError,
+        match=r"is of another model or encoder: .* has \(\d+, \d+\) there and \(\d+, \d+\) here",
+    ):
+        adapters.resume(pretrained.load(base_model, "float32"), tmp_path / "saved", how, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("method", "other", "message"),
+    [
+        ("lora", "full", "holds an adapter, and method full goes on from a whole model"),
+        ("full", "lora", "holds a whole model, and method lora goes on from an adapter"),
+    ],
+)
+def test_no_fine_tune_of_another_method_is_resumed(tmp_path, base_model, method, other, message):
+    adapters.save(attach(base_model, settings(method)), tmp_path)
+    with pytest.raises(ValueError, match=message):
+        adapters.resume(pretrained.load(base_model, "float32"), tmp_path, settings(other), 0, [])
+
+
+def test_a_folder_without_a_fine_tune_is_refused(tmp_path, base_model):
+    with pytest.raises(ValueError, match=re.escape(f"no fine-tune in {tmp_path}: it has none")):
+        adapters.resume(pretrained.load(base_model, "float32"), tmp_path, settings(), 0, [])
+
+
+def test_a_full_fine_tune_trains_saves_and_resumes_every_weight(tmp_path, base_model):
+    how = settings("full")
+    trained = train(attach(base_model, how))
+    before = dict(pretrained.load(base_model, "float32").named_parameters())
+    assert all(not torch.equal(one, before[name]) for name, one in trained.named_parameters())
+    adapters.save(trained, tmp_path)
+
+    tokenizer = pretrained.load_tokenizer(base_model)
+    loaded = adapters.load(base_model, tmp_path, "float32", "full", tokenizer, {})
+    resumed = adapters.resume(pretrained.load(base_model, "float32"), tmp_path, how, 0, [])
+
+    # The weights are equal; what products of them give depends on where they lie in memory.
+    for one in (loaded, resumed):
+        assert all(map(torch.equal, one.parameters(), trained.parameters()))
+        same(one, trained, READ)
+    # Both with a fresh optimizer.
+    same(train(resumed, 1), train(trained, 1), TRAINED)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_added_tokens_train_and_are_saved(tmp_path, base_model, method):
+    how, like = settings(method), {"<a>": "7"}
+
+    def base():
+        tokenizer, one = (
+            pretrained.load_tokenizer(base_model),
+            pretrained.load(base_model, "float32"),
+        )
+        return tokenizer, one, pretrained.add_tokens(one, tokenizer, like)
+
+    tokenizer, one, numbers = base()
+    start = one.get_parameter("model.embed_tokens.weight").detach().clone()[numbers]
+    trained = adapters.attach(one, how, 0, numbers)
+    optimizer = torch.optim.SGD([p for p in trained.parameters() if p.requires_grad], lr=0.1)
+    ids = torch.tensor([[5, *numbers, 6]])
+    trained(input_ids=ids, labels=ids).loss.backward()
+    optimizer.step()
+    adapters.save(trained, tmp_path)
+
+    loaded = adapters.load(base_model, tmp_path, "float32", method, tokenizer, like)
+    resumed = adapters.resume(base()[1], tmp_path, how, 0, numbers)
+    expected = trained(input_ids=ids).logits
+    for other in (loaded, resumed):
+        tolerance.assert_close(other(input_ids=ids).logits, expected, READ)
+    learned = loaded.get_parameter("model.embed_tokens.weight")[numbers]
+    assert (learned - start).abs().max() > 0.001
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_adapter_is_float32_on_a_model_of_16_bits(tmp_path, base_model, dtype, shape):
+    how, tokenizer = settings(dtype=dtype, **shape), pretrained.load_tokenizer(base_model)
+    bases = [pretrained.load(base_model, dtype) for _ in range(2)]
+    numbers = [pretrained.add_tokens(base, tokenizer, {"<a>": "7"}) for base in bases]
+    one = adapters.attach(bases[0], how, 0, numbers[0])
+    assert {weight.dtype for weight in one.parameters() if weight.requires_grad} == {torch.float32}
+    frozen = {weight.dtype for weight in one.parameters() if not weight.requires_grad}
+    assert frozen == {getattr(torch, dtype)}
+    adapters.save(one, tmp_path)
+    resumed = adapters.resume(bases[1], tmp_path, how, 0, numbers[1])
+    assert adapters.effective(resumed)["trainable_dtypes"] == ["torch.float32"]
+
+
+@pytest.mark.parametrize(
+    ("targets", "found"),
+    [
+        (("q_proj", "embed_tokens"), "['embed_tokens']"),
+        (("lm_head",), "['lm_head']"),
+        (("model.embed_tokens",), "['model.embed_tokens']"),
+    ],
+)
+def test_no_adapter_has_embeddings_that_are_tied(base_model, targets, found):
+    message = f"its head are one, so that neither can have an adapter, got targets {found}; choose"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        attach(base_model, settings(targets=targets))
+
+
+def test_embeddings_that_are_not_tied_have_an_adapter(base_model):
+    base = pretrained.load(base_model, "float32")
+    base.config.tie_word_embeddings = False
+    one = adapters.attach(base, settings(targets=("embed_tokens",)), 0, [])
+    assert adapters.effective(one)["targets"] == ["embed_tokens"]
+
+
+@pytest.mark.parametrize("init", ["pissa", "olora"])
+def test_no_adapter_starts_as_more_than_a_layer_has(base_model, init):
+    message = f"init {init} takes the rank from the layers, the smallest of which has 32, got rank"
+    with pytest.raises(ValueError, match=message):
+        attach(base_model, settings(init=init, rank=33))
+    attach(base_model, settings(rank=33))
+
+
+def test_the_effective_settings_are_those_of_the_layers(base_model):
+    one = attach(
+        base_model,
+        settings(
+            rank=5, alpha=10, dropout=0.1, dora=True, init="olora", targets=("q_proj", "up_proj")
+        ),
+    )
+    trains = 2 * (5 * (32 + 32) + 32 + 5 * (32 + 64) + 64)
+    total = sum(weight.numel() for weight in pretrained.load(base_model, "float32").parameters())
+    found = adapters.effective(one)
+    assert json.loads(json.dumps(found)) == found
+    assert found == {
+        "parameters": total + trains,
+        "trainable_parameters": trains,
+        "dtypes": ["torch.float32"],
+        "trainable_dtypes": ["torch.float32"],
+        "targets": ["q_proj", "up_proj"],
+        "layers": 4,
+        "rank": [5],
+        "scale": [2.0],
+        "dropout": [0.1],
+        "rslora": [False],
+        "dora": [True],
+        "init": "olora",
+        "added_tokens": [],
+    }
+    assert adapters.effective(attach(base_model, settings("full", "bfloat16"))) == {
+        "parameters": total,
+        "trainable_parameters": total,
+        "dtypes": ["torch.bfloat16"],
+        "trainable_dtypes": ["torch.bfloat16"],
+    }
+
+
+@pytest.mark.skipif(
+    not torch.cuda.is_available() or importlib.util.find_spec("bitsandbytes") is None,
+    reason="needs a CUDA GPU and bitsandbytes",
+)
+def test_an_adapter_on_4_bits_goes_with_the_same_4_bits(tmp_path, base_model):
+    how = settings("qlora", "bfloat16")
+    base = pretrained.load_base(base_model, "bfloat16", "qlora")
+    ids = IDS.to(base.device)
+    trained = train(adapters.attach(base, how, 0, []), 1, ids)
+    adapters.save(trained, tmp_path)
+
+    tokenizer = pretrained.load_tokenizer(base_model)
+    loaded = adapters.load(base_model, tmp_path, "bfloat16", "qlora", tokenizer, {})
+    again = pretrained.load_base(base_model, "bfloat16", "qlora")
+    resumed = adapters.resume(again, tmp_path, how, 0, [])
+
+    expected = trained(input_ids=ids).logits
+    for one in (loaded, resumed):
+        tolerance.assert_close(one(input_ids=ids).logits, expected, tolerance.forward("bfloat16"))
+    whole = adapters.load(base_model, tmp_path, "bfloat16", "lora", tokenizer, {})
+    assert (whole(input_ids=ids).logits.float() - expected).abs().max() > 0.5
+    found, weights = adapters.effective(trained), whole.parameters()
+    assert found["parameters"] == sum(map(torch.numel, weights)) + found["trainable_parameters"]

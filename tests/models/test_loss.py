@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+import torch
+
+from arcmix.models import loss, pretrained
+from arcmix.text.tokenization import Example
+from tests import tolerance
+
+WITHIN = tolerance.forward("float32")
+
+
+@pytest.fixture(scope="module")
+def tiny(base_model):
+    return pretrained.load(base_model, "float32")
+
+
+def example(seed, length, answer):
+    ids = np.random.default_rng(seed).integers(4, 100, length).astype(np.int32)
+    return Example(ids, np.arange(length) >= length - answer)
+
+
+EXAMPLES = [example(n, *size) for n, size in enumerate([(40, 3), (7, 2), (90, 30), (55, 1)])]
+
+
+def losses(tiny, examples, tokens):
+    return loss.prompt_losses(tiny, examples, tokens, done=lambda _: None)
+
+
+def test_the_loss_is_the_sum_over_the_answer_of_minus_log_p(tiny):
+    ids = torch.tensor(EXAMPLES[0].input_ids)[None].long()
+    with torch.no_grad():
+        scores = torch.log_softmax(tiny(input_ids=ids).logits[0], dim=-1)
+    expected = -sum(scores[place - 1, ids[0, place]].item() for place in (37, 38, 39))
+    assert losses(tiny, EXAMPLES[:1], 1)[0] == tolerance.close(expected, WITHIN)
+
+
+@pytest.mark.parametrize("tokens", [47, 62, 95, 200])
+def test_the_loss_does_not_depend_on_what_else_is_in_the_row(tiny, tokens):
+    alone = losses(tiny, EXAMPLES, 1)
+    assert losses(tiny, EXAMPLES, tokens) == tolerance.close(alone, WITHIN)
+
+
+def test_every_token_that_carries_loss_has_its_own(tiny):
+    numbers = np.random.default_rng(5)
+    rows = [one._replace(trained=numbers.random(len(one.input_ids)) < 0.3) for one in EXAMPLES]
+    for one in rows:
+        one.trained[0] = False
+    found = loss.token_losses(tiny, rows).detach()
+    apart = torch.cat([loss.token_losses(tiny, [one]).detach() for one in rows])
+    tolerance.assert_close(found, apart, WITHIN)
+    assert len(found) == sum(one.trained_tokens for one in rows)
+
+
+def test_the_loss_does_not_depend_on_the_order(tiny):
+    turned = losses(tiny, EXAMPLES[::-1], 100)[::-1]
+    assert turned == tolerance.close(losses(tiny, EXAMPLES, 100), WITHIN)
+
+
+def test_the_model_stays_in_training_mode_if_it_was(tiny):
+    tiny.train()
+    losses(tiny, EXAMPLES[:1], 1)
+    assert tiny.training
+    tiny.eval()
+    losses(tiny, EXAMPLES[:1], 1)
+    assert not tiny.training

@@ -1,0 +1,123 @@
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from arcmix.ledger import table
+from arcmix.pages import figures, svg
+from tests.entries import CLOSE, FAR, LONG, TRUTH, entry
+from tests.rows import row
+
+CODE = row().code
+ONE = [row(loss=0.6)]
+MANY = [
+    row(f"data-{number}", seed, loss=0.1 + 0.02 * number + 0.01 * seed, uses_validation=number < 3)
+    for number in range(11)
+    for seed in range(3)
+]
+CASES = [
+    pytest.param(ONE, id="one-run"),
+    pytest.param(MANY, id="many-datasets"),
+    pytest.param([*MANY, row(model="tiny", scale="tiny", loss=2.5)], id="two-blocks"),
+    pytest.param([row(code="other0000000")], id="stale-only"),
+]
+DRAW = [figures.bars, figures.curves]
+
+
+def drawn(draw, path: Path, entries: list) -> np.ndarray:
+    draw(path, table.blocks(entries, CODE))
+    return matplotlib.image.imread(path)
+
+
+@pytest.mark.parametrize("entries", CASES)
+@pytest.mark.parametrize("draw", DRAW)
+def test_a_figure_is_a_png_of_some_size_with_ink(draw, entries: list, tmp_path: Path) -> None:
+    image = drawn(draw, tmp_path / "a.png", entries)
+    assert image.shape[0] >= 150
+    assert image.shape[1] == 1200
+    assert image[..., :3].min() < 0.5
+
+
+@pytest.mark.parametrize("draw", DRAW)
+def test_equal_rows_make_equal_bytes(draw, tmp_path: Path) -> None:
+    first, again = tmp_path / "first.png", tmp_path / "again.png"
+    drawn(draw, first, MANY)
+    drawn(draw, again, MANY[::-1])
+    assert first.read_bytes() == again.read_bytes()
+
+
+@pytest.mark.parametrize("draw", DRAW)
+def test_stale_rows_are_not_drawn(draw, tmp_path: Path) -> None:
+    without = drawn(draw, tmp_path / "a.png", ONE)
+    stale = drawn(draw, tmp_path / "b.png", [*ONE, row("train", code="other0000000")])
+    np.testing.assert_array_equal(stale, without)
+
+
+@pytest.mark.parametrize("draw", DRAW)
+def test_another_loss_makes_another_figure(draw, tmp_path: Path) -> None:
+    first = drawn(draw, tmp_path / "a.png", ONE)
+    other = drawn(draw, tmp_path / "b.png", [row(loss=0.5)])
+    assert first.shape != other.shape or (first != other).any()
+
+
+def test_figures_take_runs_that_were_measured_at_other_steps(tmp_path: Path) -> None:
+    entry = row(seed=1)
+    entries = [*ONE, replace(entry, history=entry.history[:2])]
+    assert drawn(figures.curves, tmp_path / "a.png", entries).size
+
+
+def test_bars_tell_validation_demonstrations_by_color(tmp_path: Path) -> None:
+    plain = drawn(figures.bars, tmp_path / "a.png", ONE)
+    seen = drawn(figures.bars, tmp_path / "b.png", [row(loss=0.6, uses_validation=True)])
+    orange = np.array([0xEE, 0x99, 0x55]) / 255
+    areas = [
+        np.isclose(image[..., :3], orange, atol=0.01).all(axis=-1).sum() for image in (plain, seen)
+    ]
+    assert areas[1] > 10 * areas[0]
+
+
+def answers(path: Path, best: list, worst: list) -> np.ndarray:
+    figures.answers(path, best, worst)
+    return matplotlib.image.imread(path)
+
+
+def area(image: np.ndarray, color: str) -> int:
+    """Return how many pixels have a color."""
+    rgb = np.array([*bytes.fromhex(color.removeprefix("#"))]) / 255
+    return int(np.isclose(image[..., :3], rgb, atol=0.01).all(axis=-1).sum())
+
+
+@pytest.mark.parametrize(
+    ("best", "worst"),
+    [
+        pytest.param([entry("a", [TRUTH])], [], id="one"),
+        pytest.param([entry("a", [TRUTH])] * 10, [entry("b", [None])] * 10, id="ten"),
+        pytest.param([entry("a", [LONG])] * 6, [entry("b", [CLOSE], [FAR])] * 5, id="six"),
+        pytest.param([entry("a", [None])], [entry("$b$", [])], id="unanswered"),
+    ],
+)
+def test_the_figure_of_answers_has_a_row_for_each_five(tmp_path: Path, best, worst) -> None:
+    image = answers(tmp_path / "a.png", best, worst)
+    rows = -(-len(best) // 5) + -(-len(worst) // 5)
+    parts = bool(best) + bool(worst)
+    assert image.shape[:2] == (round(150 * (1.8 * rows + 0.4 * parts)), 1950)
+    assert image[..., :3].min() < 0.5
+
+
+def test_the_figure_of_answers_shows_truth_and_first_attempt(tmp_path: Path) -> None:
+    blue, red = (np.full((2, 3), color, np.uint8) for color in (1, 2))
+    image = answers(tmp_path / "a.png", [entry("a", [red, blue, red], truth=blue)], [])
+    crossed, plain = area(image, svg.PALETTE[2]), area(image, svg.PALETTE[1])
+    # The crosses take a little of each cell of the attempt.
+    assert 0.7 * plain < crossed < plain
+    right = answers(tmp_path / "b.png", [entry("a", [blue], truth=blue)], [])
+    assert area(right, svg.PALETTE[1]) == 2 * plain
+
+
+def test_equal_entries_make_equal_figures(tmp_path: Path) -> None:
+    entries = [entry("a", [CLOSE])], [entry("b", [FAR])]
+    answers(tmp_path / "a.png", *entries)
+    answers(tmp_path / "b.png", *entries)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

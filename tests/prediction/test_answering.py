@@ -1,0 +1,81 @@
+import pytest
+
+from arcmix.models import adapters, pretrained
+from arcmix.prediction import answering, views
+from arcmix.prediction.answering import Base
+from arcmix.prediction.prompt_set import PromptSet
+from tests import predicting
+from tests.arc import task
+from tests.training.test_trainer import settings
+
+TASKS = [task("one", train=2), task("two", train=1), task("far", train=9)]
+SETTINGS = predicting.settings(views=2, grammar=True, rescore=2)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, base_model):
+    """A folder with the adapter of all tasks and that of task `two`."""
+    found = tmp_path_factory.mktemp("adapters")
+    predicting.write_adapter(found / "adapter", base_model)
+    own = adapters.attach(pretrained.load(base_model, "float32"), settings(), 1, [])
+    for name, weight in own.named_parameters():
+        if "lora_B" in name:
+            weight.data.fill_(0.5)
+    adapters.save(own, found / "adapted" / "two")
+    return found
+
+
+@pytest.fixture(scope="module")
+def prompts(folder):
+    asked = [view for one in TASKS for view in views.views_of(one, 0, 2, 0.1, 0)]
+    return PromptSet(folder / "adapter", asked, SETTINGS)
+
+
+@pytest.fixture
+def answer(tmp_path, base_model, folder, prompts):
+    """A function that answers the views of each adapter."""
+
+    def found(own, scope="scope", done=lambda _: None):
+        groups = answering.groups(
+            prompts, folder / "adapter" / "last", folder / "adapted", own, 150
+        )
+        base = Base(base_model, "float32", "lora")
+        return answering.answer(base, prompts, groups, tmp_path, scope, SETTINGS, 0, done)
+
+    return found
+
+
+def test_a_task_with_an_adapter_of_its_own_is_answered_by_it_and_long_prompts_by_none(
+    folder, prompts
+):
+    found = answering.groups(prompts, folder / "last", folder / "adapted", ["two"], 150)
+    assert found == {folder / "last": [0, 1], folder / "adapted" / "two": [2, 3]}
+
+
+def test_the_answers_of_all_adapters_are_returned_and_counted(answer):
+    counts = []
+    found, scores = answer(["two"], done=counts.append)
+    assert sorted(found) == [0, 1, 2, 3]
+    assert sum(counts) == 4
+    assert {score.task for score in scores} <= {"one", "two"}
+
+
+def test_another_adapter_gives_other_answers_to_its_task_alone(answer):
+    common, _ = answer([])
+    found, _ = answer(["two"])
+    assert [found[number] == common[number] for number in range(4)] == [True, True, False, False]
+
+
+def test_results_are_kept_by_scope_and_adapter(answer, tmp_path):
+    def kept():
+        return len([*tmp_path.rglob("*.json")])
+
+    answer([])
+    first = kept()
+    answer([])
+    assert kept() == first
+    answer(["two"])
+    second = kept()
+    assert second > first
+    answer([], scope="other")
+    assert kept() == second + first

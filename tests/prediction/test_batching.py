@@ -1,0 +1,94 @@
+"""Work in batches, and what is kept of it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arcmix.models.parallel import ONE_RANK
+from arcmix.prediction.batching import Job, ResultCache, batches, results
+
+jobs = st.lists(
+    st.builds(
+        Job,
+        key=st.uuids().map(str),
+        family=st.integers(0, 5),
+        length=st.integers(1, 40),
+        rows=st.integers(1, 3),
+    ),
+    max_size=30,
+)
+
+
+@given(jobs, st.integers(1, 200))
+def test_each_job_is_in_one_batch_with_its_family(found, tokens):
+    made = batches(found, tokens)
+    assert sorted(number for batch in made for number in batch) == [*range(len(found))]
+    for batch in made:
+        families = {found[number].family for number in batch}
+        members = {number for number, job in enumerate(found) if job.family in families}
+        assert members == set(batch)
+
+
+@given(jobs, st.integers(1, 200))
+def test_a_batch_is_of_one_family_or_within_the_limit(found, tokens):
+    for batch in batches(found, tokens):
+        rows = sum(found[number].rows for number in batch)
+        longest = max(found[number].length for number in batch)
+        one = len({found[number].family for number in batch}) == 1
+        assert one or rows * longest <= tokens
+
+
+def test_batches_are_as_even_as_so_few_can_be():
+    alike = [Job(str(number), number, 10, 1) for number in range(14)]
+    assert [len(batch) for batch in batches(alike, 120)] == [7, 7]
+    assert [len(batch) for batch in batches(alike, 140)] == [14]
+    assert [len(batch) for batch in batches(alike, 50)] == [5, 5, 4]
+    assert batches([], 50) == []
+
+
+@given(jobs, st.integers(1, 200))
+def test_a_smaller_limit_would_make_more_batches(found, tokens):
+    made = batches(found, tokens)
+    largest = max(
+        (
+            sum(found[number].rows for number in batch)
+            * max(found[number].length for number in batch)
+            for batch in made
+            if len({found[number].family for number in batch}) > 1
+        ),
+        default=0,
+    )
+    if largest > 1:
+        assert len(batches(found, largest - 1)) > len(made)
+
+
+def work_on(numbers):
+    return [{"square": number * number} for number in numbers]
+
+
+def test_results_come_in_the_order_of_the_jobs_and_are_found_only_once(tmp_path):
+    found = [Job(str(number), number, 40 - number, 1) for number in range(9)]
+    cache, told, seen = ResultCache(tmp_path, "one"), [], []
+
+    def counted(numbers):
+        seen.extend(numbers)
+        return work_on(numbers)
+
+    expected = work_on(range(9))
+    assert results(found, counted, cache, 100, ONE_RANK, told.append) == expected
+    assert results(found, counted, cache, 100, ONE_RANK, told.append) == expected
+    assert sorted(seen) == [*range(9)]
+    assert sum(told) == 18
+
+
+def test_another_scope_has_results_of_its_own(tmp_path):
+    ResultCache(tmp_path, "one").put("key", [1, None, 0.1])
+    assert ResultCache(tmp_path, "one").get("key") == [1, None, 0.1]
+    assert ResultCache(tmp_path, "two").get("key") is None
+    assert ResultCache(tmp_path, "one").get("yek") is None
+
+
+def test_an_empty_result_is_known_too(tmp_path):
+    cache = ResultCache(tmp_path, "one")
+    cache.put("key", [])
+    found = results([Job("key", 0, 1, 1)], work_on, cache, 10, ONE_RANK, lambda _: None)
+    assert found == [[]]

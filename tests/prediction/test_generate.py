@@ -1,0 +1,330 @@
+import itertools
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from arcmix.models import pretrained
+from arcmix.prediction import generate
+from arcmix.prediction.language import Language, spellings
+from arcmix.prediction.reading import Query
+from tests import predicting, tolerance
+
+NONE = np.zeros(0, np.int32)
+WITHIN = tolerance.forward("float32")
+CLEAR = 0.001
+"""Log-probabilities so far apart are in the same order on every processor."""
+
+PROMPTS = [
+    np.random.default_rng(seed).integers(4, 100, length).astype(np.int32)
+    for seed, length in enumerate([30, 3, 71, 12, 44, 9])
+]
+
+
+@pytest.fixture(scope="module")
+def tiny(base_model):
+    return pretrained.load(base_model, "float32")
+
+
+@pytest.fixture(scope="module")
+def end(tiny):
+    """A token that the model comes to say after some prompts, and not after others."""
+    return reference(tiny, PROMPTS[0], -1)[0][4]
+
+
+def settings(**changes):
+    return predicting.settings(**{"width": 3, "threshold": 0.002} | changes)
+
+
+def language(end, budget=12, grammar=None, texts=None):
+    return Language(end, budget, grammar, texts or {})
+
+
+def queries(prompts, drafts=None, families=None):
+    return [
+        Query(
+            prompt,
+            NONE if drafts is None else np.array(drafts[place], np.int32),
+            place if families is None else families[place],
+            f"answer/{place}",
+        )
+        for place, prompt in enumerate(prompts)
+    ]
+
+
+def answer(tiny, asked, spoken, batch=6, **changes):
+    found = []
+    for start in range(0, len(asked), batch):
+        part = asked[start : start + batch]
+        found += generate.answer(tiny, part, spoken, settings(**changes), 0)
+    return found
+
+
+def logprobs(tiny, ids):
+    with torch.no_grad():
+        return torch.log_softmax(tiny(input_ids=torch.tensor([ids])).logits[0, -1], dim=-1)
+
+
+def reference(tiny, prompt, end, budget=12):
+    """Recompute the whole text for each token."""
+    ids, logprob = prompt.tolist(), 0.0
+    for _ in range(budget):
+        scores = logprobs(tiny, ids)
+        (best, second), (token, _) = (values.tolist() for values in scores.topk(2))
+        assert best - second > CLEAR
+        logprob += float(scores[token])
+        if token == end:
+            return tuple(ids[len(prompt) :]), logprob, True
+        ids.append(token)
+    return tuple(ids[len(prompt) :]), logprob, False
+
+
+def assert_same(found, tiny, end, prompts=PROMPTS):
+    for prompt, (one,) in zip(prompts, found, strict=True):
+        tokens, logprob, ended = reference(tiny, prompt, end)
+        assert (one.tokens, one.ended) == (tokens, ended)
+        assert one.logprob == tolerance.close(logprob, WITHIN)
+
+
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("batch", [1, 2, 4, 6])
+def test_greedy_answers_are_those_of_a_plain_loop_whatever_the_batch(tiny, end, batch, static):
+    found = answer(tiny, queries(PROMPTS), language(end), batch, kv_static=static)
+    assert_same(found, tiny, end)
+    assert {one.ended for (one,) in found} == {True, False}
+
+
+@pytest.mark.parametrize("spoiled", [None, 0, 1, 5])
+def test_a_draft_changes_no_answer_wherever_it_goes_wrong(tiny, end, spoiled):
+    drafts = []
+    for prompt in PROMPTS:
+        tokens, _, ended = reference(tiny, prompt, end)
+        draft = [*tokens, *[end] * ended]
+        if spoiled is not None:
+            draft[spoiled % len(draft)] = 7
+        drafts.append([*draft, 8, 9])
+    assert_same(answer(tiny, queries(PROMPTS, drafts), language(end)), tiny, end)
+
+
+def test_drafts_of_other_lengths_than_the_answers_change_none(tiny, end):
+    drafts = [[5] * 40, [], [6], [7] * 3, [8] * 90, [9] * 12]
+    assert_same(answer(tiny, queries(PROMPTS, drafts), language(end)), tiny, end)
+
+
+@pytest.fixture
+def passes(tiny):
+    """The shapes of what the model reads, a pass each."""
+    found = []
+    hook = tiny.register_forward_pre_hook(
+        lambda *given: found.append(tuple(given[-1]["input_ids"].shape)), with_kwargs=True
+    )
+    yield found
+    hook.remove()
+
+
+def test_a_right_draft_is_read_in_fewer_passes(tiny, passes):
+    spoken = language(-1, budget=40)
+    drafts = [reference(tiny, prompt, -1, 40)[0] for prompt in PROMPTS]
+    passes.clear()
+    answer(tiny, queries(PROMPTS), spoken)
+    plain = len(passes)
+    answer(tiny, queries(PROMPTS, drafts), spoken)
+    assert (plain, len(passes) - plain) == (len(PROMPTS) + 39, len(PROMPTS) + 3)
+
+
+def test_of_a_draft_that_is_wrong_all_along_little_is_read(tiny, passes):
+    answer(tiny, queries(PROMPTS), language(-1, budget=40))
+    plain = sum(map(math.prod, passes))
+    passes.clear()
+    answer(tiny, queries(PROMPTS, [[7] * 60] * len(PROMPTS)), language(-1, budget=40))
+    assert plain < sum(map(math.prod, passes)) < plain + 20 * len(PROMPTS)
+
+
+def test_long_answers_outlive_the_gaps_that_drafts_leave(tiny):
+    drafts = [[5, 6, 7, 8] * 40 for _ in PROMPTS]
+    found = answer(tiny, queries(PROMPTS, drafts), language(-1, budget=150))
+    plain = answer(tiny, queries(PROMPTS), language(-1, budget=150))
+    assert [one.tokens for (one,) in found] == [one.tokens for (one,) in plain]
+
+
+def test_what_a_family_begins_with_is_read_once(tiny, end, passes):
+    begin = PROMPTS[2]
+    prompts = [np.concatenate([begin, tail]) for tail in PROMPTS[3:]] + [PROMPTS[0]]
+    asked = queries(prompts, families=["a", "a", "a", "b"])
+    found = answer(tiny, asked, language(end))
+    # A processor reads one family after the other.
+    tails = (3, max(map(len, PROMPTS[3:])))
+    assert passes[:3] == [(1, len(begin)), tails, (1, len(PROMPTS[0]))]
+    assert_same(found, tiny, end, prompts)
+
+
+def test_families_have_drafts_too(tiny, end):
+    prompts = [np.concatenate([PROMPTS[2], tail]) for tail in PROMPTS[3:]] + PROMPTS[:2]
+    asked = [reference(tiny, prompt, end)[0] for prompt in prompts]
+    drafts = [[*tokens[:place], 7, 8] for place, tokens in enumerate(asked)]
+    families = ["a", "a", "a", "b", "c"]
+    assert_same(answer(tiny, queries(prompts, drafts, families), language(end)), tiny, end, prompts)
+
+
+def test_a_model_without_finite_logits_is_refused(base_model):
+    broken = pretrained.load(base_model, "float32")
+    with torch.no_grad():
+        broken.lm_head.weight.fill_(float("nan"))
+    with pytest.raises(ValueError, match="log-probability of nan after 0 tokens"):
+        answer(broken, queries(PROMPTS), language(3))
+
+
+@pytest.mark.parametrize("search", ["beam", "sample"])
+def test_other_searches_do_not_depend_on_the_batch(tiny, end, search):
+    spoken = language(end, budget=6)
+    whole = answer(tiny, queries(PROMPTS), spoken, search=search)
+    parts = answer(tiny, queries(PROMPTS), spoken, 2, search=search)
+    assert [[one.tokens for one in own] for own in whole] == [
+        [one.tokens for one in own] for own in parts
+    ]
+
+
+def test_a_beam_of_one_is_greedy_choice(tiny, end):
+    assert_same(answer(tiny, queries(PROMPTS), language(end), search="beam", width=1), tiny, end)
+
+
+def test_a_beam_finds_the_best_of_what_it_keeps_and_orders_it(tiny, end):
+    found = answer(tiny, queries(PROMPTS[:2]), language(end, budget=5), search="beam", width=4)
+    for prompt, own in zip(PROMPTS, found, strict=False):
+        assert len({one.tokens for one in own}) == len(own) == 4
+        assert own == sorted(own, key=lambda one: -one.logprob)
+        for one in own:
+            written = [*one.tokens, *[end] * one.ended]
+            steps = [
+                float(logprobs(tiny, [*prompt.tolist(), *written[:place]])[token])
+                for place, token in enumerate(written)
+            ]
+            assert one.logprob == tolerance.close(sum(steps), WITHIN)
+        greedy = reference(tiny, prompt, end, 5)
+        assert own[0].logprob >= greedy[1] * (1 + WITHIN)
+
+
+def depth_first(tiny, prompt, end, budget, floor):
+    """Search as it is written down: one branch to its end, then the next."""
+
+    def walk(written, logprob):
+        if len(written) == budget:
+            return
+        scores = logprobs(tiny, [*prompt.tolist(), *written])
+        assert (scores + logprob - floor).abs().min() > CLEAR
+        for token in (scores + logprob >= floor).nonzero()[:, 0].tolist():
+            if token == end:
+                yield tuple(written), logprob + float(scores[token])
+            else:
+                yield from walk([*written, token], logprob + float(scores[token]))
+
+    return dict(walk([], 0.0))
+
+
+def test_depth_first_search_finds_all_answers_above_the_threshold_and_no_other(tiny, end):
+    # There are answers 0.8 % above it and below it, and none within 0.1 %.
+    threshold = 0.0014
+    spoken = language(end, budget=6)
+    found = answer(tiny, queries(PROMPTS), spoken, search="dfs", threshold=threshold)
+    assert sum(map(len, found)) > len(PROMPTS)
+    for prompt, own in zip(PROMPTS, found, strict=True):
+        expected = depth_first(tiny, prompt, end, 6, math.log(threshold))
+        assert {one.tokens: one.logprob for one in own} == tolerance.close(expected, WITHIN)
+        assert all(one.ended for one in own)
+        assert own == sorted(own, key=lambda one: -one.logprob)
+
+
+def test_samples_differ_by_number_and_a_larger_width_extends_a_smaller_one(tiny, end):
+    two = answer(tiny, queries(PROMPTS), language(end), search="sample", width=2)
+    five = answer(tiny, queries(PROMPTS), language(end), search="sample", width=5)
+    for few, many in zip(two, five, strict=True):
+        assert {one.tokens for one in few} < {one.tokens for one in many}
+
+
+def test_a_temperature_near_zero_is_greedy_choice(tiny, end):
+    cold = {"search": "sample", "width": 1, "temperature": 1e-4}
+    assert_same(answer(tiny, queries(PROMPTS), language(end), **cold), tiny, end)
+
+
+def test_samples_come_as_often_as_they_are_probable(tiny):
+    (own,) = answer(tiny, queries(PROMPTS[:1]), language(-1, budget=1), search="sample", width=2000)
+    expected = logprobs(tiny, PROMPTS[0].tolist()).exp().numpy()
+    counts = np.bincount([one.tokens[0] for one in own], minlength=len(expected)) / 2000
+    assert np.abs(counts - expected).max() < 0.04
+
+
+@pytest.mark.parametrize("format_", ["int8", "int4", "fp8_e5m2", "fp8_e4m3"])
+def test_a_rounded_cache_gives_the_same_answer_with_a_draft_and_without(tiny, end, format_):
+    drafts = [reference(tiny, prompt, end)[0] for prompt in PROMPTS]
+    asked = language(end)
+    plain = answer(tiny, queries(PROMPTS), asked, kv_format=format_)
+    drafted = answer(tiny, queries(PROMPTS, drafts), asked, kv_format=format_)
+    alone = answer(tiny, queries(PROMPTS), asked, 1, kv_format=format_)
+    tokens = [[one.tokens for (one,) in found] for found in (plain, drafted, alone)]
+    assert tokens[0] == tokens[1] == tokens[2]
+    exact = answer(tiny, queries(PROMPTS), asked)
+    assert [one.logprob for (one,) in plain] != [one.logprob for (one,) in exact]
+
+
+class Even:
+    """A grammar of even numbers of letters, each once at most in a row."""
+
+    start = ""
+
+    def advance(self, state, text):
+        return state + text if text.isalpha() and not state.endswith(text) else None
+
+    def complete(self, state):
+        return len(state) % 2 == 0 and state != ""
+
+
+EVERYTHING = SimpleNamespace(start="", advance=lambda state, _: state, complete=lambda _: True)
+
+
+@pytest.mark.parametrize("search", ["greedy", "sample", "beam", "dfs"])
+def test_every_search_obeys_a_grammar(tiny, end, base_model, search):
+    texts = spellings(pretrained.load_tokenizer(base_model), str.isalpha)
+    spoken = language(end, 8, Even(), texts)
+    found = answer(tiny, queries(PROMPTS), spoken, search=search, threshold=1e-6)
+    written = ["".join(texts[token][1] for token in one.tokens) for own in found for one in own]
+    assert written
+    assert all(text.isalpha() for text in written)
+    assert all(a != b for text in written for a, b in itertools.pairwise(text))
+    assert all(len(one.tokens) % 2 == 0 for own in found for one in own if one.ended)
+
+
+def test_a_grammar_that_allows_all_changes_nothing(tiny, end, base_model):
+    texts = spellings(pretrained.load_tokenizer(base_model), lambda _: True)
+    found = answer(tiny, queries(PROMPTS), language(end, 12, EVERYTHING, texts))
+    assert_same(found, tiny, end)
+
+
+@pytest.mark.parametrize("search", ["greedy", "sample", "beam", "dfs"])
+def test_rows_of_the_embeddings_that_are_no_token_are_not_allowed(base_model, end, search):
+    padded = pretrained.load(base_model, "float32")
+    padded.resize_token_embeddings(padded.config.vocab_size + 28, mean_resizing=False)
+    padded.set_output_embeddings(torch.nn.Linear(padded.config.hidden_size, 128, bias=False))
+    texts = spellings(pretrained.load_tokenizer(base_model), str.isalpha)
+    spoken = language(end, 8, Even(), texts)
+    found = answer(padded, queries(PROMPTS), spoken, search=search, threshold=1e-6)
+    assert {token for own in found for one in own for token in one.tokens} <= texts.keys()
+
+
+def test_a_token_without_a_text_may_begin_an_answer_and_not_go_on_with_it(tiny, end, base_model):
+    texts = spellings(pretrained.load_tokenizer(base_model), lambda _: True)
+    plain = answer(tiny, queries(PROMPTS), language(end))
+    for number, (one,) in enumerate(plain):
+        first, *later = one.tokens
+        spoken = language(end, 12, EVERYTHING, texts | {first: ("", "")})
+        ((found,),) = answer(tiny, queries(PROMPTS)[number : number + 1], spoken)
+        assert found.tokens[0] == first
+        assert first not in found.tokens[1:]
+        assert (found.tokens == one.tokens) == (first not in later)
+
+
+def test_a_vocabulary_that_cannot_go_on_is_refused(tiny, end):
+    spoken = language(end, 8, Even(), {5: ("1", "1")})
+    with pytest.raises(ValueError, match="no token goes on with a grid after 0 tokens; predict"):
+        answer(tiny, queries(PROMPTS), spoken)

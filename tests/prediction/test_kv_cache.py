@@ -1,0 +1,182 @@
+"""Formats of keys and values, and rows that a model reads side by side."""
+
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as stn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    LlamaConfig,
+    MistralConfig,
+    Phi3Config,
+    Qwen2Config,
+)
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from arcmix.prediction import kv_cache
+from tests import tolerance
+
+STATES = stn.arrays("float32", (2, 1, 3, 4), elements=st.floats(-100, 100, width=32)).map(
+    torch.from_numpy
+)
+
+
+@given(STATES)
+def test_no_format_changes_nothing(states):
+    assert torch.equal(kv_cache.FORMATS["none"](states), states)
+
+
+@pytest.mark.parametrize("name", ["fp8_e5m2", "fp8_e4m3", "int8", "int4"])
+@given(states=STATES)
+def test_a_format_keeps_what_it_has_rounded_once(name, states):
+    rounded = kv_cache.FORMATS[name](states)
+    assert rounded.dtype == states.dtype
+    again, within = kv_cache.FORMATS[name](rounded), tolerance.forward("float32")
+    torch.testing.assert_close(again, rounded, rtol=within, atol=1e-30)
+
+
+@pytest.mark.parametrize(("name", "bits"), [("int8", 8), ("int4", 4)])
+@given(states=STATES)
+def test_integers_are_off_by_half_a_step_at_most(name, bits, states):
+    step = states.abs().amax(dim=-1, keepdim=True) / (2 ** (bits - 1) - 1)
+    assert ((kv_cache.FORMATS[name](states) - states).abs() <= step / 2 * 1.001 + 1e-30).all()
+
+
+@pytest.mark.parametrize(("name", "error"), [("fp8_e5m2", 1 / 8), ("fp8_e4m3", 1 / 16)])
+def test_floats_are_off_by_half_of_their_last_bit(name, error):
+    states = torch.linspace(0.1, 400, 4001).reshape(1, 1, 1, -1)
+    off = ((kv_cache.FORMATS[name](states) - states) / states).abs()
+    assert error / 2 < off.max() <= error
+
+
+def test_what_is_too_large_for_a_format_becomes_its_largest():
+    found = kv_cache.FORMATS["fp8_e4m3"](torch.tensor([1e6, -1e6]))
+    assert found.tolist() == [448.0, -448.0]
+
+
+def test_folded_attention_is_that_with_copied_heads():
+    drawn = torch.Generator().manual_seed(0)
+    query, key, value = (
+        torch.randn(3, heads, tokens, 8, generator=drawn)
+        for heads, tokens in [(6, 5), (2, 11), (2, 11)]
+    )
+    mask = torch.rand(3, 1, 5, 11, generator=drawn) < 0.6
+    mask[..., 0] = True
+    layer = torch.nn.Module()
+    layer.num_key_value_groups = 3  # pyright: ignore[reportArgumentType] - a number, as in a model
+    given = (layer, query, key, value)
+    found, _ = kv_cache.folded(*given, mask, scaling=0.3)
+    expected, _ = sdpa_attention_forward(*given, mask, scaling=0.3)
+    tolerance.assert_close(found, expected, tolerance.forward("float32"))
+    other, _ = kv_cache.folded(*given, mask.roll(1, 0), scaling=0.3)
+    assert (found - other).abs().max() > 0.1
+
+
+SMALL = {
+    "vocab_size": 8,
+    "hidden_size": 8,
+    "intermediate_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "num_key_value_heads": 1,
+    "pad_token_id": None,
+}
+
+
+def from_config(config):
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config(**SMALL))
+
+
+@pytest.mark.parametrize(
+    ("config", "most", "message"),
+    [
+        (
+            partial(MistralConfig, sliding_window=1000),
+            698,
+            "slides over 1000 tokens, and texts of up to 699 take",
+        ),
+        (
+            partial(
+                Phi3Config,
+                max_position_embeddings=400,
+                original_max_position_embeddings=100,
+                rope_parameters={
+                    "rope_type": "longrope",
+                    "rope_theta": 10000.0,
+                    "short_factor": [1.0] * 4,
+                    "long_factor": [2.0] * 4,
+                    "original_max_position_embeddings": 100,
+                },
+            ),
+            100,
+            "reads texts of over 100 tokens otherwise than shorter ones, got up to 101; lower",
+        ),
+    ],
+)
+def test_a_model_whose_answers_depend_on_what_is_beside_them_is_refused(config, most, message):
+    found = from_config(config)
+    kv_cache.check(found, most)
+    with pytest.raises(ValueError, match=message):
+        kv_cache.check(found, most + 1)
+
+
+@pytest.mark.parametrize(
+    "config", [LlamaConfig, Qwen2Config, partial(MistralConfig, sliding_window=None)]
+)
+def test_a_model_of_full_attention_is_taken(config):
+    kv_cache.check(from_config(config), 10**6)
+
+
+@pytest.fixture(scope="module", params=[2, 1])
+def tiny(base_model, request):
+    """A model whose two heads of queries have so many heads of keys."""
+    settings = AutoConfig.from_pretrained(base_model, num_key_value_heads=request.param)
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(settings, dtype=torch.float32).eval()
+
+
+def whole(tiny, tokens):
+    with torch.no_grad():
+        return tiny(input_ids=torch.tensor([tokens])).logits[0, -1]
+
+
+def assert_read(tiny, logits, rows):
+    for found, tokens in zip(logits[:, -1], rows, strict=True):
+        tolerance.assert_close(found, whole(tiny, tokens), tolerance.forward("float32"))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("reserved", [0, 500])
+def test_rows_read_struck_out_and_taken_are_as_read_at_once(tiny, reserved):
+    rows = kv_cache.Rows(tiny, "none", reserved)
+    texts = [[5, 6, 7], [8], [9, 10, 11, 12, 13]]
+    assert_read(tiny, rows.read(texts, 1), texts)
+    rows.strike([1, 0, 2])
+    texts = [texts[0][:2], texts[1], texts[2][:3]]
+    more = [[20, 21], [22, 23, 24], [25]]
+    texts = [old + new for old, new in zip(texts, more, strict=True)]
+    assert_read(tiny, rows.read(more, 1), texts)
+    rows.take([2, 0, 2])
+    texts = [texts[2] + [30], texts[0] + [31], texts[2] + [32]]
+    assert_read(tiny, rows.read([[30], [31], [32]], 1), texts)
+    assert rows.lengths == [5, 5, 5]
+
+
+@torch.inference_mode()
+def test_gaps_are_closed_once_they_are_many(tiny):
+    rows = kv_cache.Rows(tiny, "none", 0)
+    texts = [[5, 6, 7], [8, 9]]
+    rows.read(texts, 1)
+    for turn in range(40):
+        rows.read([[10 + turn] * 8, [40] * 8], 1)
+        rows.strike([7, 8])
+        texts[0].append(10 + turn)
+        rows.take([0, 1])
+        assert rows.mask.shape[1] <= max(rows.lengths) * kv_cache.WASTE + kv_cache.GROWTH + 8
+    new = [[90], [91]]
+    assert_read(tiny, rows.read(new, 1), [a + b for a, b in zip(texts, new, strict=True)])

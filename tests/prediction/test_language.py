@@ -1,0 +1,91 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from arcmix.models import pretrained
+from arcmix.prediction.language import FREE, Language, spellings
+
+END = 0
+TEXTS = {2: ("a", "a"), 3: ("b", " b"), 4: ("", "")}
+LETTERS = SimpleNamespace(
+    start="", advance=lambda state, text: state + text, complete=lambda state: len(state) > 1
+)
+
+
+def language(grammar, texts):
+    return Language(END, 9, grammar, texts)
+
+
+@pytest.fixture
+def spoken():
+    """A language of two letters, ended after the second."""
+    return language(LETTERS, TEXTS)
+
+
+def options(spoken, state, keys, floor=-float("inf"), *, first=False):
+    return list(spoken.options(state, torch.tensor(keys), floor, first=first))
+
+
+def test_without_a_grammar_any_token_may_come_and_leaves_the_state():
+    free = language(None, {})
+    assert free.start == FREE
+    assert free.after(free.start, 1, first=True) == FREE
+    assert options(free, FREE, [0.1, 0.3, 0.2]) == [(1, FREE), (2, FREE), (0, FREE)]
+
+
+def test_a_token_is_spelled_otherwise_as_the_first_than_later(spoken):
+    assert spoken.after("", 3, first=True) == "b"
+    assert spoken.after("a", 3, first=False) == "a b"
+
+
+def test_a_token_of_no_text_may_be_the_first_only(spoken):
+    assert spoken.after("", 4, first=True) == ""
+    assert spoken.after("", 4, first=False) is None
+
+
+def test_the_end_may_come_where_the_grammar_is_complete(spoken):
+    assert spoken.after("a", END, first=False) is None
+    assert spoken.after("aa", END, first=False) == "aa"
+
+
+def test_options_are_the_allowed_tokens_the_largest_key_first_and_none_below_the_floor(spoken):
+    keys = [0.5, 9.0, 0.2, 0.7, 0.1]
+    assert options(spoken, "a", keys) == [(3, "a b"), (2, "aa")]
+    assert options(spoken, "aa", keys) == [(3, "aa b"), (END, "aa"), (2, "aaa")]
+    assert options(spoken, "aa", keys, 0.4) == [(3, "aa b"), (END, "aa")]
+
+
+def test_options_beyond_the_first_few_come_in_order_too():
+    free = language(None, {})
+    keys = torch.randperm(100).tolist()
+    ordered = sorted(range(100), key=lambda token: -keys[token])
+    assert [token for token, _ in options(free, FREE, keys)] == ordered
+
+
+def test_spellings_are_those_of_the_tokens_whose_letters_answers_have(base_model):
+    tokenizer = pretrained.load_tokenizer(base_model)
+    digits = spellings(tokenizer, lambda text: text.isdigit())
+    assert sorted(digits.values()) == [(str(digit),) * 2 for digit in range(10)]
+    assert all(tokenizer.decode([token]) == text for token, (text, _) in digits.items())
+
+
+def test_a_token_that_loses_its_space_as_the_first_has_it_later():
+    words = Tokenizer(
+        models.WordLevel({"<unk>": 0, "\u2581": 1, "\u25810": 2, "\u2581b": 3}, "<unk>")
+    )
+    words.pre_tokenizer = pre_tokenizers.Metaspace()
+    words.decoder = decoders.Metaspace()
+    found = spellings(PreTrainedTokenizerFast(tokenizer_object=words), lambda text: "b" in text)
+    assert found == {3: ("b", " b")}
+
+
+def test_a_token_that_is_less_than_a_character_is_spelled_in_bytes():
+    letters = Tokenizer(models.BPE({"0": 0, "\u00c3": 1, "\u00a9": 2}, []))
+    letters.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    letters.decoder = decoders.ByteLevel()
+    found = spellings(PreTrainedTokenizerFast(tokenizer_object=letters), lambda _: True)
+    assert found[1] == (b"\xc3".decode(errors="surrogateescape"),) * 2
+    assert found[0] == ("0", "0")

@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+
+from arcmix.models import pretrained
+from arcmix.prediction import prompt_set, views
+from arcmix.prediction.generate import Answer
+from arcmix.prediction.selection import Candidate
+from arcmix.tasks import Pair, Task
+from tests import predicting
+from tests.arc import task
+
+TEST = (Pair(np.ones((1, 40), np.uint8), np.zeros((1, 40), np.uint8)),)
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory, base_model):
+    """An adapter folder of the text format of bare minimal grids."""
+    folder = tmp_path_factory.mktemp("adapter")
+    predicting.write_adapter(folder, base_model)
+    return folder
+
+
+@pytest.fixture
+def of_views(adapter):
+    """A function that returns the prompt set of some views."""
+
+    def made(asked, **changes):
+        return prompt_set.PromptSet(adapter, asked, predicting.settings(**changes))
+
+    return made
+
+
+def text(grid):
+    """Return a minimal grid."""
+    return "\n".join("".join(map(str, row)) for row in grid.tolist())
+
+
+def answered(prompts, grid):
+    """Return the answer that is a grid."""
+    [tokens] = prompts.answer_tokens([grid])
+    return Answer(tuple(tokens.tolist()[:-1]), -1.5, ended=True)
+
+
+def test_a_prompt_shows_a_view_of_the_demonstrations_in_its_order_and_of_the_test(
+    of_views, base_model
+):
+    whole = task(train=3, test=2)
+    asked = views.views_of(whole, 1, 9, 0.5, 0)
+    prompts = of_views(asked)
+    tokenizer = pretrained.load_tokenizer(base_model)
+    for view, ids in zip(asked, prompts.prompts, strict=True):
+        shown = [grid for n in view.order for grid in (whole.train[n].input, whole.train[n].output)]
+        shown.append(whole.test[1].input)
+        written = str(tokenizer.decode(ids))
+        places = [written.find(text(view.transform.apply(grid))) for grid in shown]
+        assert -1 not in places
+        assert text(view.transform.apply(whole.test[1].output)) not in written
+
+
+def test_an_answer_is_a_candidate_with_the_transform_of_its_view_inverted(of_views):
+    whole = task()
+    prompts = of_views(views.views_of(whole, 0, 9, 0.5, 0))
+    truth = whole.test[0].output
+    for number, view in enumerate(prompts.views):
+        given = answered(prompts, view.transform.apply(truth))
+        [found] = prompts.candidates(number, [given])
+        np.testing.assert_array_equal(found.grid, truth)
+        assert (found.logprob, found.ended) == (-1.5, True)
+        # The end token counts.
+        assert found.tokens == len(given.tokens) + 1
+
+
+def test_an_answer_that_is_no_grid_or_has_no_end_is_a_candidate_without_a_grid(of_views):
+    prompts = of_views(views.views_of(task(), 0, 1, 0.5, 0))
+    whole = answered(prompts, task().test[0].output)
+    empty = Answer((), -2.0, ended=True)
+    cut = Answer(whole.tokens, -3.0, ended=False)
+    assert prompts.candidates(0, [empty, cut]) == [
+        Candidate(None, -2.0, 1, ended=True),
+        Candidate(None, -3.0, len(whole.tokens), ended=False),
+    ]
+
+
+def test_a_view_without_answers_has_a_candidate_without_a_grid(of_views):
+    prompts = of_views(views.views_of(task(), 0, 1, 0.5, 0))
+    assert prompts.candidates(0, []) == [Candidate(None, 0.0, 0, ended=False)]
+
+
+def test_the_budget_holds_the_largest_grid_and_its_end(of_views):
+    for side in (4, 7):
+        prompts = of_views(views.views_of(task(), 0, 1, 0.5, 0), max_side=side)
+        [tokens] = prompts.answer_tokens([np.zeros((side, side), np.uint8)])
+        assert len(tokens) <= prompts.language.budget
+        assert tokens[-1] == prompts.language.end
+
+
+def test_only_a_grammar_limits_the_tokens_of_an_answer(of_views):
+    asked = views.views_of(task(), 0, 1, 0.5, 0)
+    free, bound = (of_views(asked, grammar=grammar).language for grammar in (False, True))
+    assert (free.grammar, free.texts) == (None, {})
+    assert bound.grammar is not None
+    assert {"7", "\n"} <= {later for _, later in bound.texts.values()}
+
+
+def test_an_answer_may_be_as_long_as_the_longest_grid_shown(of_views):
+    wide, wider = np.zeros((1, 50), np.uint8), np.zeros((1, 51), np.uint8)
+    asked = [
+        view
+        for one in (task("one", train=2), Task("w", "1d", "all", 0, (Pair(wide, wide),) * 2, TEST))
+        for view in views.views_of(one, 0, 2, 0.0, 0)
+    ]
+
+    def found(numbers):
+        prompts = of_views([asked[number] for number in numbers])
+        last = asked[numbers[-1]].transform
+        answers = [answered(prompts, last.apply(grid)) for grid in (wide, wider)]
+        return [one.grid for one in prompts.candidates(len(numbers) - 1, answers)]
+
+    for number in (2, 3):
+        taken, refused = found([0, number])
+        np.testing.assert_array_equal(taken, wide)
+        assert refused is None
+    assert found([0]) == [None, None]

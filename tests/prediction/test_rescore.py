@@ -1,0 +1,55 @@
+import math
+
+import numpy as np
+import pytest
+
+from arcmix.models import pretrained
+from arcmix.prediction import rescore
+from tests import tolerance
+from tests.prediction.test_generate import (
+    PROMPTS,
+    WITHIN,
+    answer,
+    language,
+    logprobs,
+    queries,
+    reference,
+    settings,
+)
+
+
+@pytest.fixture(scope="module")
+def tiny(base_model):
+    return pretrained.load(base_model, "float32")
+
+
+@pytest.mark.parametrize("families", [None, ["a", "a", "b"]])
+def test_candidates_are_as_probable_as_when_each_is_read_alone(tiny, families):
+    prompts = PROMPTS[:3]
+    candidates = [[PROMPTS[3], PROMPTS[1]], [PROMPTS[5]], [PROMPTS[1], PROMPTS[5], PROMPTS[3][:1]]]
+    found = rescore.logprobs(tiny, queries(prompts, families=families), candidates, settings())
+    for prompt, own, scores in zip(prompts, candidates, found, strict=True):
+        for candidate, score in zip(own, scores, strict=True):
+            steps = [
+                float(logprobs(tiny, [*prompt.tolist(), *candidate[:place].tolist()])[token])
+                for place, token in enumerate(candidate.tolist())
+            ]
+            assert score == tolerance.close(math.fsum(steps), WITHIN)
+
+
+def test_the_score_of_an_answer_is_the_log_probability_it_was_given_with(tiny):
+    end = reference(tiny, PROMPTS[0], -1)[0][4]
+    spoken = language(end)
+    found = answer(tiny, queries(PROMPTS), spoken)
+    ended = [
+        (ask, own[0]) for ask, own in zip(queries(PROMPTS), found, strict=True) if own[0].ended
+    ]
+    scores = rescore.logprobs(
+        tiny,
+        [ask for ask, _ in ended],
+        [[np.array([*one.tokens, end], np.int32)] for _, one in ended],
+        settings(),
+    )
+    assert [score for (score,) in scores] == tolerance.close(
+        [one.logprob for _, one in ended], WITHIN
+    )

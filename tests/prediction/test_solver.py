@@ -1,0 +1,101 @@
+import pytest
+import torch
+
+from arcmix.models import pretrained
+from arcmix.models.parallel import ONE_RANK
+from arcmix.prediction import views
+from arcmix.prediction.batching import ResultCache
+from arcmix.prediction.prompt_set import PromptSet
+from arcmix.prediction.solver import Solver
+from tests import predicting
+from tests.arc import task
+
+TASKS = [task("one", train=2), task("two", train=1, test=2)]
+VIEWS = 6
+ALL = range(3 * VIEWS)
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory, base_model):
+    """The prompts of the views of each test."""
+    folder = tmp_path_factory.mktemp("adapter")
+    predicting.write_adapter(folder, base_model)
+    asked = [
+        view
+        for one in TASKS
+        for test in range(len(one.test))
+        for view in views.views_of(one, test, VIEWS, 0.0, 0)
+    ]
+    return PromptSet(folder, asked, predicting.settings(grammar=True))
+
+
+@pytest.fixture
+def solver(tmp_path, base_model, prompts):
+    """A function that returns a solver of the prompts, by default with a new cache."""
+
+    def made(model=None, cache="cache", **changes):
+        model = pretrained.load(base_model, "float32") if model is None else model
+        chosen = predicting.settings(grammar=True, **changes)
+        return Solver(model, prompts, ResultCache(tmp_path / cache, ""), chosen, 0, ONE_RANK)
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows"),
+    [
+        ({"search": "greedy"}, 1),
+        ({"search": "sample", "width": 3}, 3),
+        ({"search": "beam", "width": 2}, 2),
+        # More branches than that cannot all be above the threshold.
+        ({"search": "dfs", "threshold": 0.3}, 3),
+    ],
+)
+def test_a_batch_has_room_for_all_that_a_search_keeps_side_by_side(prompts, solver, changes, rows):
+    numbers = range(VIEWS)
+    longest = max(len(prompts.prompts[number]) for number in numbers) + prompts.language.budget
+    counts = []
+    solver(**changes, draft="none", batch_tokens=longest * VIEWS).answer(numbers, counts.append)
+    assert counts == [VIEWS // rows] * rows
+
+
+def test_no_views_have_no_answers_and_no_scores(solver):
+    one = solver(rescore=2)
+    assert one.answer([], lambda _: None) == {}
+    assert one.score([], {}) == []
+
+
+def test_the_first_view_of_each_test_is_answered_before_the_others(solver):
+    counts = []
+    found = solver(draft="views", batch_tokens=10**6).answer(ALL, counts.append)
+    first = [0, VIEWS, 2 * VIEWS]
+    assert counts == [3, 3 * (VIEWS - 1)]
+    assert [*found] == first + [number for number in ALL if number not in first]
+
+
+def test_what_was_answered_and_scored_is_not_asked_of_the_model_again(base_model, solver):
+    broken = pretrained.load(base_model, "float32")
+    with torch.no_grad():
+        for weight in broken.parameters():
+            weight.fill_(torch.nan)
+    first, again = solver(rescore=2), solver(broken, rescore=2)
+    answers = first.answer(ALL, lambda _: None)
+    scores = first.score(ALL, answers)
+    assert again.answer(ALL, lambda _: None) == answers
+    assert again.score(ALL, answers) == scores
+    with pytest.raises(ValueError, match="log-probability of nan"):
+        solver(broken, "other").answer(ALL, lambda _: None)
+
+
+def test_a_test_has_scores_of_its_leading_grids_in_all_views(solver):
+    one = solver(rescore=2)
+    scores = one.score(ALL, one.answer(ALL, lambda _: None))
+    assert scores
+    for name, test in (("one", 0), ("two", 0), ("two", 1)):
+        own = [score for score in scores if (score.task, score.test) == (name, test)]
+        chosen = {score.candidate for score in own}
+        assert len(chosen) <= 2
+        assert {(score.candidate, score.view) for score in own} == {
+            (candidate, view) for candidate in chosen for view in range(VIEWS)
+        }
+    assert all(score.tokens > 1 and score.logprob < 0 for score in scores)

@@ -1,0 +1,328 @@
+from collections import Counter
+from dataclasses import astuple
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arcmix import transforms
+from arcmix.config.params import Augment
+from arcmix.sampling import augment, sample_table
+from arcmix.tasks import Task
+from tests.arc import pair, task
+
+ENTRIES = [task("a", train=3), task("b", train=2, test=2), task("c", train=1), task("d", train=5)]
+POOL = augment.pool(ENTRIES)
+SLOTS = np.arange(4)
+WEIGHTS = {"geometric": 1, "padding": 1, "upscale": 1, "mirror": 1}
+
+
+def make(**changes):
+    plain = {
+        "symmetries": 1,
+        "swap": False,
+        "permute": False,
+        "color_swaps": 0,
+        "preserve_colors": False,
+        "background": 0.0,
+        "new_tasks": {"probability": 0.0, "weights": WEIGHTS},
+    }
+    return Augment.model_validate(plain | changes)
+
+
+def new_tasks(probability=1.0, **weights):
+    none = dict.fromkeys(WEIGHTS, 0)
+    return {"probability": probability, "weights": none | (weights or WEIGHTS)}
+
+
+COLORED = {"symmetries": 8, "swap": True, "permute": True, "color_swaps": 4, "background": 0.1}
+FULL = make(**COLORED)
+NEW = make(**COLORED, new_tasks=new_tasks())
+
+
+def drawn(how, count=400, first=0, seed=0, slots=SLOTS, pool=POOL):
+    return augment.draw(pool, slots, how, seed, first, count)
+
+
+def pairs(samples, tmp_path):
+    path = tmp_path / "samples.parquet"
+    sample_table.write(path, iter([samples]))
+    return list(sample_table.read_pairs(path))
+
+
+def same(one, other):
+    return all(
+        np.array_equal(a, b) for a, b in ((one.input, other.input), (one.output, other.output))
+    )
+
+
+def number(pair, entry):
+    """Return which pair of the entry this is."""
+    [found] = [n for n, one in enumerate(entry.train + entry.test) if same(one, pair)]
+    return found
+
+
+def test_without_augmentation_a_sample_is_its_entry(tmp_path):
+    samples = drawn(make())
+    for entry, sample in zip(samples.entries, pairs(samples, tmp_path), strict=True):
+        whole = ENTRIES[entry]
+        assert [number(pair, whole) for pair in sample[:-1]] == list(range(len(whole.train)))
+        assert number(sample[-1], whole) >= len(whole.train)
+
+
+def test_one_view_holds_for_all_grids_of_a_sample(tmp_path):
+    samples = drawn(FULL)
+    for place, sample in enumerate(pairs(samples, tmp_path)):
+        view = transforms.Transform(
+            int(samples.symmetries[place]), tuple(samples.colors[place].tolist())
+        )
+        whole = ENTRIES[samples.entries[place]]
+        back = [type(pair)(view.invert(pair.input), view.invert(pair.output)) for pair in sample]
+        found = [number(pair, whole) for pair in back]
+        assert len(set(found)) == len(found) == len(whole.train) + 1
+
+
+def test_each_pass_draws_every_entry_by_its_weight_in_a_new_order():
+    slots = np.array([0, 1, 1, 2, 3])
+    entries = drawn(make(), count=50, slots=slots).entries.reshape(10, 5)
+    assert (np.sort(entries, axis=1) == np.sort(slots)).all()
+    assert len({tuple(one) for one in entries}) > 5
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.integers(0, 90), st.integers(1, 60))
+def test_a_sample_does_not_depend_on_where_the_draw_starts(seed, first, count):
+    some = make(**COLORED | {"symmetries": 5, "swap": "exchange"}, new_tasks=new_tasks(0.5))
+    how = some if seed % 2 else FULL
+    whole = drawn(how, count=150, seed=seed)
+    part = drawn(how, count=count, first=first, seed=seed)
+    grids = slice(whole.grids[:first].sum(), whole.grids[: first + count].sum())
+    sizes = whole.shapes.astype(int).prod(axis=1)
+    cells = slice(sizes[: grids.start].sum(), sizes[: grids.stop].sum())
+    np.testing.assert_array_equal(part.entries, whole.entries[first : first + count])
+    np.testing.assert_array_equal(part.shapes, whole.shapes[grids])
+    np.testing.assert_array_equal(part.cells, whole.cells[cells])
+    assert [part.new_tasks.get(place) for place in range(count)] == [
+        whole.new_tasks.get(first + place) for place in range(count)
+    ]
+
+
+def test_another_seed_draws_other_samples():
+    assert not np.array_equal(drawn(FULL, seed=1).symmetries, drawn(FULL, seed=2).symmetries)
+
+
+@pytest.mark.parametrize("permute", [True, False])
+def test_with_swap_every_pair_becomes_the_test_equally_often(tmp_path, permute):
+    samples = drawn(make(swap=True, permute=permute), count=4000)
+    counts = [np.zeros(len(entry.train + entry.test), int) for entry in ENTRIES]
+    for entry, sample in zip(samples.entries, pairs(samples, tmp_path), strict=True):
+        counts[entry][number(sample[-1], ENTRIES[entry])] += 1
+    for count in counts:
+        share = 1000 / len(count)
+        # Six standard deviations: a fair draw fails once in 10^8.
+        assert np.abs(count - share).max() < 6 * np.sqrt(share)
+
+
+def test_with_swap_every_pair_of_a_one_test_task_stays_in_the_sample(tmp_path):
+    samples = drawn(make(swap=True, permute=True))
+    for entry, sample in zip(samples.entries, pairs(samples, tmp_path), strict=True):
+        whole = ENTRIES[entry]
+        if len(whole.test) == 1:
+            found = sorted(number(pair, whole) for pair in sample)
+            assert found == list(range(len(whole.train) + 1))
+
+
+@given(st.integers(1, 6), st.integers(1, 3), st.booleans(), st.integers(0, 2**31))
+def test_with_swap_no_pair_is_twice_in_a_sample_and_none_is_lost(train, test, permute, seed):
+    whole = task("e", train=train, test=test)
+    samples = drawn(
+        make(swap=True, permute=permute),
+        count=20,
+        seed=seed,
+        slots=np.array([0]),
+        pool=augment.pool([whole]),
+    )
+    for sample in sample_table.split(samples):
+        found = {number(pair, whole) for pair in sample}
+        # All pairs, but for the further tests of a task of several.
+        assert len(found) == len(sample) == train + 1
+
+
+def test_without_swap_a_test_pair_is_never_shown_as_a_demonstration(tmp_path):
+    samples = drawn(make(permute=True))
+    orders = set()
+    for entry, sample in zip(samples.entries, pairs(samples, tmp_path), strict=True):
+        whole = ENTRIES[entry]
+        found = [number(pair, whole) for pair in sample]
+        assert sorted(found[:-1]) == list(range(len(whole.train)))
+        if entry == 3:
+            orders.add(tuple(found))
+    assert len(orders) > 40  # of 120
+
+
+def test_both_tests_of_a_task_are_drawn(tmp_path):
+    samples = drawn(make())
+    tests = {
+        number(sample[-1], ENTRIES[1])
+        for entry, sample in zip(samples.entries, pairs(samples, tmp_path), strict=True)
+        if entry == 1
+    }
+    assert tests == {2, 3}
+
+
+@pytest.mark.parametrize("permute", [True, False])
+def test_an_exchange_is_of_one_demonstration_and_one_test_or_of_none(tmp_path, permute):
+    samples = drawn(make(swap="exchange", permute=permute), count=4000)
+    shown = [[] for _ in ENTRIES]
+    for entry, sample in zip(samples.entries, pairs(samples, tmp_path), strict=True):
+        shown[entry].append([number(pair, ENTRIES[entry]) for pair in sample])
+    for entry, found in zip(ENTRIES, shown, strict=True):
+        train, ways = len(entry.train), len(entry.train) * len(entry.test)
+        moved = [sum(one >= train for one in sample[:-1]) for sample in found]
+        assert {*moved} == {0, 1}
+        # As it is, one in 1 + ways; else the demonstration that left may be the test drawn,
+        # or, with two tests, be gone while the other test is drawn.
+        share = sum(moved) / len(moved)
+        assert share == pytest.approx(ways / (1 + ways), abs=0.07)
+        for sample, count in zip(found, moved, strict=True):
+            assert len({*sample}) == len(sample) == train + 1
+            assert count or sample[-1] >= train
+        if not permute:
+            kept = [one == place for sample in found for place, one in enumerate(sample[:-1])]
+            assert sum(kept) == len(kept) - sum(moved)
+
+
+def test_with_exchanges_a_pair_becomes_the_test_as_often_as_in_the_list_of_them(tmp_path):
+    samples = drawn(make(swap="exchange"), count=4000)
+    counts = [np.zeros(len(entry.train + entry.test), int) for entry in ENTRIES]
+    for entry, sample in zip(samples.entries, pairs(samples, tmp_path), strict=True):
+        counts[entry][number(sample[-1], ENTRIES[entry])] += 1
+    for entry, count in zip(ENTRIES, counts, strict=True):
+        train, test = len(entry.train), len(entry.test)
+        # The list is the task and train * test exchanges, and one of the tests is drawn.
+        share = np.array([test] * train + [1 + train * (test - 1)] * test)
+        expected = 1000 * share / share.sum()
+        assert expected.sum() == pytest.approx(count.sum())
+        # Six standard deviations: a fair draw fails once in 10^8.
+        assert (np.abs(count - expected) < 6 * np.sqrt(expected)).all()
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_an_entry_comes_in_so_many_symmetries(count):
+    samples = drawn(make(symmetries=count), count=1000)
+    found = [{*samples.symmetries[samples.entries == entry].tolist()} for entry in range(4)]
+    assert [len(one) for one in found] == [count] * 4
+    assert (found[0] == found[1] == found[2] == found[3]) == (count != 3)
+    assert count != 1 or found[0] == {0}
+
+
+@pytest.mark.parametrize(
+    ("how", "share"),
+    [
+        pytest.param({"color_swaps": 4, "preserve_colors": False}, 0.0, id="never-original"),
+        pytest.param({"color_swaps": 4, "preserve_colors": True}, 0.2, id="one-in-five"),
+        pytest.param({"color_swaps": 1, "preserve_colors": True}, 0.5, id="half"),
+        pytest.param({"color_swaps": 0, "preserve_colors": True}, 1.0, id="no-swaps"),
+        pytest.param({"color_swaps": 0, "preserve_colors": False}, 1.0, id="no-color-step"),
+    ],
+)
+def test_the_share_of_original_colors_follows_color_swaps(how, share):
+    colors = drawn(make(**how), count=4000).colors
+    original = (colors == np.arange(10)).all(axis=1).mean()
+    assert original == pytest.approx(share, abs=0.05)
+
+
+def test_the_background_moves_in_its_share_of_the_recolored_samples():
+    moved = drawn(make(color_swaps=1, background=0.1), count=8000).colors[:, 0] != 0
+    # A permutation of all ten colors leaves color 0 in its place once in ten times.
+    assert moved.mean() == pytest.approx(0.09, abs=0.02)
+
+
+def made(samples):
+    """Return the new tasks among samples."""
+    return [one for one in samples.new_tasks.values() if isinstance(one, augment.NewTask)]
+
+
+def applied(new, pair):
+    """Return the pair of a new task that comes of a pair of the old one."""
+    if new.side == "input":
+        return type(pair)(new.change.apply(pair.input), pair.output)
+    return type(pair)(pair.input, new.change.apply(pair.output))
+
+
+def test_a_new_task_changes_one_side_of_all_pairs_and_leaves_the_other(tmp_path):
+    old, new = drawn(FULL), drawn(NEW)
+    assert [*new.new_tasks] == [*range(400)]
+    both = zip(pairs(old, tmp_path), pairs(new, tmp_path), strict=True)
+    for place, (before, after) in enumerate(both):
+        expected = [applied(new.new_tasks[place], pair) for pair in before]
+        assert all(same(a, b) for a, b in zip(expected, after, strict=True))
+
+
+def test_a_sample_that_becomes_no_new_task_stays_as_it_was(tmp_path):
+    # Inputs too large to be mirrored or enlarged or to have more than a row around.
+    large = Task("e", "arc", "training", 0, (pair(0, 28, 16),) * 2, (pair(1),))
+    how = {"slots": np.array([0]), "pool": augment.pool([large])}
+    old, new = drawn(make(), **how), drawn(make(new_tasks=new_tasks()), **how)
+    both = zip(pairs(old, tmp_path), pairs(new, tmp_path), strict=True)
+    for place, (before, after) in enumerate(both):
+        change = new.new_tasks.get(place)
+        expected = [applied(change, one) if change else one for one in before]
+        assert all(same(a, b) for a, b in zip(expected, after, strict=True))
+    assert new.shapes.max() == 30
+    inputs = [one.change for one in made(new) if one.side == "input"]
+    assert {type(one) for one in inputs} == {transforms.Turn, transforms.Padding}
+    assert {one.rows for one in inputs if isinstance(one, transforms.Padding)} == {1}
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.25, 1.0])
+def test_new_tasks_are_drawn_by_probability_and_weights(probability):
+    how = new_tasks(probability, geometric=1, padding=2, upscale=4)
+    found = made(drawn(make(new_tasks=how), count=8000))
+    kinds = Counter(type(one.change) for one in found)
+    sides = Counter(one.side for one in found)
+    shares = {
+        transforms.Turn: 1 / 7,
+        transforms.Padding: 2 / 7,
+        transforms.Upscale: 4 / 7,
+        transforms.Mirror: 0,
+    }
+    # Six standard deviations: a fair draw fails once in 10^8.
+    spread = 6 * np.sqrt(8000 * probability * (1 - probability))
+    assert abs(len(found) - 8000 * probability) <= spread
+    for kind, share in shares.items():
+        assert abs(kinds[kind] - len(found) * share) <= 6 * np.sqrt(len(found) * share)
+    assert abs(sides["input"] - len(found) / 2) <= 6 * np.sqrt(len(found) / 2)
+
+
+def changes(kind):
+    """Return how often a new task of a kind has which values."""
+    samples = drawn(make(new_tasks=new_tasks(**{kind: 1})), count=4000)
+    return Counter(astuple(one.change) for one in made(samples))
+
+
+def test_a_geometric_new_task_has_any_symmetry_but_the_first():
+    assert {*changes("geometric")} == {(symmetry,) for symmetry in range(1, 8)}
+
+
+def test_a_padded_new_task_has_a_frame_of_1_to_5_half_of_them_as_wide_as_high():
+    found = changes("padding")
+    assert {(rows, columns) for rows, columns, _ in found} == {*product(range(1, 6), repeat=2)}
+    assert {color for *_, color in found} == {*range(10)}
+    # Half by choice and a fifth of the others by chance: 2400, give or take 31.
+    assert (
+        2200 < sum(count for (rows, columns, _), count in found.items() if rows == columns) < 2600
+    )
+
+
+def test_an_upscaled_new_task_is_of_one_factor_or_of_two():
+    found = changes("upscale")
+    assert {*found} == {*product(range(1, 5), repeat=2)} - {(1, 1)}
+    # Half by choice and a fifth of the others by chance: 2400, give or take 31.
+    assert 2200 < sum(count for (rows, columns), count in found.items() if rows == columns) < 2600
+
+
+def test_a_mirrored_new_task_has_its_image_on_any_side():
+    assert {*changes("mirror")} == {*product((0, 1), (False, True))}

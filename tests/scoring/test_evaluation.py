@@ -1,0 +1,141 @@
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from arcmix import files
+from arcmix.prediction.selection import RULES
+from arcmix.scoring import evaluation, metrics
+from arcmix.scoring.evaluation import Answers
+from arcmix.scoring.losses import PromptLoss
+from arcmix.tasks import Pair, Task
+from tests.answers import FAR, NEAR, TRUTH, UNASKED, candidate
+
+TASKS = [
+    Task("b", "s", "e", 0, (Pair(FAR, NEAR),), (Pair(NEAR, FAR),)),
+    Task("a", "s", "e", 0, (Pair(FAR, NEAR),), (Pair(FAR, TRUTH), Pair(NEAR, NEAR))),
+]
+CANDIDATES = {
+    ("b", 0): [UNASKED, candidate(TRUTH)],
+    ("a", 0): [candidate(NEAR, -2.0), candidate(TRUTH, -1.0)],
+    ("a", 1): [candidate(None), UNASKED],
+}
+NO_SCORES = {test: {} for test in CANDIDATES}
+SCORED = NO_SCORES | {("a", 0): {0: -3.0, 1: -4.0}}
+PROMPTS = {
+    0: [PromptLoss("b", 8.0, 4, 6), PromptLoss("a", 4.0, 4, 6)],
+    2: [PromptLoss("b", 2.0, 4, 6), PromptLoss("a", 2.0, 4, 6)],
+    5: [PromptLoss("b", 3.0, 4, 6), PromptLoss("a", 1.0, 4, 6)],
+}
+ANSWERS = Answers(TASKS, CANDIDATES, NO_SCORES, "vote_logprob")
+
+
+def evaluated(answers: Answers = ANSWERS, seen: list[str] | None = None) -> evaluation.Evaluation:
+    return evaluation.evaluate(answers, PROMPTS, 0.5, {"adapted": 2, "skipped": 1}, seen or [])
+
+
+def test_the_truths_are_those_of_all_tests_of_all_tasks() -> None:
+    found = {test: grid.tolist() for test, grid in ANSWERS.truths.items()}
+    assert found == {("b", 0): FAR.tolist(), ("a", 0): TRUTH.tolist(), ("a", 1): NEAR.tolist()}
+
+
+@pytest.mark.parametrize(
+    ("scores", "selection", "rules"),
+    [
+        (NO_SCORES, "best", [rule for rule in RULES if rule != "product"]),
+        (SCORED, "best", [*RULES]),
+        (SCORED, "product", [*RULES]),
+    ],
+)
+def test_the_product_is_a_rule_where_there_are_scores(
+    scores: dict, selection: str, rules: list[str]
+) -> None:
+    assert Answers(TASKS, CANDIDATES, scores, selection).rules == rules
+
+
+def test_the_product_of_no_scores_is_refused_unless_nothing_was_answered() -> None:
+    message = "the table of scores has none; set predict.rescore above 0"
+    with pytest.raises(ValueError, match=message):
+        Answers(TASKS, CANDIDATES, NO_SCORES, "product")
+    nothing = {test: [UNASKED] for test in CANDIDATES}
+    assert Answers(TASKS, nothing, NO_SCORES, "product").rules == [*RULES]
+
+
+@pytest.mark.parametrize(
+    ("selection", "first"), [("vote_logprob", TRUTH), ("vote_count", NEAR), ("product", NEAR)]
+)
+def test_the_selected_grids_are_those_of_the_rule(selection: str, first: object) -> None:
+    found = Answers(TASKS, CANDIDATES, SCORED, selection).selected()
+    assert [*found] == ["b", "a"]
+    assert found["a"][0][0] is first
+    assert [len(grids) for grids in found["a"]] == [2, 0]
+
+
+def test_the_best_loss_is_the_lowest_and_the_last_is_the_losses_after_the_last_step() -> None:
+    found = evaluated().headline
+    assert (found["best_val_loss"], found["best_val_step"]) == (0.5, 2)
+    assert (found["steps"], found["val_loss"], found["val_loss_step_0"]) == (5, 0.5, 1.5)
+    assert (found["train_loss"], found["val_prompts_kept"]) == (0.5, 2)
+    losses = evaluated().tasks.set_index("task").val_loss
+    assert losses.to_dict() == {"b": 0.75, "a": 0.25}
+
+
+def test_the_headline_counts_tasks_tests_and_outcomes() -> None:
+    found = evaluated(seen=["b", "of another scale"]).headline
+    assert (found["val_tasks"], found["val_tests"], found["clean_tasks"]) == (2, 3, 1)
+    assert (found["adapted_tasks"], found["adapt_failed"]) == (2, 0)
+    assert found["metrics_version"] == metrics.VERSION
+    # Two candidates were not asked for.
+    assert found["stop_rate"] == 1
+
+
+def test_the_table_of_scores_has_the_headline_numbers_too() -> None:
+    found = evaluated(seen=["b"])
+    scores = found.scores.set_index("metric")
+    assert scores.columns.tolist() == [*evaluation.SCORE_COLUMNS[1:]]
+    for name in metrics.HEADLINE:
+        names = {"mean": name, "low": f"{name}_low", "high": f"{name}_high"}
+        for column, headline in (names | {"clean": f"clean_{name}"}).items():
+            assert scores.loc[name, column] == found.headline[headline]
+
+
+def test_a_group_has_the_mean_of_its_tasks_and_no_group_no_row() -> None:
+    one = replace(ANSWERS, tasks=[replace(TASKS[0], group="x"), TASKS[1]])
+    [row] = evaluated(one).groups.to_dict("records")
+    assert [*row] == ["group", "tasks", *evaluation.GROUP_COLUMNS]
+    assert (row["group"], row["tasks"], row["accuracy"]) == ("x", 1, 0)
+    assert evaluated().groups.columns.tolist() == ["group", "tasks", *evaluation.GROUP_COLUMNS]
+    assert evaluated().groups.empty
+
+
+def history(folder: Path, losses: dict[int, float]) -> Path:
+    rows = [(step, None if step == 0 else 0.9 - step / 10, loss) for step, loss in losses.items()]
+    table = pd.DataFrame(rows, columns=["step", "train_loss", "val_loss"])
+    files.write_csv(folder / "history", table)
+    return folder / "history"
+
+
+def test_the_training_loss_is_the_last_of_the_history(tmp_path: Path) -> None:
+    path = history(tmp_path, {0: 1.5, 2: 0.5, 5: 0.5})
+    assert evaluation.train_loss(path, PROMPTS) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("losses", "message"),
+    [
+        ({0: 1.5, 2: 0.5, 5: 0.501}, "history: the validation losses by step are {0: 1.5, 2: 0.5"),
+        ({0: 1.5, 2: 0.5}, "average to {0: 1.5, 2: 0.5, 5: 0.5}; one fine-tune writes both"),
+    ],
+)
+def test_the_history_of_another_run_is_refused(
+    tmp_path: Path, losses: dict[int, float], message: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        evaluation.train_loss(history(tmp_path, losses), PROMPTS)
+
+
+def test_the_losses_of_tasks_leave_out_tasks_without_one(tmp_path: Path) -> None:
+    (tmp_path / "tasks.csv").write_text("task,val_loss\n00576224,\n12e45678,0.7\n")
+    assert evaluation.task_losses(tmp_path / "tasks.csv") == {"12e45678": 0.7}

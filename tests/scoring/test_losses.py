@@ -1,0 +1,138 @@
+import math
+import random
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arcmix.prediction.tables import Test
+from arcmix.scoring import losses
+from arcmix.scoring.losses import PromptLoss
+from tests.answers import FLAT, TRUTH
+
+PROMPTS = [
+    PromptLoss("a", 6.0, 2, 1),
+    PromptLoss("b", 4.0, 4, 3),
+    PromptLoss("b", 2.0, 10, 8),
+]
+
+
+def test_the_losses_of_three_prompts() -> None:
+    found = losses.mean_losses(PROMPTS)
+    assert found.per_token == pytest.approx(12 / 16)
+    assert found.per_prompt == pytest.approx((3 + 1 + 0.2) / 3)
+    assert found.per_task == pytest.approx((3 + 6 / 14) / 2)
+    assert found.per_cell == pytest.approx(12 / 12)
+    assert found.tasks == {"a": 3, "b": pytest.approx(6 / 14)}
+
+
+@given(
+    st.lists(
+        st.builds(
+            PromptLoss,
+            st.sampled_from("abc"),
+            st.floats(0, 1e3),
+            st.integers(1, 900),
+            st.integers(1, 900),
+        ),
+        min_size=1,
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_the_order_of_the_prompts_does_not_change_a_loss(
+    prompts: list[PromptLoss], dice: random.Random
+) -> None:
+    shuffled = dice.sample(prompts, len(prompts))
+    assert losses.mean_losses(shuffled) == losses.mean_losses(prompts)
+
+
+def test_the_three_losses_agree_on_prompts_of_one_length() -> None:
+    found = losses.mean_losses(
+        [PromptLoss(task, nll, 8, 5) for task, nll in zip("abc", (1, 2, 6), strict=True)]
+    )
+    assert math.isclose(found.per_token, found.per_prompt)
+    assert math.isclose(found.per_token, found.per_task)
+
+
+TRUTHS = {("b", 0): FLAT[:, :2], ("00000001", 0): TRUTH, ("00000001", 1): TRUTH}
+TESTS = [("00000001", 0), ("b", 0)]
+# The second test of task 00000001 is over the token limit.
+CURVE = {0: [8.0, 2.0], 3: [3.0, 1.0], 5: [2.0, 2.0]}
+
+
+def read(
+    folder: Path,
+    curve: dict[int, list[float]],
+    tests: list[Test] = TESTS,
+    tokens: tuple[int, ...] = (2, 8),
+) -> dict[int, list[PromptLoss]]:
+    losses.write(folder / "losses", tests, tokens, curve)
+    return losses.read(folder / "losses", TRUTHS)
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_losses_are_read_by_step_as_they_were_written(tmp_path: Path, step: int) -> None:
+    found = read(tmp_path, dict([*CURVE.items()][::step]))
+    assert [*found] == [0, 3, 5]
+    assert found[3] == [PromptLoss("00000001", 3.0, 2, 6), PromptLoss("b", 1.0, 8, 2)]
+
+
+@pytest.mark.parametrize(
+    ("curve", "tests", "tokens", "message"),
+    [
+        pytest.param(
+            CURVE,
+            [TESTS[0], ("c", 0)],
+            (2, 8),
+            "losses: ('c', 0) is not a task and test of validation",
+            id="another-task",
+        ),
+        pytest.param(
+            CURVE,
+            [TESTS[0], TESTS[0]],
+            (2, 8),
+            "losses: 3 of ('step', 'task', 'test') have more than one row,"
+            " first (0, '00000001', 0)",
+            id="twice",
+        ),
+        pytest.param(
+            CURVE | {5: [2.0, float("nan")]},
+            TESTS,
+            (2, 8),
+            "test 0 of task 'b' has a loss of None over 8 tokens at step 5",
+            id="not-a-number",
+        ),
+        pytest.param(
+            CURVE | {5: [2.0, float("inf")]},
+            TESTS,
+            (2, 8),
+            "test 0 of task 'b' has a loss of inf over 8 tokens at step 5",
+            id="infinite",
+        ),
+        pytest.param(
+            CURVE,
+            TESTS,
+            (2, 0),
+            "test 0 of task 'b' has a loss of 2.0 over 0 tokens at step 0",
+            id="no-token",
+        ),
+        pytest.param(
+            {3: CURVE[3], 5: CURVE[5]},
+            TESTS,
+            (2, 8),
+            "every step from 0 on has the same prompts, got {3: 2, 5: 2} prompts by step",
+            id="no-step-0",
+        ),
+    ],
+)
+def test_losses_are_refused(
+    tmp_path: Path,
+    curve: dict[int, list[float]],
+    tests: list[Test],
+    tokens: tuple[int, ...],
+    message: str,
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read(tmp_path, curve, tests, tokens)

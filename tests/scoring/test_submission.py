@@ -1,0 +1,172 @@
+import json
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arcmix.scoring import submission
+from arcmix.tasks import MAX_SIDE
+from tests.arc import grids
+
+ONE = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
+TWO = np.array([[7], [8]], np.uint8)
+NONE = [[0, 0], [0, 0]]
+TESTS = {"00576224": 1, "12997ef3": 2}
+# As Kaggle's sample has it: a task of one test, and one of two.
+SAMPLE = {
+    "00576224": [{"attempt_1": NONE, "attempt_2": NONE}],
+    "12997ef3": [{"attempt_1": NONE, "attempt_2": NONE}, {"attempt_1": NONE, "attempt_2": NONE}],
+}
+
+
+def test_the_sample_of_kaggle_is_a_submission() -> None:
+    found = submission.check("sample", SAMPLE, TESTS, MAX_SIDE)
+    assert {task: np.shape(tests) for task, tests in found.items()} == {
+        "00576224": (1, 2, 2, 2),
+        "12997ef3": (2, 2, 2, 2),
+    }
+
+
+def test_missing_attempts_are_filled_as_in_the_sample() -> None:
+    answers = {"b": [[ONE, TWO, ONE.T]], "a": [[TWO], []]}
+    text = submission.text(answers)
+    assert [*json.loads(text).items()] == [
+        ("b", [{"attempt_1": ONE.tolist(), "attempt_2": TWO.tolist()}]),
+        (
+            "a",
+            [
+                {"attempt_1": TWO.tolist(), "attempt_2": NONE},
+                {"attempt_1": NONE, "attempt_2": NONE},
+            ],
+        ),
+    ]
+    assert len(text.splitlines()) == 4
+
+
+@given(
+    st.dictionaries(
+        st.text("0123456789abcdef", min_size=1, max_size=8),
+        st.lists(st.lists(grids, max_size=3), min_size=1, max_size=3),
+        max_size=4,
+    )
+)
+def test_any_answers_make_a_submission_that_has_them(
+    answers: dict[str, list[list[np.ndarray]]],
+) -> None:
+    values = json.loads(submission.text(answers))
+    tests = {task: len(own) for task, own in answers.items()}
+    found = submission.check("made", values, tests, MAX_SIDE)
+    for task, own in answers.items():
+        for attempts, grids_ in zip(found[task], own, strict=True):
+            assert len(attempts) == 2
+            for attempt, grid in zip(attempts, grids_, strict=False):
+                assert np.array_equal(attempt, grid)
+
+
+def changed(*steps: Any, to: Any) -> Any:
+    """Return the sample with one place changed."""
+    values = node = json.loads(json.dumps(SAMPLE))
+    for step in steps[:-1]:
+        node = node[step]
+    node[steps[-1]] = to
+    return values
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        pytest.param([], "it: maps tasks to answers, got []", id="list"),
+        pytest.param({}, "it: has no task '00576224', and 1 others alike", id="empty"),
+        pytest.param(
+            SAMPLE | {"x": []},
+            "it: has an unknown task 'x', and 0 others alike; a submission answers each of the 2"
+            " tasks and no other",
+            id="unknown-task",
+        ),
+        pytest.param(
+            changed("12997ef3", to=SAMPLE["00576224"]),
+            "it: task '12997ef3' is a list of 2 tests, got [{'attempt_1'",
+            id="a-test-short",
+        ),
+        pytest.param(
+            changed("12997ef3", to={"0": 1}),
+            "it: task '12997ef3' is a list of 2 tests, got {'0': 1}",
+            id="no-list",
+        ),
+        pytest.param(
+            changed("12997ef3", 1, to={"attempt_1": NONE}),
+            "it: test 1 of task '12997ef3': has attempt_1 and attempt_2, got {'attempt_1'",
+            id="one-attempt",
+        ),
+        pytest.param(
+            changed("12997ef3", 0, to=[NONE, NONE]),
+            "it: test 0 of task '12997ef3': has attempt_1 and attempt_2, got [[[0, 0],",
+            id="list-of-attempts",
+        ),
+        pytest.param(
+            changed("12997ef3", 0, "attempt_2", to=[]),
+            "it: test 0 of task '12997ef3': attempt_2: a grid is not a list of non-empty rows",
+            id="empty-grid",
+        ),
+        pytest.param(
+            changed("00576224", 0, "attempt_1", to=[[1, 2], [3]]),
+            "attempt_1: the rows of a grid differ in width, got widths [1, 2]",
+            id="ragged",
+        ),
+        pytest.param(
+            changed("00576224", 0, "attempt_1", to=[[1, 10, -1]]),
+            "attempt_1: a color is outside 0-9, got [-1, 10]",
+            id="color",
+        ),
+        pytest.param(
+            changed("00576224", 0, "attempt_1", to=[[1.0]]),
+            "attempt_1: a color is not an integer",
+            id="float",
+        ),
+        pytest.param(
+            changed("00576224", 0, "attempt_1", to=[[0]] * 31),
+            "attempt_1: a side is longer than 30, got shape (31, 1)",
+            id="too-large",
+        ),
+    ],
+)
+def test_check_names_the_place_of_what_is_wrong(values: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        submission.check("it", values, TESTS, MAX_SIDE)
+
+
+def test_the_largest_and_the_smallest_grid_are_taken() -> None:
+    largest = [[9] * 30 for _ in range(30)]
+    submission.check("it", changed("00576224", 0, "attempt_2", to=largest), TESTS, MAX_SIDE)
+    submission.check("it", changed("00576224", 0, "attempt_2", to=[[0]]), TESTS, MAX_SIDE)
+
+
+def test_the_three_ways_of_counting() -> None:
+    truths = {"a": [ONE, TWO], "b": [TWO], "c": [ONE]}
+    attempts = {"a": [[TWO, ONE], [ONE, ONE]], "b": [[TWO, ONE]], "c": [[ONE.T, TWO]]}
+    assert submission.score(attempts, truths) == {
+        "per_test": 2 / 4,
+        "per_task": pytest.approx(1.5 / 3),
+        "all_tests": pytest.approx(1 / 3),
+        "tasks": 3,
+        "tests": 4,
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([], "it: maps tasks to lists of grids, got []"),
+        ({"a": {"train": []}}, "it: task 'a' is a list of grids, got {'train': []}"),
+        (
+            {"a": [[[1]], [[1], [2, 3]]]},
+            "it: test 1 of task 'a': the rows of a grid differ in width",
+        ),
+    ],
+)
+def test_solutions_names_the_place_of_what_is_wrong(values: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        submission.solutions("it", values)

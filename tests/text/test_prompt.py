@@ -1,0 +1,220 @@
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arcmix.tasks import Pair
+from arcmix.text import prompt
+from arcmix.text.encode import Encoder
+
+END = "<end>"
+
+
+def grid(*rows: str) -> np.ndarray:
+    return np.array([list(map(int, row)) for row in rows], np.uint8)
+
+
+def chat(messages: list[prompt.Message]) -> str:
+    turns = "".join(f"<{m['role']}>\n{m['content']}{END}\n" for m in messages)
+    return f"{turns}<assistant>\n"
+
+
+def style(format_: str, *names: str) -> prompt.Style:
+    return prompt.Style(format_, Encoder(names), chat, END, "answer")
+
+
+TRAIN = [Pair(grid("012"), grid("0", "1", "2")), Pair(grid("33", "44"), grid("5"))]
+INPUT, OUTPUT = grid("678"), grid("6", "7", "8")
+
+BARE = """\
+Input
+012
+Output
+0
+1
+2
+Input
+33
+44
+Output
+5
+Input
+678
+Output
+"""
+
+V1 = """\
+<system>
+You are a helpful assistant.<end>
+<user>
+Let's see if you can solve this puzzle from the Abstraction and Reasoning Corpus (ARC). Find \
+the rule that turns each input grid into its output grid and apply it to the test case. The \
+rules build on objects, goals, numbers and counting, and basic geometry and topology.
+
+## Example 1
+
+### Input
+
+```grid
+012
+```
+
+### Output
+
+```grid
+0
+1
+2
+```
+
+## Example 2
+
+### Input
+
+```grid
+33
+44
+```
+
+### Output
+
+```grid
+5
+```
+
+## Test case
+
+### Input
+
+```grid
+678
+```
+<end>
+<assistant>
+"""
+
+
+def test_a_bare_prompt_is_the_grids_under_one_word_each() -> None:
+    text = prompt.render(style("bare", "minimal"), TRAIN, INPUT, OUTPUT)
+    assert text.prompt == BARE
+    assert text.answer == "6\n7\n8<end>"
+
+
+def test_a_v1_prompt_is_this_chat() -> None:
+    text = prompt.render(style("v1", "minimal", "code_block"), TRAIN, INPUT, OUTPUT)
+    assert text.prompt == V1
+    assert text.answer == "### Output\n\n```grid\n6\n7\n8\n```<end>"
+
+
+def test_v0_differs_from_v1_in_the_explanation_only() -> None:
+    v0 = prompt.render(style("v0", "minimal", "code_block"), TRAIN, INPUT, OUTPUT)
+    assert v0.prompt.startswith("<system>\nYou are an expert at the Abstraction and Reasoning")
+    for prior in ("Objects", "Goals", "Numbers and counting", "Geometry and topology"):
+        assert f"- {prior}: " in v0.prompt
+    assert v0.prompt.partition("## Example 1")[2] == V1.partition("## Example 1")[2]
+    assert v0.answer == "### Output\n\n```grid\n6\n7\n8\n```<end>"
+
+
+def test_a_dialog_is_one_exchange_a_pair() -> None:
+    seen = []
+    used = prompt.Style(
+        "dialog", Encoder(("minimal",)), lambda turns: seen.append(turns) or "", END, "answer"
+    )
+    text = prompt.render(used, TRAIN, INPUT, OUTPUT)
+    [(system, *turns)] = seen
+    assert system["role"] == "system"
+    assert [(turn["role"], turn["content"]) for turn in turns] == [
+        ("user", "Input:\n012"),
+        ("assistant", "Output:\n0\n1\n2"),
+        ("user", "Input:\n33\n44"),
+        ("assistant", "Output:\n5"),
+        ("user", "Input:\n678"),
+    ]
+    assert text.answer == "Output:\n6\n7\n8<end>"
+
+
+@pytest.mark.parametrize("format_", prompt.FORMATS)
+def test_the_prompt_does_not_depend_on_the_answer(format_: str) -> None:
+    asked = prompt.render(style(format_, "minimal"), TRAIN, INPUT, None)
+    taught = prompt.render(style(format_, "minimal"), TRAIN, INPUT, OUTPUT)
+    assert asked == prompt.Text(taught.prompt, "", ())
+
+
+def test_a_chat_is_one_system_and_one_user_message_however_often_it_is_rendered() -> None:
+    seen = []
+    used = prompt.Style(
+        "v1", Encoder(("minimal",)), lambda turns: seen.append(turns) or "", END, "answer"
+    )
+    for test in (INPUT, OUTPUT):
+        prompt.render(used, TRAIN, test, None)
+    assert [[turn["role"] for turn in turns] for turns in seen] == [["system", "user"]] * 2
+    assert "678" not in seen[1][1]["content"]
+
+
+@given(
+    format_=st.sampled_from(prompt.FORMATS),
+    names=st.sampled_from(["minimal", "minimal row_number shape", "separator symbols"]),
+    rows=st.lists(st.text("0123456789", min_size=3, max_size=3), min_size=1, max_size=5),
+)
+def test_parse_answer_undoes_render(format_: str, names: str, rows: list[str]) -> None:
+    used = style(format_, *names.split())
+    output = grid(*rows)
+    answer = prompt.render(used, TRAIN, INPUT, output).answer
+    found = prompt.parse_answer(used, answer)
+    assert found is not None
+    np.testing.assert_array_equal(found, output)
+
+
+@pytest.mark.parametrize(
+    ("format_", "text"),
+    [
+        pytest.param("bare", "", id="nothing"),
+        pytest.param("bare", "<end>", id="only-the-end"),
+        pytest.param("bare", "6\n7", id="cut-short"),
+        pytest.param("bare", "6\n7<end><end>", id="past-the-end"),
+        pytest.param("bare", "6\n78<end>", id="ragged"),
+        pytest.param("v1", "6\n7<end>", id="no-opening"),
+        pytest.param("v1", "### Output\n6\n7<end>", id="opening-without-its-blank-line"),
+        pytest.param("v1", "### Output\n\n6\n7", id="chat-cut-short"),
+        pytest.param("dialog", "### Output\n\n6\n7<end>", id="opening-of-another-format"),
+    ],
+)
+def test_what_render_would_not_write_is_no_answer(format_: str, text: str) -> None:
+    assert prompt.parse_answer(style(format_, "minimal"), text) is None
+
+
+@given(st.sampled_from(prompt.FORMATS), st.text() | st.text("01\n#<end> "))
+def test_parse_answer_takes_any_text(format_: str, text: str) -> None:
+    used = style(format_, "minimal")
+    found = prompt.parse_answer(used, text)
+    assert found is None or prompt.render(used, [], INPUT, found).answer == text
+
+
+def test_an_unknown_format_is_refused_with_the_formats_there_are() -> None:
+    message = re.escape("no prompt format 'v2'; a format is one of ('bare', 'v0', 'v1', 'dialog')")
+    with pytest.raises(ValueError, match=message):
+        style("v2", "minimal")
+
+
+def test_a_style_without_an_end_token_is_refused() -> None:
+    with pytest.raises(ValueError, match="an answer ends with a token, got none"):
+        prompt.Style("bare", Encoder(("minimal",)), chat, "", "answer")
+
+
+@pytest.mark.parametrize("format_", prompt.FORMATS)
+def test_every_output_but_the_first_is_marked_for_a_loss_on_outputs(format_: str) -> None:
+    plain = style(format_, "minimal", "code_block")
+    marked = dataclasses.replace(plain, loss="outputs")
+    pairs = [*TRAIN, Pair(OUTPUT, INPUT)]
+
+    text = prompt.render(marked, pairs, INPUT, OUTPUT)
+
+    assert text.prompt == prompt.render(plain, pairs, INPUT, OUTPUT).prompt
+    found = [text.prompt[start:stop] for start, stop in text.trained]
+    assert found == [plain.encoder.encode(pair.output) for pair in pairs[1:]]
+    starts = [start for start, _ in text.trained]
+    assert starts == sorted(starts)
+    assert prompt.render(plain, pairs, INPUT, OUTPUT).trained == ()

@@ -1,0 +1,206 @@
+import itertools
+import string
+
+import numpy as np
+import pytest
+import tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from arcmix.tasks import Pair
+from arcmix.text import conversation, prompt, tokenization
+from arcmix.text.encode import LAYERS, SYMBOLS, Encoder
+
+CHARACTERS = sorted({*string.printable, *SYMBOLS})
+SPECIALS = ["<pad>", "<eos>", "<turn>", "<end>"]
+TEMPLATE = (
+    "{% for m in messages %}<turn>{{ m.role }}\n{{ m.content }}<end>\n{% endfor %}"
+    "{% if add_generation_prompt %}<turn>assistant\n{% endif %}"
+)
+
+GRID = np.array([[1, 0, 1], [1, 1, 2]], np.uint8)
+PAIR = Pair(GRID, GRID.T)
+
+
+def encoders() -> list[Encoder]:
+    found = []
+    for length in range(1, 5):
+        for names in itertools.permutations(LAYERS, length):
+            try:
+                found.append(Encoder(names))
+            except ValueError:
+                continue
+    return found
+
+
+def fast(model: tokenizers.models.Model, template: str | None) -> PreTrainedTokenizerFast:
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.add_special_tokens(SPECIALS)
+    tokenizer.decoder = tokenizers.decoders.Fuse()  # pyright: ignore[reportAttributeAccessIssue]
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<eos>",  # noqa: S106
+        pad_token="<pad>",  # noqa: S106
+        chat_template=template,
+    )
+
+
+def characters(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
+    """A tokenizer to which each character is a token."""
+    vocabulary = {character: number for number, character in enumerate(CHARACTERS)}
+    return fast(tokenizers.models.BPE(vocabulary, []), template)
+
+
+def merging() -> PreTrainedTokenizerFast:
+    """A tokenizer that merges equal digits, and a digit or ### with a line's end before it."""
+    merges = [("1", "1"), ("\n", "1"), ("#", "#"), ("##", "#"), ("\n", "###")]
+    vocabulary = {
+        token: number for number, token in enumerate([*CHARACTERS, *map("".join, merges)])
+    }
+    return fast(tokenizers.models.BPE(vocabulary, merges), TEMPLATE)
+
+
+@pytest.mark.parametrize("tokenizer", [characters(), merging()], ids=["characters", "merging"])
+@pytest.mark.parametrize("format_", prompt.FORMATS)
+def test_a_prompt_is_how_the_training_text_begins_token_by_token(
+    tokenizer: PreTrainedTokenizerFast, format_: str
+) -> None:
+    styles = [tokenization.style(tokenizer, format_, encoder, "answer") for encoder in encoders()]
+    asked = [prompt.render(style, [PAIR], GRID.T, None) for style in styles]
+    taught = [prompt.render(style, [PAIR], GRID.T, GRID) for style in styles]
+    found = zip(
+        styles,
+        tokenization.tokenize(tokenizer, asked),
+        tokenization.tokenize(tokenizer, taught),
+        strict=True,
+    )
+    for style, question, lesson in found:
+        seam = len(question.input_ids)
+        assert question.labels.tolist() == [-100] * seam
+        np.testing.assert_array_equal(lesson.input_ids[:seam], question.input_ids)
+        assert lesson.labels.tolist() == [-100] * seam + lesson.input_ids[seam:].tolist()
+        assert lesson.labels[-1] == tokenizer.convert_tokens_to_ids(style.end)
+        answer = prompt.parse_answer(style, str(tokenizer.decode(lesson.input_ids[seam:])))
+        assert answer is not None
+        np.testing.assert_array_equal(answer, GRID)
+
+
+def test_the_merging_tokenizer_would_merge_across_the_seam() -> None:
+    tokenizer = merging()
+    style = tokenization.style(tokenizer, "bare", Encoder(("minimal",)), "answer")
+    text = prompt.render(style, [PAIR], GRID.T, GRID)
+    joint = tokenizer(text.prompt + text.answer)["input_ids"]
+    assert joint != tokenization.tokenize(tokenizer, [text])[0].input_ids.tolist()
+
+
+@pytest.mark.parametrize("tokenizer", [characters(), merging()], ids=["characters", "merging"])
+@pytest.mark.parametrize("format_", prompt.FORMATS)
+def test_a_conversation_is_trained_on_at_its_answers_and_nowhere_else(
+    tokenizer: PreTrainedTokenizerFast, format_: str
+) -> None:
+    style = tokenization.style(tokenizer, format_, Encoder(("minimal", "row_number")), "answer")
+    texts = conversation.converse(style, GRID, [1, 4, 0])
+    whole = tokenization.join(tokenization.tokenize(tokenizer, texts))
+
+    end = tokenizer.convert_tokens_to_ids(style.end)
+    edges = np.flatnonzero(np.diff(whole.trained)) + 1
+    assert not whole.trained[0]
+    assert whole.trained[-1]
+    spans = np.split(whole.input_ids, edges)[1::2]
+    answers = ["1, 1", "0: 1, 2: 1", "2"]
+    assert [str(tokenizer.decode(span)) for span in spans] == [one + style.end for one in answers]
+    assert [span[-1] for span in spans] == [end] * 3
+    # A prompt of the model at the third question is how the training text begins.
+    seam = edges[-1]
+    asked = tokenization.tokenize(tokenizer, [*texts[:2], prompt.Text(texts[2].prompt, "", ())])
+    assert tokenization.join(asked).input_ids.tolist() == whole.input_ids[:seam].tolist()
+
+
+def test_encoders_holds_every_composition() -> None:
+    assert len(encoders()) == 63
+
+
+def test_tokens_and_labels_of_a_bare_text() -> None:
+    tokenizer = characters()
+    style = tokenization.style(tokenizer, "bare", Encoder(("minimal",)), "answer")
+    [example] = tokenization.tokenize(tokenizer, [prompt.render(style, [], GRID, GRID)])
+    asked = [*"Input\n101\n112\nOutput\n"]
+    answer = [*"101\n112", "<eos>"]
+    assert tokenizer.convert_ids_to_tokens(example.input_ids.tolist()) == asked + answer
+    assert example.labels.tolist() == [-100] * len(asked) + example.input_ids[len(asked) :].tolist()
+    assert example.trained_tokens == len(answer)
+
+
+def test_texts_stay_in_order() -> None:
+    tokenizer = characters()
+    texts = [
+        prompt.Text("abc", "d<eos>", ()),
+        prompt.Text("e", "", ()),
+        prompt.Text("f", "gh<eos>", ()),
+    ]
+    found = tokenization.tokenize(tokenizer, texts)
+    assert [tokenizer.decode(example.input_ids) for example in found] == [
+        "abcd<eos>",
+        "e",
+        "fgh<eos>",
+    ]
+    assert tokenization.tokenize(tokenizer, []) == []
+
+
+@pytest.mark.parametrize("side", [1, 4, 30])
+@pytest.mark.parametrize("format_", prompt.FORMATS)
+@pytest.mark.parametrize("names", ["minimal", "minimal row_number shape", "repeat symbols"])
+def test_no_answer_takes_more_tokens_than_the_budget(names: str, format_: str, side: int) -> None:
+    tokenizer = characters()
+    style = tokenization.style(tokenizer, format_, Encoder(tuple(names.split())), "answer")
+    shapes = {(1, side), (side, 1), (side - side // 2, side), (side, side)}
+    grids = [np.arange(height * width).reshape(height, width) % 10 for height, width in shapes]
+    texts = [prompt.render(style, [], GRID, grid.astype(np.uint8)) for grid in grids]
+    lengths = [example.trained_tokens for example in tokenization.tokenize(tokenizer, texts)]
+    assert max(lengths) == tokenization.answer_budget(tokenizer, style, side)
+
+
+def test_the_budget_of_a_minimal_grid_is_its_cells_and_one_token_a_row() -> None:
+    tokenizer = characters()
+    style = tokenization.style(tokenizer, "bare", Encoder(("minimal",)), "answer")
+    assert tokenization.answer_budget(tokenizer, style, 30) == 30 * 30 + 29 + 1
+
+
+def test_the_budget_is_of_the_grid_that_merges_least() -> None:
+    tokenizer = merging()
+    style = tokenization.style(tokenizer, "bare", Encoder(("minimal",)), "answer")
+    assert tokenization.answer_budget(tokenizer, style, 4) == 4 * 4 + 3 + 1
+
+
+@pytest.mark.parametrize(
+    ("template", "end"),
+    [
+        pytest.param(TEMPLATE, "<end>", id="end-of-turn"),
+        pytest.param(
+            "{% for m in messages %}{{ m.content }}<end>\n{% endfor %}<eos>",
+            "<end>",
+            id="end-of-turn-then-end-of-text",
+        ),
+        pytest.param(
+            "{% for m in messages %}{{ m.content }}\n{% endfor %}", "<eos>", id="no-end-of-turn"
+        ),
+    ],
+)
+def test_a_chat_answer_ends_as_the_template_ends_a_turn(template: str, end: str) -> None:
+    tokenizer = characters(template)
+    assert tokenization.style(tokenizer, "v1", Encoder(("minimal",)), "answer").end == end
+    assert tokenization.style(tokenizer, "bare", Encoder(("minimal",)), "answer").end == "<eos>"
+
+
+def test_a_chat_format_without_a_chat_template_is_refused() -> None:
+    message = "prompt format 'v1' needs a chat template and the model's tokenizer has none"
+    with pytest.raises(ValueError, match=message):
+        tokenization.style(characters(template=None), "v1", Encoder(("minimal",)), "answer")
+
+
+@pytest.mark.parametrize("eos", [None, "stop"])
+def test_an_answer_that_no_single_token_ends_is_refused(eos: str | None) -> None:
+    tokenizer = characters()
+    tokenizer.eos_token = eos
+    message = f"an answer ends with one token of the tokenizer, got {eos!r}"
+    with pytest.raises(ValueError, match=message):
+        tokenization.style(tokenizer, "bare", Encoder(("minimal",)), "answer")

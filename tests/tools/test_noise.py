@@ -1,0 +1,47 @@
+import inspect
+import logging
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from arcmix.ledger import records
+from tests.rows import row
+from tools import noise
+
+ROOT = Path(__file__).parents[2]
+PRESENT = "c0de00000001"
+SETTINGS = {"init_seed": 0, "partition": {"seed": 7}}
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """A ledger with two runs of the present code and one of other code."""
+    for seed, loss, code in ((0, 0.5, PRESENT), (1, 0.7, PRESENT), (2, 9.0, "other0000000")):
+        made = row(seed=seed, loss=loss, code=code)
+        made.settings.update(SETTINGS)
+        made.metrics.update(dict.fromkeys(noise.METRICS[1:], 0.25))
+        records.write(tmp_path / "ledger", made)
+    (tmp_path / "code").write_text(f"{PRESENT}\n")
+    return tmp_path / "ledger"
+
+
+def test_run_prints_the_spread_of_the_rows_of_the_present_code(tmp_path, ledger, capsys, caplog):
+    caplog.set_level(logging.INFO)
+    noise.run(code=tmp_path / "code", rows=ledger)
+    assert "2 of 3 rows are of the present code" in caplog.messages
+    [seed] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| `seed`")]
+    cells = [cell.strip() for cell in seed.split("|")[1:-1]]
+    assert cells == ["`seed`", "1", "2", "0.6000 ± 0.1414", *["0.2500 ± 0.0000"] * 2]
+
+
+def test_make_fingerprints_the_code_before_it_tells_which_rows_are_of_it():
+    done = subprocess.run(
+        ["make", "-C", ROOT, "-n", "noise"], capture_output=True, text=True, check=True
+    )
+    *_, fingerprint, told = done.stdout.partition("make: Leaving")[0].strip().splitlines()
+    assert fingerprint.endswith("dvc repro -q code")
+    assert told.endswith("-m tools.noise --code data/code/all --rows results/ledger")
+    named = {flag.replace("-", "_") for flag in re.findall(r"--([a-z-]+) ", told)}
+    assert named == {*inspect.signature(noise.run).parameters}

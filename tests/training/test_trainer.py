@@ -1,0 +1,163 @@
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arcmix.config import scales
+from arcmix.models import adapters, pretrained
+from arcmix.text.tokenization import Example
+from arcmix.training import trainer
+from arcmix.training.measurement import MEASURED
+from arcmix.training.plan import Plan
+from tests import tolerance
+from tests.models.test_adapters import lora
+
+STEPS = 6
+
+
+def settings(**changes):
+    plain = {
+        "budget": STEPS,
+        "unit": "steps",
+        "batch": 4,
+        "micro_tokens": 50,
+        "max_tokens": 100,
+        "too_long": "skip",
+        "loss": "answer",
+        "learning_rate": 0.02,
+        "schedule": "constant",
+        "cycles": 1,
+        "warmup": 0.0,
+        "optimizer": "adamw",
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "dtype": "float32",
+        "gradient_checkpointing": False,
+        "eval_every": 2,
+        "eval_tokens": 60,
+        "method": "lora",
+        "lora": lora(),
+    }
+    return scales.Finetune.model_validate(plain | changes)
+
+
+def example(seed, length, answer):
+    ids = np.random.default_rng(seed).integers(4, 12, length).astype(np.int32)
+    return Example(ids, np.arange(length) >= length - answer)
+
+
+SAMPLES = [example(seed, 20 + 3 * seed % 17, 2 + seed % 5) for seed in range(9)]
+VALIDATION = [example(100 + seed, 15 + 7 * seed, 3) for seed in range(5)]
+
+
+def finetune(
+    base_model, samples=SAMPLES, validation=VALIDATION, seed=0, folder=None, stop=None, **changes
+):
+    """Return the measurements of a fine-tune, killed at a step if `stop` is one."""
+    how = settings(**changes)
+    one = adapters.attach(pretrained.load(base_model, how.dtype), how, seed, [])
+    tokenizer = pretrained.load_tokenizer(base_model)
+    plan = Plan(samples, validation, how, seed, "none", None)
+
+    def report(found):
+        if found[-1].step == stop:
+            raise KeyboardInterrupt
+
+    with tempfile.TemporaryDirectory() as place:
+        work = Path(folder or place)
+        found, _ = trainer.train(one, tokenizer, plan, work, trainer.checkpoint(work), report)
+    return found
+
+
+@pytest.fixture(scope="module")
+def plain(base_model):
+    return finetune(base_model)
+
+
+def test_training_lowers_both_losses(plain):
+    assert plain[0].train_loss is None
+    assert plain[-1].train_loss < plain[1].train_loss
+    assert plain[-1].val_loss < plain[0].val_loss - 0.1
+
+
+def test_the_same_seed_gives_the_same_history_to_the_last_bit(base_model, plain):
+    again = finetune(base_model)
+    assert [one.val_loss for one in again] == [one.val_loss for one in plain]
+    assert [one.losses for one in again] == [one.losses for one in plain]
+
+
+@pytest.mark.parametrize("tokens", [1, 70, 500])
+def test_the_packing_does_not_change_the_training(base_model, plain, tokens):
+    whole = finetune(base_model, micro_tokens=tokens)
+    within = tolerance.training("float32")
+    assert [one.val_loss for one in whole] == tolerance.close(
+        [one.val_loss for one in plain], within
+    )
+    assert whole[-1].train_loss == tolerance.close(plain[-1].train_loss, within)
+
+
+def test_the_learning_rate_rises_in_the_warmup_and_then_falls_to_the_end(base_model):
+    found = finetune(base_model, schedule="linear", warmup=0.5, eval_every=1)
+    rates = [one.learning_rate for one in found[1:]]
+    assert np.argmax(rates) in (2, 3)
+    assert rates[-1] < max(rates) / 2
+
+
+def test_float16_trains(base_model, plain):
+    half = finetune(base_model, dtype="float16")
+    within = tolerance.training("float16")
+    assert half[-1].val_loss == tolerance.close(plain[-1].val_loss, within)
+    assert half[-1].val_loss != plain[-1].val_loss
+
+
+def test_a_tracker_that_is_not_installed_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"needs the package wandb.*; pip install wandb, or set"):
+        trainer.prepare_tracker("wandb", tmp_path)
+
+
+def test_a_tracker_writes_where_the_user_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "elsewhere")
+    trainer.prepare_tracker("tensorboard", tmp_path)
+    assert os.environ["TENSORBOARD_LOGGING_DIR"] == "elsewhere"
+
+
+def test_processes_that_share_the_weights_are_refused(base_model, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ValueError, match="by fsdp, which is not supported"):
+        finetune(base_model)
+
+
+@pytest.mark.parametrize(("stop", "dropout"), [(4, 0.0), (4, 0.3), (2, 0.0)])
+def test_a_run_that_was_cut_short_goes_on_to_the_same_end(tmp_path, base_model, stop, dropout):
+    how = {"lora": lora(dropout=dropout), "schedule": "linear"}
+    whole = finetune(base_model, **how)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(base_model, folder=tmp_path, stop=stop, **how)
+    # The measurement came before the checkpoint, so that one is of the step before it.
+    kept = trainer.checkpoint(tmp_path)
+    assert (kept and int(kept.name.split("-")[1])) == (stop - 2 or None)
+
+    again = finetune(base_model, folder=tmp_path, **how)
+
+    assert [one.losses for one in again] == [one.losses for one in whole]
+    assert [one.train_loss for one in again] == [one.train_loss for one in whole]
+    assert [one.learning_rate for one in again] == [one.learning_rate for one in whole]
+
+
+def test_a_checkpoint_that_was_cut_short_is_not_gone_on_from(tmp_path):
+    for step in (8, 10, 12):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    for step in (8, 10):
+        (tmp_path / f"checkpoint-{step}" / MEASURED).write_text("[]")
+    assert trainer.checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    assert [*tmp_path.iterdir()] == [tmp_path / "checkpoint-10"]
+
+
+def test_a_budget_of_answer_tokens_is_the_fewest_steps_that_see_them(base_model, plain):
+    tokens = plain[1].answer_tokens
+    found = finetune(base_model, unit="answer_tokens", budget=tokens)
+    assert [one.step for one in found] == [0, 2]
+    more = finetune(base_model, unit="answer_tokens", budget=tokens + 1)
+    assert [one.step for one in more] == [0, 2, 3]
