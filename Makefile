@@ -8,7 +8,7 @@ TASKS := data/validation.parquet
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro noise gallery score test check bench readme
+.PHONY: help setup repro noise gallery score test slow check bench readme
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
@@ -37,10 +37,16 @@ score: $(STAMP) ## Score SUBMISSION, a file in Kaggle's format, against the vali
 	@$(RUN) python -m tools.score --tasks "$(TASKS)" \
 	  --answers "$(or $(SUBMISSION),$(error name a file: make score SUBMISSION=FILE))"
 
-# One thread unless OMP_NUM_THREADS says otherwise: the tests' models are too small to share, and
-# threads that wait spin.
-test: $(STAMP) ## Run the tests.
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) pytest -q
+# A worker a core, each of one thread: the tests' models are too small for more, and threads that
+# wait spin. OMP_NUM_THREADS from outside wins.
+PYTEST = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) pytest -q -n auto --maxprocesses 4 \
+  --dist loadfile --no-loadscope-reorder
+
+test: $(STAMP) ## Run the tests, but for those that take minutes.
+	@$(PYTEST) -m "not slow"
+
+slow: $(STAMP) ## Run the tests that take minutes: the benchmarks in small.
+	@$(PYTEST) -m slow
 
 check: $(STAMP) ## Check style, types, layers and the script of the report.
 	@$(RUN) ruff check

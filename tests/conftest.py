@@ -23,6 +23,20 @@ if TYPE_CHECKING:
 settings.register_profile("arcmix", deadline=None)
 settings.load_profile("arcmix")
 
+LONGEST = ("test_dag.py", "test_finetune_started.py", "stages/test_predict.py")
+"""Files whose tests take longest: they start first, so that no worker waits for them in the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the longest files first."""
+
+    def place(item: pytest.Item) -> int:
+        named = [str(item.path).endswith(file) for file in LONGEST]
+        return named.index(True) if True in named else len(named)
+
+    items.sort(key=place)
+
+
 TINY = origins.RandomModel(kind="random", seed=0, hidden=32, layers=2, heads=2, positions=4096)
 
 

@@ -2,8 +2,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from arcmix import tasks
 from tests.arc import task
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,6 +10,8 @@ from arcmix import tasks
 from arcmix.tasks import Task
 from tests.arc import pair
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

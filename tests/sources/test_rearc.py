@@ -187,7 +187,7 @@ def generate_bbbb0002(rng, diff_lb, diff_ub):
 LOAD = """
 import pathlib
 import sys
-from arcmix.config import params
+from arcmix.config import origins
 from arcmix.sources import rearc
 
 values = {"kind": "generator", "requirement": "toy-gym==1.0", "sha256": sys.argv[1], "seed": 0}
