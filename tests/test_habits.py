@@ -32,6 +32,7 @@ def test_make_lists_its_targets() -> None:
         "gallery",
         "score",
         "test",
+        "slow",
         "check",
         "bench",
         "readme",
