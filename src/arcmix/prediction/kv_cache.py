@@ -1,9 +1,9 @@
 """The key-value cache of attention, with formats of fewer bits, and attention without copies.
 
 A format rounds keys and values to the precision of a quantized cache, but stores them in the
-model's dtype. So the answers are those of such a cache, while its memory is not saved. Keys and
-values are rounded before the pass that makes them attends to them. So an answer does not depend on
-how many of its tokens one pass reads.
+model's dtype. The answers are those of a quantized cache, but no memory is saved. Keys and values
+are rounded before the pass that computes them attends to them, so an answer does not depend on the
+number of its tokens that one pass reads.
 """
 
 from collections.abc import Callable, Sequence

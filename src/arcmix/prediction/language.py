@@ -112,12 +112,12 @@ def spellings(
     # A decoder may strip the space of a token at the beginning of a text, but not after a token.
     ahead = tokenizer("0", add_special_tokens=False)["input_ids"]
     before = str(tokenizer.decode(ahead))
-    alone, behind = (
+    alone, later = (
         tokenizer.batch_decode(ids, clean_up_tokenization_spaces=False)
         for ids in ([[number] for number in numbers], [[*ahead, number] for number in numbers])
     )
     found = {}
-    for number, text, both in zip(numbers, alone, behind, strict=True):
+    for number, text, both in zip(numbers, alone, later, strict=True):
         token = str(tokenizer.convert_ids_to_tokens(number))
         texts = text, both.removeprefix(before)
         if REPLACEMENT in both and REPLACEMENT not in token:
