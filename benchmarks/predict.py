@@ -264,7 +264,7 @@ def timed(one: transformers.PreTrainedModel, work: Callable[[], Any]) -> Result:
     def after(_: object, __: object, given: Mapping[str, torch.Tensor], ___: object) -> None:
         nonlocal reading
         # A pass that is longer than any draft reads prompts.
-        if given["input_ids"].shape[1] > generate.WINDOW + 1:
+        if given["input_ids"].shape[1] > generate.MAX_DRAFT + 1:
             reading += _now() - begun
 
     one.register_forward_pre_hook(before)

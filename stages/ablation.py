@@ -1,7 +1,7 @@
-"""Stage `ablation`: make the table and its figures from the ledger.
+"""Stage `ablation`: make the ablation table and its figures from the ledger.
 
-Reads the rows of all runs; writes the table for machines and for people, its bars and
-the loss curves. A pure function of the rows and of the present code.
+Reads the rows of all runs. Writes the table as CSV and as Markdown, a bar chart and the loss
+curves. They depend on nothing but the rows and the fingerprint of the present code.
 """
 
 import logging
@@ -23,11 +23,13 @@ def run(
     bars: Path,
     curves: Path,
 ) -> None:
-    """Sum up the ledger `rows`; rows that other code made are shown apart."""
+    """Write the table and the figures of the ledger `rows`; rows of other code are stale."""
     present = code.read_text().strip()
     found = records.read(rows)
     if not found:
-        raise ValueError(f"no rows in {rows}; run an experiment first: dvc repro")
+        raise ValueError(
+            f"no rows in {rows}; the table needs at least 1, so run an experiment first: dvc repro"
+        )
     blocks = table.blocks(found, present)
     files.write_csv(csv, table.as_frame(blocks))
     files.write_text(markdown, table.as_markdown(blocks))

@@ -1,10 +1,9 @@
 """Stage `evaluate`: select and score the answers, and average the losses.
 
-Reads the validation tasks, the candidates and their scores, the losses of the validation
-prompts, the history of the fine-tune, the outcomes of test-time fine-tuning, and the audit. Writes
-the headline numbers, a table of all metrics, one row of scores for each validation task and for
-each group of tasks, and the selected answers in Kaggle's format. docs/metrics.md defines the
-numbers.
+Reads the validation tasks, the candidates and their scores, the losses of the validation prompts,
+the history of the fine-tune, the outcomes of test-time fine-tuning and the audit. Writes the
+headline numbers, the tables of metrics, of tasks and of groups of tasks, and the selected answers
+in Kaggle's format. docs/metrics.md defines the numbers.
 """
 
 import logging
@@ -47,7 +46,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     groups: Path,
     answers: Path,
 ) -> None:
-    """Select and score `candidates` of `validation`; write the numbers and the `answers`."""
+    """Write the numbers of the `candidates` for `validation`, and the selected `answers`."""
     asked = read_tasks(validation)
     truths = evaluation.truths(asked)
     found = candidate_table.read(candidates, [*truths])

@@ -2,8 +2,8 @@
 
 Reads the base model, the adapter folder, the adapters of single tasks and the validation tasks.
 Writes the candidates of each test and view, with the view's transform inverted, and the
-log-probabilities of the leading grids in each view. Results are kept in a folder of `predictions`:
-a run that was killed resumes, and a run with more views answers the new ones only.
+log-probabilities of the leading grids in each view. The folder `predictions` is a cache of results:
+a killed run resumes, and a run with more views answers only the new views.
 """
 
 import logging
@@ -28,13 +28,13 @@ class Params(Section):
     seed: Annotated[int, At("seed")]
     """The experiment's seed."""
     checkpoint: Annotated[Literal["best", "last"], At("checkpoint")]
-    """The weights that answer the tasks without an adapter of their own."""
+    """The checkpoint of the adapter that answers tasks without an adapter of their own."""
     background: Annotated[float, At("augment.background")]
-    """Probability that a recoloring moves color 0 too."""
+    """Probability that a permutation of the colors moves color 0 too."""
     finetune: Annotated[scales.Finetune, At("scales.${scale}.finetune")]
     """The fine-tune that made the adapter."""
     max_tokens: Annotated[int, At("scales.${scale}.validation.max_tokens")]
-    """Longest prompt; a longer one is not answered."""
+    """Limit on the tokens of a prompt; longer prompts are not answered."""
     predict: Annotated[scales.Predict, At("scales.${scale}.predict")]
     """The search and its limits."""
 
@@ -51,13 +51,13 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     candidates: Path,
     scores: Path,
 ) -> None:
-    """Answer the tests of `validation` into `candidates`, and score these into `scores`.
+    """Write the answers to the tests of `validation` to `candidates`, and scores to `scores`.
 
-    A task is answered with its own adapter if `adapted` has one, else with `adapter`. Of several
-    ranks, the first writes.
+    A task is answered with its own adapter if `adapted` has one, else with `adapter`. With several
+    ranks, only the first one writes.
     """
     pretrained.quiet()
-    # First, since a rank gets its device by it.
+    # This call comes first, because it assigns a device to the rank.
     is_main = parallel.is_main()
     asked = [
         view

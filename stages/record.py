@@ -1,8 +1,8 @@
-"""Stage `record`: enter the run into the ledger.
+"""Stage `record`: add the run to the ledger.
 
-Reads the run's numbers and the values that made them; writes one row, equal bytes for
-equal numbers. A queued run lives in a temporary clone, so it deposits its row in the
-repository that queued it, too. Other rows are left alone.
+Reads the run's numbers and the values that made them. Writes one row, with equal bytes for equal
+numbers, and changes no other row. A queued run works in a temporary clone, so it also writes its
+row to the ledger of the repository that queued it.
 """
 
 import logging
@@ -25,21 +25,21 @@ class Params(Section):
     model: Annotated[str, At("model")]
     """Name of the base model."""
     scale: Annotated[str, At("scale")]
-    """Name of the budgets."""
+    """Name of the scale."""
     seed: Annotated[int, At("seed")]
     """The experiment's seed."""
     init_seed: Annotated[int | Literal["seed"], At("init_seed")]
-    """The seed of the adapter's start."""
+    """The seed of the adapter's initial weights."""
     selection: Annotated[str, At("selection")]
     """The rule that selects the answers."""
     checkpoint: Annotated[str, At("checkpoint")]
-    """The weights that answer."""
+    """The checkpoint of the adapter that answers."""
     partition: Annotated[params.Partition, At("partition")]
     """The split into training and validation."""
     measure: Annotated[params.Measure, At("measure")]
-    """Which tasks were measured."""
+    """The tasks that are measured."""
     audit: Annotated[params.Audit, At("audit")]
-    """Whether leaks were dropped."""
+    """The handling of leaks."""
     augment: Annotated[params.Augment, At("augment")]
     """The augmentation."""
     components: Annotated[params.Dataset, At("datasets.${dataset}")]
@@ -47,7 +47,7 @@ class Params(Section):
     base: Annotated[origins.Model, At("models.${model}")]
     """The base model."""
     budgets: Annotated[scales.Scale, At("scales.${scale}")]
-    """The budgets."""
+    """The scale."""
 
 
 def run(  # noqa: PLR0913 - a stage's arguments are its files
@@ -64,7 +64,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     rows: Path,
     deposit: Path,
 ) -> None:
-    """Enter the run into the ledger `rows`, and into `deposit` where that is another one."""
+    """Write the run's row to the ledger `rows`, and to the ledger `deposit` if it is another."""
     row = records.make(
         config.model_dump(mode="json"),
         code.read_text().strip(),

@@ -1,8 +1,8 @@
-"""Stage `report`: show what was answered to each validation task.
+"""Stage `report`: show the answers to each validation task.
 
-Reads the validation tasks, the candidates, the scores of those that were scored anew, and the
-table of tasks, which has their losses. Writes a page that needs no server and fetches nothing,
-and a figure of the best and the worst tasks.
+Reads the validation tasks, the candidates and their scores, and the losses in the table of tasks.
+Writes an HTML page that needs no server and fetches nothing, and a figure of the best and the worst
+tasks.
 """
 
 import logging
@@ -20,7 +20,7 @@ from arcmix.scoring import evaluation, metrics
 log = logging.getLogger("arcmix.report")
 
 EXTREMES = 10
-"""Tasks of the figure that are the best, and as many that are the worst."""
+"""Number of the best tasks in the figure, and of the worst."""
 
 
 class Params(Section):
@@ -31,7 +31,7 @@ class Params(Section):
     model: Annotated[str, At("model")]
     """Name of the base model."""
     scale: Annotated[str, At("scale")]
-    """Name of the budgets."""
+    """Name of the scale."""
     seed: Annotated[int, At("seed")]
     """The experiment's seed."""
     selection: Annotated[params.Selection, At("selection")]
@@ -48,7 +48,7 @@ def run(
     page: Path,
     figure: Path,
 ) -> None:
-    """Show the `candidates` of `validation` as a `page`, the extremes of them as a `figure`."""
+    """Write the `page` of all answers to `validation`, and the `figure` of the extreme tasks."""
     asked = tasks.read(validation)
     answers = candidate_table.read(candidates, [*evaluation.truths(asked)])
     scored = score_table.read(scores, answers)

@@ -1,8 +1,7 @@
-"""Draw what a run made as pages to look at: the tasks of each source, and the samples.
+"""Draw HTML pages of the tasks of each source and of the training samples.
 
-Reads the task tables, the training samples and the base model's tokenizer. Writes a page for
-each source that has tasks, one for the samples, with their texts token by token as a model
-is trained on them, and an index of the pages.
+Reads the task tables, the training samples and the base model's tokenizer. Writes a page for each
+source that has tasks, a page of samples with the tokens of their training texts, and an index.
 """
 
 import functools
@@ -39,23 +38,26 @@ class Params(Section):
     """The values that the pages depend on."""
 
     seed: Annotated[int, At("seed")]
-    """The experiment's seed; it draws the tasks that are shown."""
+    """The experiment's seed, which draws the tasks to show."""
     prompt: Annotated[scales.Prompt, At("scales.${scale}.prompt")]
-    """The text of a task."""
+    """The text format."""
     finetune: Annotated[scales.Finetune, At("scales.${scale}.finetune")]
-    """The fine-tune: the longest text that it takes, and what carries loss in it."""
+    """The fine-tune: its limit on tokens, and the tokens that count in the loss."""
 
 
 def run(
     *, config: Params, tables: Path, samples: Path, base_model: Path, shown: int, out: Path
 ) -> None:
-    """Draw `shown` tasks of each table, and as many samples, into the folder `out`."""
+    """Write pages of `shown` tasks of each table, and of `shown` samples, to the folder `out`."""
     if shown < 1:
-        raise ValueError(f"a page shows at least 1 task, got {shown}")
+        raise ValueError(
+            f"a page shows at least 1 task, got {shown}; run: make gallery SHOWN=NUMBER"
+        )
     missing = [str(path) for path in (tables, samples, base_model) if not path.exists()]
     if missing:
         raise FileNotFoundError(
-            f"no {', '.join(missing)}; the gallery shows what a run made, so run: make repro"
+            f"no {', '.join(missing)}; the gallery shows the tasks, samples and model of a run, so"
+            " run: make repro"
         )
     rows, empty = [], []
     for table in sorted(tables.glob("*.parquet")):
@@ -76,7 +78,7 @@ def run(
 
 
 def _samples(config: Params, samples: Path, base_model: Path, shown: int) -> list[Exhibit]:
-    """Return the first samples; their order in the table is random."""
+    """Return the exhibits of the first samples; the table is in random order."""
     pretrained.quiet()
     tokenizer = pretrained.load_tokenizer(base_model)
     encoder = Encoder(config.prompt.encoder)
@@ -87,7 +89,7 @@ def _samples(config: Params, samples: Path, base_model: Path, shown: int) -> lis
     )
     special = {*tokenizer.all_special_ids}
     rows = next(pq.ParquetFile(samples).iter_batches(batch_size=shown)).to_pylist()
-    # The fast path makes the same tokens, or it is not taken.
+    # The fast path gives the same tokens as tokenizing each text, or falls back to it.
     made = fastpath.as_texts(tokenizer, style, next(sample_table.read_chunks(samples, shown)))
     exhibits = []
     for row, example in zip(rows, made, strict=True):
@@ -102,6 +104,7 @@ def _samples(config: Params, samples: Path, base_model: Path, shown: int) -> lis
 
 
 def _write(out: Path, row: IndexRow, lead: str, exhibits: Sequence[Exhibit]) -> None:
+    """Write the page of an entry of the index."""
     title = f"{row.name}: {row.shown} of {row.total}"
     page = gallery.page(title, lead, exhibits)
     files.write_text(out / f"{row.name}.html", page)

@@ -1,4 +1,4 @@
-"""Print how much of a result is chance: the spread of the ledger's runs by each of their seeds.
+"""Print the noise of results: the standard deviation over runs that differ in one seed alone.
 
 Reads the rows of the ledger that the present code made.
 """
@@ -13,10 +13,11 @@ from arcmix.ledger import noise, records
 log = logging.getLogger("arcmix.noise")
 
 METRICS = ("best_val_loss", "accuracy", "correct_pixels")
+"""Metrics in the table."""
 
 
 def run(*, code: Path, rows: Path) -> None:
-    """Print a table of the rows of the ledger `rows` that the present `code` made."""
+    """Print the noise of the rows in the ledger `rows` that the present `code` made."""
     present = code.read_text().strip()
     found = records.read(rows)
     current = [row for row in found if row.code == present]

@@ -1,6 +1,6 @@
-"""Print the score of answers in Kaggle's format.
+"""Print the score of a submission in Kaggle's format.
 
-Takes any such file, and the right answers from a table of tasks or a solutions file of Kaggle.
+Reads the submission, and the right answers from a table of tasks or a solutions file of Kaggle.
 """
 
 import sys
@@ -14,7 +14,7 @@ from arcmix.scoring import submission
 
 
 def run(*, answers: Path, tasks: Path) -> None:
-    """Print how many tests of `tasks` the submission `answers` solves."""
+    """Print the shares of the tests of `tasks` that the submission `answers` solves."""
     truths, max_side = _truths(tasks)
     counts = {task: len(own) for task, own in truths.items()}
     attempts = submission.check(answers, files.read_json(answers), counts, max_side)
@@ -28,10 +28,10 @@ def run(*, answers: Path, tasks: Path) -> None:
 
 
 def _truths(path: Path) -> tuple[dict[str, list[np.ndarray]], int]:
-    """Return the right answers of each task, and the longest side that an answer may have.
+    """Return the right answers of each task, and the limit on the sides of an answer.
 
     Raises:
-        ValueError: If there are no tasks, or two of one id.
+        ValueError: If there are no tasks, or if two tasks have the same id.
     """
     if path.suffix == ".json":
         return submission.solutions(path, files.read_json(path)), tables.MAX_SIDE
@@ -39,11 +39,11 @@ def _truths(path: Path) -> tuple[dict[str, list[np.ndarray]], int]:
     truths = {task.id: [pair.output for pair in task.test] for task in found}
     if len(truths) < len(found):
         raise ValueError(
-            f"{path}: {len(found)} tasks have {len(truths)} ids, and a submission tells tasks by"
-            " id; take a table without variations"
+            f"{path}: {len(found)} tasks have {len(truths)} ids, and a submission identifies tasks"
+            " by id; take a table without variations"
         )
     if not found:
-        raise ValueError(f"{path}: no tasks; take a table that has some")
+        raise ValueError(f"{path}: the table has 0 tasks; take a table with at least 1 task")
     return truths, tables.longest_side(found)
 
 

@@ -5,7 +5,7 @@ import pytest
 from arcmix.ledger import code
 
 LIBRARY = {
-    "__init__.py": '"""A docstring is no code."""\n',
+    "__init__.py": '"""A docstring is not code."""\n',
     "config/__init__.py": "",
     "config/params.py": "import arcmix.secret\n",
     "secret.py": "",
@@ -50,10 +50,10 @@ def program(library: Path, text: str, name: str = "predict") -> Path:
 @pytest.mark.parametrize(
     ("text", "imported"),
     [
-        pytest.param("import json, numpy\n", set(), id="nothing-of-ours"),
+        pytest.param("import json, numpy\n", set(), id="no-module-of-the-library"),
         pytest.param("from arcmix import grid, late\n", {"grid.py", "late.py"}, id="two-modules"),
         pytest.param("from arcmix.grid import SIDE\n", {"grid.py"}, id="a-name"),
-        pytest.param("import arcmix.other as o\n", {"other.py", "grid.py"}, id="what-it-imports"),
+        pytest.param("import arcmix.other as o\n", {"other.py", "grid.py"}, id="indirect-import"),
         pytest.param("from arcmix import tasks\n", {"tasks.py", "files.py", "grid.py"}, id="chain"),
         pytest.param("from arcmix.config import params\n", set(), id="not-params"),
         pytest.param(
@@ -83,26 +83,26 @@ def program(library: Path, text: str, name: str = "predict") -> Path:
         ),
     ],
 )
-def test_closure_is_the_program_and_what_it_imports(
+def test_closure_is_the_program_and_its_imports(
     library: Path, text: str, imported: set[str]
 ) -> None:
     file = program(library, text)
     assert code.closure(file, library) == {file, *(library / name for name in imported)}
 
 
-def test_closure_ends_where_imports_go_round(library: Path) -> None:
+def test_closure_ends_with_circular_imports(library: Path) -> None:
     (library / "grid.py").write_text("from arcmix import other\n")
     file = program(library, "import arcmix.grid\n")
     assert code.closure(file, library) == {file, library / "grid.py", library / "other.py"}
 
 
-def test_programs_are_all_but_the_package_file(tmp_path: Path) -> None:
+def test_programs_are_all_files_but_the_package_file(tmp_path: Path) -> None:
     for name in ("predict", "report", "__init__", "new"):
         (tmp_path / f"{name}.py").touch()
     assert [file.stem for file in code.programs(tmp_path)] == ["new", "predict", "report"]
 
 
-def test_a_run_has_the_fingerprint_of_the_programs_that_make_its_numbers(library: Path) -> None:
+def test_the_fingerprint_of_a_run_covers_the_programs_that_make_its_numbers(library: Path) -> None:
     made = {
         name: program(library, f"x = '{name}'\n", name)
         for name in ("predict", "download", "report", "record", "ablation", "check", "code")
@@ -127,7 +127,9 @@ def test_a_run_has_the_fingerprint_of_the_programs_that_make_its_numbers(library
         pytest.param('class A:\n    """Old."""\n', 'class A:\n    """New."""\n', id="class"),
     ],
 )
-def test_fingerprint_does_not_see_text_for_people(library: Path, before: str, after: str) -> None:
+def test_fingerprint_ignores_comments_layout_and_docstrings(
+    library: Path, before: str, after: str
+) -> None:
     old = code.fingerprint([program(library, before)], library)
     assert code.fingerprint([program(library, after)], library) == old
     assert len(old) == code.LENGTH
@@ -146,12 +148,14 @@ def test_fingerprint_does_not_see_text_for_people(library: Path, before: str, af
         pytest.param("x = a < b\n", "x = a <= b\n", id="operator"),
     ],
 )
-def test_fingerprint_sees_a_change_of_meaning(library: Path, before: str, after: str) -> None:
+def test_fingerprint_changes_with_the_meaning_of_code(
+    library: Path, before: str, after: str
+) -> None:
     old = code.fingerprint([program(library, before)], library)
     assert code.fingerprint([program(library, after)], library) != old
 
 
-def test_fingerprint_sees_the_library_below_but_nothing_beside(library: Path) -> None:
+def test_fingerprint_changes_with_imported_modules_alone(library: Path) -> None:
     file = program(library, "from arcmix import tasks\n")
     old = code.fingerprint([file], library)
     (library / "other.py").write_text("BESIDE = 1\n")
@@ -161,7 +165,7 @@ def test_fingerprint_sees_the_library_below_but_nothing_beside(library: Path) ->
     assert code.fingerprint([file], library) != old
 
 
-def test_fingerprint_sees_the_data_files_of_a_module(library: Path) -> None:
+def test_fingerprint_changes_with_the_data_files_of_a_module(library: Path) -> None:
     file = program(library, "from arcmix.pages import report\n")
     old = code.fingerprint([file], library)
     (library / "pages/drawn/other.svg").write_text("<b>")
@@ -170,7 +174,7 @@ def test_fingerprint_sees_the_data_files_of_a_module(library: Path) -> None:
     assert code.fingerprint([file], library) != old
 
 
-def test_fingerprint_is_of_all_programs_in_any_order(library: Path) -> None:
+def test_fingerprint_covers_all_programs_in_any_order(library: Path) -> None:
     files = [program(library, f"x = {number}\n", f"p{number}") for number in range(3)]
     whole = code.fingerprint(files, library)
     assert code.fingerprint(reversed(files), library) == whole

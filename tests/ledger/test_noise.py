@@ -22,7 +22,7 @@ INIT = [made(0.51, init=1), made(0.53, init=2)]
 PARTITION = [made(0.9, partition=8)]
 
 
-def test_each_seed_has_the_spread_of_the_runs_that_differ_in_it_alone():
+def test_the_spread_of_a_seed_is_of_runs_that_differ_in_it_alone():
     found = noise.spreads([*DATA, *INIT, *PARTITION], "best_val_loss")
     assert [one.factor for one in found] == ["seed", "init_seed", "partition.seed"]
     assert [(one.groups, one.runs) for one in found] == [(1, 3), (1, 3), (1, 2)]
@@ -36,7 +36,7 @@ def test_each_seed_has_the_spread_of_the_runs_that_differ_in_it_alone():
     assert [one.mean for one in found] == pytest.approx([1.9 / 3, 1.54 / 3, 0.7])
 
 
-def test_groups_of_other_datasets_are_pooled_not_mixed():
+def test_the_variances_of_several_datasets_are_pooled():
     other = [made(5.0, seed=0, dataset="train"), made(5.1, seed=1, dataset="train")]
     found = noise.spreads([*DATA, *other], "best_val_loss")[0]
     assert (found.groups, found.runs) == (2, 5)
@@ -44,7 +44,7 @@ def test_groups_of_other_datasets_are_pooled_not_mixed():
     assert found.deviation == pytest.approx((squares / 3) ** 0.5)
 
 
-def test_an_init_seed_that_follows_the_seed_is_that_seed():
+def test_init_seed_may_follow_the_seed():
     both = [made(0.5, seed=0, init="seed"), made(0.7, seed=1, init="seed")]
     assert all(one.deviation is None for one in noise.spreads(both, "best_val_loss"))
     tied = noise.spreads([both[0], made(0.6, seed=0, init=1)], "best_val_loss")
@@ -62,7 +62,7 @@ def test_the_table_has_a_line_for_each_seed():
     ]
 
 
-def test_models_and_scales_have_tables_of_their_own():
+def test_each_model_and_scale_has_a_table():
     tiny = [dataclasses.replace(row, model="tiny", scale="tiny") for row in INIT]
     single = dataclasses.replace(DATA[0], scale="paper")
     text = noise.as_markdown([*DATA, single, *tiny], ["best_val_loss"])
@@ -76,6 +76,6 @@ def test_models_and_scales_have_tables_of_their_own():
     assert counts == [[0, 0], [1, 2]]
 
 
-def test_runs_that_differ_in_more_than_one_seed_have_no_table():
+def test_runs_that_differ_in_several_seeds_are_refused():
     with pytest.raises(ValueError, match=r"no two of 2 runs .* seed, init_seed, .*: make noise"):
         noise.as_markdown([DATA[0], made(0.6, seed=1, partition=8)], ["best_val_loss"])

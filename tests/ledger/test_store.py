@@ -13,7 +13,7 @@ PLACE = "data/adapter"
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """A repository whose tag `first` holds an earlier adapter, and `later` is an experiment."""
+    """A repository with an earlier adapter at tag `first`, and with an experiment `later`."""
     found = Repository(tmp_path_factory.mktemp("trained") / "repository")
     (found.folder / "made").mkdir()
     found.commit("start")
@@ -43,7 +43,7 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-def test_an_address_is_the_one_that_dvc_writes_down(repository: Repository) -> None:
+def test_an_address_is_the_hash_in_dvc_lock(repository: Repository) -> None:
     lock = YAML(typ="safe").load(repository.folder / "dvc.lock")
     (output,) = lock["stages"]["finetune"]["outs"]
 
@@ -51,7 +51,7 @@ def test_an_address_is_the_one_that_dvc_writes_down(repository: Repository) -> N
 
 
 @pytest.mark.parametrize(("revision", "text"), [("first", "first"), ("later", "later")])
-def test_fetch_brings_a_part_back_after_later_runs(
+def test_fetch_copies_a_part_of_an_earlier_run(
     repository: Repository, tmp_path: Path, revision: str, text: str
 ) -> None:
     address = store.address_at(repository.folder, revision, PLACE)
@@ -64,7 +64,7 @@ def test_fetch_brings_a_part_back_after_later_runs(
     assert contents(repository.folder / PLACE)["last/weights"] == "last/weights: present"
 
 
-def test_texts_are_those_of_the_revision(repository: Repository) -> None:
+def test_texts_are_read_at_the_revision(repository: Repository) -> None:
     found = store.texts_at(repository.folder, "later", "results")
 
     (path,) = (repository.folder / "results").rglob("*.json")
@@ -91,11 +91,11 @@ def test_a_revision_before_the_run_is_refused(repository: Repository) -> None:
 
 def test_fetch_refuses_an_unknown_part(repository: Repository, tmp_path: Path) -> None:
     address = store.address(repository.folder / PLACE)
-    with pytest.raises(ValueError, match=r"has no 'worst', it has \['best', 'last', 'prompt"):
+    with pytest.raises(ValueError, match=r"has no 'worst', got \['best', 'last', 'prompt"):
         store.fetch(repository.folder, address, "worst", tmp_path / "out")
 
 
-def test_fetch_says_what_is_gone(repository: Repository, tmp_path: Path) -> None:
+def test_fetch_names_a_missing_file(repository: Repository, tmp_path: Path) -> None:
     address = store.address(repository.folder / PLACE)
     gone = store.file_md5(str(repository.folder / PLACE / "last/weights"), store.localfs)
     repository.forget(str(gone))
@@ -109,7 +109,7 @@ def test_fetch_says_what_is_gone(repository: Repository, tmp_path: Path) -> None
         store.fetch(repository.folder, address, "last", tmp_path / "out")
 
 
-def test_fetch_pulls_what_a_remote_has(repository: Repository, tmp_path: Path) -> None:
+def test_fetch_pulls_missing_files_from_a_remote(repository: Repository, tmp_path: Path) -> None:
     address = store.address(repository.folder / PLACE)
     repository.run("dvc", "remote", "add", "--default", "shelf", str(tmp_path / "shelf"))
     repository.run("dvc", "push", "--quiet")
@@ -120,7 +120,7 @@ def test_fetch_pulls_what_a_remote_has(repository: Repository, tmp_path: Path) -
     assert contents(tmp_path / "out") == {"weights": "best/weights: present"}
 
 
-def test_fetch_pulls_in_vain_from_a_remote_without_it(
+def test_fetch_refuses_a_folder_that_the_remote_does_not_have(
     repository: Repository, tmp_path: Path
 ) -> None:
     address = store.address(repository.folder / PLACE)

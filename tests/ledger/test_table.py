@@ -40,7 +40,7 @@ def labels(block: table.Block) -> list[str]:
 
 
 @given(rows)
-def test_every_row_stands_in_one_line_with_its_repeats(entries: list[Row]) -> None:
+def test_every_row_is_in_one_line_with_its_repeats(entries: list[Row]) -> None:
     found = table.blocks(entries, CODE)
     lines = [line for block in found for line in block.lines]
     placed = [entry for line in lines for entry in line.rows]
@@ -63,7 +63,7 @@ def test_the_order_of_rows_does_not_matter(entries: list[Row], random) -> None:
 
 
 @given(rows)
-def test_the_table_has_one_line_of_numbers_for_each_line(entries: list[Row]) -> None:
+def test_the_csv_has_a_row_for_each_line(entries: list[Row]) -> None:
     found = table.blocks(entries, CODE)
     frame = table.as_frame(found)
     assert tuple(frame.columns) == table.CSV_COLUMNS
@@ -75,7 +75,7 @@ def test_the_table_has_one_line_of_numbers_for_each_line(entries: list[Row]) -> 
         assert low <= numbers["best_val_loss"] <= high
 
 
-def test_a_line_is_the_mean_and_sd_over_seeds() -> None:
+def test_a_line_has_mean_and_standard_deviation_over_seeds() -> None:
     losses = [0.61, 0.64, 0.70]
     entries = [row(seed=seed, loss=loss) for seed, loss in enumerate(losses)]
     (numbers,) = table.as_frame(table.blocks(entries, CODE)).to_dict("records")
@@ -87,13 +87,13 @@ def test_a_line_is_the_mean_and_sd_over_seeds() -> None:
     assert numbers["seeds"] == 3
 
 
-def test_a_single_seed_has_no_sd() -> None:
+def test_a_single_seed_has_no_standard_deviation() -> None:
     (numbers,) = table.as_frame(table.blocks([row(loss=0.6)], CODE)).to_dict("records")
     assert pd.isna(numbers["best_val_loss_sd"])
     assert numbers["best_val_loss_low"] == numbers["best_val_loss_high"] == 0.6
 
 
-def test_rows_of_other_code_stand_apart_and_last() -> None:
+def test_rows_of_other_code_are_in_the_last_block() -> None:
     entries = [row(seed=0, loss=0.7), row(seed=1, loss=0.1, code="other0000000")]
     present, stale = table.blocks(entries, CODE)
     assert titles([present, stale]) == [
@@ -106,7 +106,7 @@ def test_rows_of_other_code_stand_apart_and_last() -> None:
     assert table.as_frame([present, stale])["stale"].tolist() == [0, 1]
 
 
-def test_two_definitions_of_a_dataset_are_told_apart() -> None:
+def test_two_definitions_of_a_dataset_have_different_labels() -> None:
     entries = [row(loss=0.6), row(loss=0.7, variant=1), row("train", loss=0.8)]
     (block,) = table.blocks(entries, CODE)
     assert labels(block) == [
@@ -116,7 +116,7 @@ def test_two_definitions_of_a_dataset_are_told_apart() -> None:
     ]
 
 
-def test_a_second_stage_is_a_line_of_its_own_that_says_where_it_came_from() -> None:
+def test_a_second_stage_has_a_line_that_names_its_start() -> None:
     starts = ["none", "re-arc/0-0123456789ab", "re-arc/0-89ab01234567"]
     entries = [row(seed=seed, loss=0.6, start=start) for start in starts for seed in range(2)]
     (block,) = table.blocks(entries, CODE)
@@ -146,7 +146,7 @@ def test_a_run_that_adapts_at_test_time_uses_validation_demonstrations() -> None
         assert found[0].lines[0].uses_validation is (count > 0)
 
 
-def test_lines_of_a_block_go_from_the_lowest_loss() -> None:
+def test_the_lines_of_a_block_are_in_ascending_order_of_loss() -> None:
     entries = [row("train", loss=0.8), row("arc-1d", loss=0.9), row("combo-v2", loss=0.5)]
     (block,) = table.blocks(entries, CODE)
     assert labels(block) == ["combo-v2", "train", "arc-1d"]
@@ -167,7 +167,7 @@ def test_each_model_and_scale_has_a_block() -> None:
     ]
 
 
-def test_rows_measured_on_other_tasks_have_a_block_that_tells_which() -> None:
+def test_rows_measured_on_other_tasks_have_a_block_that_names_these() -> None:
     found = table.blocks([row(), row(measured="train")], CODE)
     assert sorted(titles(found)) == [
         "smollm2-135m at quick on arc-agi-1 train",
@@ -175,7 +175,7 @@ def test_rows_measured_on_other_tasks_have_a_block_that_tells_which() -> None:
     ]
 
 
-def test_other_settings_make_another_block() -> None:
+def test_rows_of_other_settings_have_another_block() -> None:
     entries = [row(), row(settings=1)]
     found = table.blocks(entries, CODE)
     assert sorted(titles(found)) == sorted(
@@ -188,7 +188,7 @@ def test_other_settings_make_another_block() -> None:
     ("lasts", "converged"),
     [([0.8, 0.8], True), ([0.8, None], False), ([None], False)],
 )
-def test_a_line_has_converged_if_no_run_was_best_at_the_end(
+def test_a_line_has_converged_if_no_run_is_best_at_its_last_step(
     lasts: list[float | None], converged: bool
 ) -> None:
     entries = [row(seed=seed, last=last) for seed, last in enumerate(lasts)]
@@ -223,14 +223,14 @@ def test_markdown_shows_lines_and_single_runs() -> None:
     assert text.endswith(table.LEGEND + "\n")
 
 
-def test_markdown_is_aligned_as_text() -> None:
+def test_markdown_is_aligned_in_the_source() -> None:
     entries = [row(), row(seed=1), row("concept-arc", loss=0.123456), row(model="tiny", code="x")]
     for block in table.as_markdown(table.blocks(entries, CODE)).split("\n\n"):
         if block.startswith("|"):
             assert len({len(line) for line in block.splitlines()}) == 1
 
 
-def test_a_stale_line_says_its_model_and_scale() -> None:
+def test_a_stale_line_names_its_model_and_scale() -> None:
     text = table.as_markdown(table.blocks([row(code="other0000000")], CODE))
     assert text.startswith(f"### {table.STALE}\n\n| dataset ")
     assert "| model at scale " in text

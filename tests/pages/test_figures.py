@@ -33,7 +33,7 @@ def drawn(draw, path: Path, entries: list) -> np.ndarray:
 
 @pytest.mark.parametrize("entries", CASES)
 @pytest.mark.parametrize("draw", DRAW)
-def test_a_figure_is_a_png_of_some_size_with_ink(draw, entries: list, tmp_path: Path) -> None:
+def test_a_figure_is_a_png_that_is_not_empty(draw, entries: list, tmp_path: Path) -> None:
     image = drawn(draw, tmp_path / "a.png", entries)
     assert image.shape[0] >= 150
     assert image.shape[1] == 1200
@@ -41,7 +41,7 @@ def test_a_figure_is_a_png_of_some_size_with_ink(draw, entries: list, tmp_path: 
 
 
 @pytest.mark.parametrize("draw", DRAW)
-def test_equal_rows_make_equal_bytes(draw, tmp_path: Path) -> None:
+def test_equal_rows_give_equal_bytes(draw, tmp_path: Path) -> None:
     first, again = tmp_path / "first.png", tmp_path / "again.png"
     drawn(draw, first, MANY)
     drawn(draw, again, MANY[::-1])
@@ -56,19 +56,19 @@ def test_stale_rows_are_not_drawn(draw, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("draw", DRAW)
-def test_another_loss_makes_another_figure(draw, tmp_path: Path) -> None:
+def test_another_loss_gives_another_figure(draw, tmp_path: Path) -> None:
     first = drawn(draw, tmp_path / "a.png", ONE)
     other = drawn(draw, tmp_path / "b.png", [row(loss=0.5)])
     assert first.shape != other.shape or (first != other).any()
 
 
-def test_figures_take_runs_that_were_measured_at_other_steps(tmp_path: Path) -> None:
+def test_runs_may_be_measured_at_different_steps(tmp_path: Path) -> None:
     entry = row(seed=1)
     entries = [*ONE, replace(entry, history=entry.history[:2])]
     assert drawn(figures.curves, tmp_path / "a.png", entries).size
 
 
-def test_bars_tell_validation_demonstrations_by_color(tmp_path: Path) -> None:
+def test_the_color_of_a_bar_shows_the_use_of_validation_demonstrations(tmp_path: Path) -> None:
     plain = drawn(figures.bars, tmp_path / "a.png", ONE)
     seen = drawn(figures.bars, tmp_path / "b.png", [row(loss=0.6, uses_validation=True)])
     orange = np.array([0xEE, 0x99, 0x55]) / 255
@@ -98,7 +98,7 @@ def area(image: np.ndarray, color: str) -> int:
         pytest.param([entry("a", [None])], [entry("$b$", [])], id="unanswered"),
     ],
 )
-def test_the_figure_of_answers_has_a_row_for_each_five(tmp_path: Path, best, worst) -> None:
+def test_the_figure_of_answers_has_a_row_for_every_five_tasks(tmp_path: Path, best, worst) -> None:
     image = answers(tmp_path / "a.png", best, worst)
     rows = -(-len(best) // 5) + -(-len(worst) // 5)
     parts = bool(best) + bool(worst)
@@ -110,13 +110,13 @@ def test_the_figure_of_answers_shows_truth_and_first_attempt(tmp_path: Path) -> 
     blue, red = (np.full((2, 3), color, np.uint8) for color in (1, 2))
     image = answers(tmp_path / "a.png", [entry("a", [red, blue, red], truth=blue)], [])
     crossed, plain = area(image, svg.PALETTE[2]), area(image, svg.PALETTE[1])
-    # The crosses take a little of each cell of the attempt.
+    # The crosses cover a small part of each cell of the attempt.
     assert 0.7 * plain < crossed < plain
     right = answers(tmp_path / "b.png", [entry("a", [blue], truth=blue)], [])
     assert area(right, svg.PALETTE[1]) == 2 * plain
 
 
-def test_equal_entries_make_equal_figures(tmp_path: Path) -> None:
+def test_equal_entries_give_equal_figures(tmp_path: Path) -> None:
     entries = [entry("a", [CLOSE])], [entry("b", [FAR])]
     answers(tmp_path / "a.png", *entries)
     answers(tmp_path / "b.png", *entries)

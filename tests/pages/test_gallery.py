@@ -59,7 +59,7 @@ def test_a_drawn_task_shows_its_difficulty():
         pytest.param([3, 93], 4, id="long"),
     ],
 )
-def test_the_longest_side_gives_the_scale_of_all_grids(widths, side):
+def test_the_longest_side_sets_the_cell_size_of_all_grids(widths, side):
     row = ROW | {"heights": [1] * 4, "widths": widths * 2, "cells": [0] * sum(widths) * 2}
     panels = gallery.sample(row, TOKENS, 512).panels
     drawn = [picture for panel in panels for picture in panel.pictures]
@@ -68,7 +68,7 @@ def test_the_longest_side_gives_the_scale_of_all_grids(widths, side):
     ]
 
 
-def test_a_sample_shows_its_grids_its_color_map_and_what_else_its_row_has():
+def test_a_sample_shows_its_grids_its_color_map_and_its_other_columns():
     row = ROW | {"change": "pad <2>", "none": None, "empty": []}
     found = shown(gallery.sample(row, TOKENS, 512))
     assert facts(found) == [
@@ -89,7 +89,7 @@ def test_a_sample_shows_its_grids_its_color_map_and_what_else_its_row_has():
     assert re.findall("<h3>(.*?)</h3>", found) == ["demonstration 1", "test 1"]
 
 
-def test_a_sample_without_demonstrations_is_a_grid():
+def test_a_sample_without_demonstrations_shows_one_grid():
     row = ROW | {"heights": [2, 2], "widths": [3, 3], "cells": [0, 1, 2, 3, 4, 5] * 2}
     found = shown(gallery.sample(row, TOKENS, 512))
     assert re.findall("<h3>(.*?)</h3>", found) == ["grid 1"]
@@ -105,11 +105,11 @@ def test_a_sample_without_demonstrations_is_a_grid():
         (1, 2, "1 token"),
     ],
 )
-def test_a_sample_has_the_number_of_its_tokens_and_says_if_it_is_too_long(length, longest, fact):
+def test_a_sample_shows_its_number_of_tokens_and_if_it_is_too_long(length, longest, fact):
     assert gallery.sample(ROW, TOKENS[:length], longest).facts[2] == fact
 
 
-def test_a_text_has_an_element_for_each_token_and_marks_each_turn_that_carries_loss():
+def test_a_text_has_an_element_for_each_token_and_marks_runs_with_loss():
     tokens = [
         Token("1<2", special=False, trained=False),
         Token("\n", special=False, trained=False),
@@ -127,7 +127,7 @@ def test_a_text_has_an_element_for_each_token_and_marks_each_turn_that_carries_l
 
 
 @given(st.text())
-def test_the_pieces_of_bytes_are_the_text(text):
+def test_the_pieces_of_byte_tokens_make_up_the_text(text):
     ids = text.encode()
     pieces = gallery.pieces(lambda part: bytes(part).decode(errors="replace"), ids)
     assert len(pieces) == len(ids)
@@ -159,7 +159,7 @@ def test_the_index_links_each_page():
     ) in found
 
 
-def test_equal_exhibits_make_equal_pages_without_anything_to_fetch():
+def test_equal_exhibits_give_equal_pages_that_fetch_nothing():
     pages = [shown(gallery.sample(ROW, TOKENS, 512)) for _ in range(2)]
     assert pages[0] == pages[1]
     assert not re.search(r"https?:|src=|@import|url\(|<script", pages[0])

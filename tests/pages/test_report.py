@@ -15,13 +15,13 @@ from tests.entries import CLOSE, FAR, LONG, TRUTH, entry, ranking
 
 
 def data(page):
-    """Return what a page knows."""
+    """Return the data in a page."""
     [found] = re.findall('<script type="application/json" id="data">(.*)</script>', page)
     return json.loads(found)
 
 
 def known(found):
-    """Return what the page knows of one task."""
+    """Return the data of a task in the page."""
     [task] = data(report.page("title", "lead", [found]))["tasks"]
     return task
 
@@ -57,13 +57,13 @@ def test_the_score_is_the_metric_of_the_selection(grids, rule):
     assert report.Entry(task, (found,), None).score == scored["selected_2"]
 
 
-def test_pixels_and_votes_are_those_of_the_first_attempt_mean_over_the_tests():
+def test_pixels_and_votes_are_means_over_the_first_attempts_at_each_test():
     found = entry("a", [TRUTH, CLOSE, CLOSE], [None, LONG], [None])
     assert found.pixels == pytest.approx(4 / 6 / 3)
     assert found.votes == (2 + 1 + 0) / 3
 
 
-def test_the_best_have_more_tests_solved_more_cells_right_an_answer_and_a_lower_loss():
+def test_tasks_are_ranked_by_solved_tests_right_cells_answers_and_loss():
     ordered = [
         entry("g", [TRUTH], loss=9.0),
         entry("f", [CLOSE, CLOSE, TRUTH], loss=9.0),
@@ -83,12 +83,12 @@ def test_the_best_have_more_tests_solved_more_cells_right_an_answer_and_a_lower_
     assert [one.task.id for one in worst] == ["a", "i", "h", "b"]
 
 
-def test_a_single_task_is_the_best():
+def test_a_single_task_is_among_the_best():
     best, worst = report.extremes([entry("a", [None])], 10)
     assert ([one.task.id for one in best], worst) == (["a"], [])
 
 
-def test_the_page_knows_all_grids_as_digits():
+def test_the_page_holds_all_grids_as_digits():
     found = known(entry("a", [FAR, LONG], truth=TRUTH))
     assert found["train"] == [["0123", "036"], ["1234/5678", "369/581"]]
     [test] = found["tests"]
@@ -103,23 +103,23 @@ def test_a_row_of_an_answer_that_is_right_is_empty():
     assert [answer[0] for answer in test["answers"]] == ["/56/", "120/340", ""]
 
 
-def test_the_page_knows_votes_log_probabilities_and_scores():
+def test_the_page_holds_votes_log_probabilities_and_scores():
     [test] = known(entry("a", [FAR, TRUTH, None, TRUTH], scores={0: -7.5}))["tests"]
     assert test["asked"] == 4
-    # Two tokens each, and -0.25 of log-probability more for each place.
+    # Each answer has two tokens, and the log-probability per token falls by 0.25 per rank.
     right, far = test["answers"]
     assert right[1:] == [2, -(0.75 + 1.25) / 4, None]
     assert far[1:] == [1, -0.25, -7.5]
 
 
-def test_the_page_knows_the_facts_of_a_task():
+def test_the_page_holds_the_facts_of_a_task():
     found = known(entry("a", [TRUTH, CLOSE], [None], loss=0.123456))
     names = ("id", "status", "score", "pixels", "votes", "loss", "cells")
     assert [found[name] for name in names] == ["a", "partly", 0.5, 0.5, 0.5, 0.1235, 45]
     assert known(entry("a", [TRUTH]))["loss"] is None
 
 
-def test_the_answers_stand_in_the_order_of_the_ranking():
+def test_the_answers_are_in_the_order_of_the_ranking():
     found = entry("a", [CLOSE, FAR, FAR])
     turned = replace(ranking([CLOSE, FAR, FAR]), answers=found.rankings[0].answers[::-1])
     [test] = known(replace(found, rankings=(turned,)))["tests"]
@@ -134,7 +134,7 @@ def test_texts_are_escaped():
     assert data(page)["tasks"][0]["id"] == "</script><b>"
 
 
-def test_equal_entries_make_equal_pages_without_anything_to_fetch():
+def test_equal_entries_give_equal_pages_that_fetch_nothing():
     pages = [report.page("a", "b", [entry("c", [TRUTH, FAR], loss=0.1)]) for _ in range(2)]
     assert pages[0] == pages[1]
     assert not re.search(r"https?:|src=|@import|url\(", pages[0])
@@ -144,7 +144,7 @@ def test_a_hundred_tasks_of_64_answers_stay_below_three_megabytes():
     draw = np.random.default_rng(0)
     entries = []
     for number in range(100):
-        # Noise is the worst: hardly a row of an answer is right.
+        # Random grids are the worst case: hardly any row of an answer is right.
         truth = draw.integers(10, size=draw.integers(3, 24, 2)).astype(np.uint8)
         grids = [draw.integers(10, size=truth.shape).astype(np.uint8) for _ in range(64)]
         entries.append(entry(f"{number:08x}", grids, truth=truth))

@@ -29,12 +29,12 @@ const seen = (y, x) => document.elementFromPoint(
 return [...Array(height).keys()].map(
   y => [...Array(width).keys()].map(x => seen(y, x).classList.contains("wrong")));
 """
-"""Whether a reader sees a cross in the middle of each cell of a grid."""
+"""Returns for each cell of a grid whether its center has a cross."""
 
 
 @pytest.fixture
 def opened(tmp_path, browse, browser):
-    """A function that opens the page of some tasks, on which no script may fail."""
+    """A function that opens the page of some tasks and fails on an error of a script."""
 
     def open_page(entries):
         page = tmp_path / "report.html"
@@ -46,13 +46,13 @@ def opened(tmp_path, browse, browser):
 
 
 def shown(browser):
-    """Return the ids of the tasks that are shown, from above."""
+    """Return the ids of the tasks on the page, from top to bottom."""
     cards = browser.find_elements(By.CSS_SELECTOR, ".card")
     return [one.find_element(By.TAG_NAME, "h2").text for one in cards if one.is_displayed()]
 
 
 def drawn(browser, id_):
-    """Return the card of a task once it is scrolled to and drawn."""
+    """Scroll to the card of a task, and return it once it is drawn."""
     card = browser.execute_script(
         "return [...document.querySelectorAll('.card')]"
         ".find(one => one.dataset.task === arguments[0])",
@@ -64,12 +64,12 @@ def drawn(browser, id_):
 
 
 def answers(browser, id_):
-    """Return the answers to a task by the order on the page."""
+    """Return the answers to a task in the order of the page."""
     return drawn(browser, id_).find_elements(By.CSS_SELECTOR, ".answer")
 
 
 def facts(answer):
-    """Return the title of an answer and what is said of it."""
+    """Return the title and the facts of an answer."""
     title = answer.find_element(By.TAG_NAME, "h3").text
     return [title, *(one.text for one in answer.find_elements(By.TAG_NAME, "li"))]
 
@@ -81,7 +81,7 @@ def crossed(browser, answer, grid):
 
 
 def show(browser, status):
-    """Choose the tasks of a status, as a mouse does."""
+    """Choose the tasks of a status with the mouse."""
     browser.find_element(By.CSS_SELECTOR, f"#filters label:has([value={status}])").click()
 
 
@@ -117,7 +117,7 @@ def test_a_card_has_the_facts_of_its_task(opened):
 @pytest.mark.parametrize(
     ("right", "share"), [(29, "29 %"), (57, "57 %"), (199, "99 %"), (200, "100 %")]
 )
-def test_a_share_of_cells_is_in_whole_percent_and_100_is_all_of_them(opened, right, share):
+def test_a_share_of_cells_is_in_whole_percent_and_only_all_cells_are_100(opened, right, share):
     truth = np.zeros((10, 10) if right < 100 else (10, 20), np.uint8)
     answer = (np.arange(truth.size) >= right).astype(np.uint8).reshape(truth.shape)
     card = drawn(opened([entry("f6", [answer], truth=truth)]), "f6")
@@ -148,7 +148,7 @@ def test_a_task_without_an_answer_says_so(opened):
 
 
 @pytest.mark.parametrize("number", range(len(ENTRIES)))
-def test_demonstrations_input_and_truth_are_drawn_as_all_grids_are(opened, number):
+def test_demonstrations_input_and_truth_are_drawn_as_grids(opened, number):
     task = ENTRIES[number].task
     card = drawn(opened(ENTRIES), task.id)
     pictures = [
@@ -165,7 +165,7 @@ def test_demonstrations_input_and_truth_are_drawn_as_all_grids_are(opened, numbe
     ]
 
 
-def test_a_cell_is_crossed_where_and_only_where_it_is_wrong(opened):
+def test_exactly_the_wrong_cells_are_crossed(opened):
     browser = opened(ENTRIES)
     right, close = answers(browser, "c<b>1")
     np.testing.assert_array_equal(crossed(browser, right, TRUTH), np.zeros_like(TRUTH))
@@ -182,7 +182,7 @@ def test_an_answer_of_another_size_says_so_and_has_no_cross(opened):
     assert not crossed(browser, long, LONG).any()
 
 
-def test_answers_stand_in_their_order_with_votes_and_log_probabilities(opened):
+def test_answers_are_in_order_with_votes_and_log_probabilities(opened):
     browser = opened(ENTRIES)
     assert [facts(one) for one in answers(browser, "c<b>1")] == [
         ["attempt 1", "right", "2 votes of 4", "log p \u22120.313 a token", "re-scored \u22121.50"],
@@ -192,7 +192,7 @@ def test_answers_stand_in_their_order_with_votes_and_log_probabilities(opened):
     assert titles == ["attempt 1", "attempt 2", "answer 3"]
 
 
-def test_a_right_answer_is_marked_and_no_other(opened):
+def test_only_right_answers_are_marked(opened):
     browser = opened(ENTRIES)
     for found in ENTRIES:
         drawn(browser, found.task.id)
@@ -242,7 +242,7 @@ def test_an_order_sorts_and_a_missing_loss_is_last_in_both_directions(
     assert shown(browser) == backwards.split()
 
 
-def test_a_search_finds_a_part_of_an_id_among_the_tasks_of_the_filter(opened):
+def test_a_search_finds_parts_of_ids_among_the_filtered_tasks(opened):
     browser = opened(ENTRIES)
     field = browser.find_element(By.ID, "search")
     field.send_keys("B", Keys.ENTER)
@@ -254,7 +254,7 @@ def test_a_search_finds_a_part_of_an_id_among_the_tasks_of_the_filter(opened):
     assert browser.current_url.endswith("report.html")
 
 
-def test_the_page_is_used_by_keys_alone(opened):
+def test_the_page_can_be_used_with_the_keyboard_alone(opened):
     browser = opened(ENTRIES)
     browser.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB, Keys.ARROW_RIGHT)
     assert shown(browser) == ["c<b>1"]
@@ -266,13 +266,13 @@ def test_the_page_is_used_by_keys_alone(opened):
     assert shown(browser) == ["e4", "d5", "c<b>1", "b3", "a2"]
 
 
-def test_a_hundred_tasks_of_64_answers_are_drawn_where_they_are_looked_at(opened):
+def test_of_a_hundred_tasks_only_those_in_view_are_drawn(opened):
     browser = opened(MANY)
     WebDriverWait(browser, 10).until(lambda _: browser.find_elements(By.CSS_SELECTOR, ".drawn"))
     count = "return document.querySelectorAll(arguments[0]).length"
     assert browser.execute_script(count, ".card") == 100
     assert 1 <= browser.execute_script(count, ".drawn") <= 6
-    # The first answers of each task that is drawn, two demonstrations and a test.
+    # Each drawn task has its first answers, two demonstrations and a test.
     assert browser.execute_script(count, "svg") == 11 * browser.execute_script(count, ".drawn")
 
     last = drawn(browser, MANY[-1].task.id)
@@ -289,7 +289,7 @@ def test_a_hundred_tasks_of_64_answers_are_drawn_where_they_are_looked_at(opened
     assert len(last.find_elements(By.CSS_SELECTOR, ".answer")) == 64
 
 
-def test_a_page_without_its_script_says_that_it_needs_it(opened):
+def test_a_page_without_scripts_says_that_it_needs_its_script(opened):
     browser = opened(ENTRIES)
     notes = browser.find_elements(By.CLASS_NAME, "note")
     assert notes == []

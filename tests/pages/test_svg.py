@@ -21,16 +21,16 @@ def cells(picture):
 
 
 def drawn(grid):
-    """Return a grid's picture as a page holds it."""
+    """Return the picture of a grid as a rendered page."""
     return templates.render("grid.svg", picture=svg.picture(grid, 9))
 
 
 @given(grids)
-def test_a_picture_covers_each_cell_once_in_its_color(grid):
+def test_a_picture_fills_each_cell_once_with_its_color(grid):
     np.testing.assert_array_equal(cells(drawn(grid)), grid)
 
 
-def test_a_picture_says_its_size_in_cells_and_has_it_in_pixels():
+def test_a_picture_has_its_size_in_cells_and_in_pixels():
     found = drawn(np.zeros((2, 5), np.uint8))
     assert 'role="img" aria-label="grid of 2 by 5 cells" width="45" height="18"' in found
 

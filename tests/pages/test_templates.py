@@ -11,11 +11,11 @@ VALUES = {"title": "a<b", "lead": "c & d", "palette": ["#000001", "#ff0002"]}
 
 
 def source(name):
-    """Return a file of the templates' folder."""
+    """Return the content of a file in the folder of templates."""
     return (FOLDER / name).read_text()
 
 
-def test_a_page_is_whole_and_has_the_style_of_all_pages():
+def test_a_page_is_complete_and_has_the_common_style():
     page = templates.render("page.html", **VALUES)
     assert page.startswith('<!DOCTYPE html>\n<html lang="en">\n')
     assert page.endswith("</body>\n</html>\n")
@@ -34,27 +34,27 @@ def test_a_page_has_a_rule_for_each_color_of_the_palette():
     assert ".c2" not in page
 
 
-def test_style_and_script_get_into_a_page_as_they_are():
+def test_style_and_script_are_included_unchanged():
     page = templates.render("report.html", **VALUES, data={})
     for name in ("page.css", "report.css", "report.js"):
         assert source(name) in page
 
 
 @pytest.mark.parametrize("name", ["page.css", "report.css", "gallery.css", "report.js"])
-def test_style_and_script_do_not_end_their_element(name):
+def test_style_and_script_cannot_end_their_element(name):
     assert not re.search("</(style|script)|<!--", source(name), re.IGNORECASE)
 
 
-def test_a_value_that_is_missing_is_an_error():
+def test_a_missing_value_is_an_error():
     with pytest.raises(UndefinedError, match="'lead' is undefined"):
         templates.render("page.html", title="a", palette=[])
 
 
-def test_data_cannot_end_the_element_that_it_stands_in():
+def test_data_cannot_end_its_element():
     page = templates.render("report.html", **VALUES, data={"id": "</script><!--<b>&"})
     assert r'{"id":"\u003c/script\u003e\u003c!--\u003cb\u003e\u0026"}</script>' in page
 
 
-def test_data_without_a_form_in_json_are_an_error():
+def test_data_that_json_cannot_hold_is_an_error():
     with pytest.raises(ValueError, match="not JSON compliant"):
         templates.render("report.html", **VALUES, data={"loss": float("nan")})

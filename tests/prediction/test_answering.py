@@ -14,7 +14,7 @@ SETTINGS = predicting.settings(views=2, grammar=True, rescore=2)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, base_model):
-    """A folder with the adapter of all tasks and that of task `two`."""
+    """A folder with the adapter of all tasks and the adapter of task `two`."""
     found = tmp_path_factory.mktemp("adapters")
     predicting.write_adapter(found / "adapter", base_model)
     own = adapters.attach(pretrained.load(base_model, "float32"), settings(), 1, [])
@@ -33,7 +33,7 @@ def prompts(folder):
 
 @pytest.fixture
 def answer(tmp_path, base_model, folder, prompts):
-    """A function that answers the views of each adapter."""
+    """A function that returns the answers of all adapters."""
 
     def found(own, scope="scope", done=lambda _: None):
         groups = answering.groups(
@@ -45,9 +45,7 @@ def answer(tmp_path, base_model, folder, prompts):
     return found
 
 
-def test_a_task_with_an_adapter_of_its_own_is_answered_by_it_and_long_prompts_by_none(
-    folder, prompts
-):
+def test_a_task_is_answered_by_its_own_adapter_and_a_long_prompt_by_none(folder, prompts):
     found = answering.groups(prompts, folder / "last", folder / "adapted", ["two"], 150)
     assert found == {folder / "last": [0, 1], folder / "adapted" / "two": [2, 3]}
 
@@ -60,13 +58,13 @@ def test_the_answers_of_all_adapters_are_returned_and_counted(answer):
     assert {score.task for score in scores} <= {"one", "two"}
 
 
-def test_another_adapter_gives_other_answers_to_its_task_alone(answer):
+def test_an_adapter_of_a_task_changes_the_answers_to_that_task_alone(answer):
     common, _ = answer([])
     found, _ = answer(["two"])
     assert [found[number] == common[number] for number in range(4)] == [True, True, False, False]
 
 
-def test_results_are_kept_by_scope_and_adapter(answer, tmp_path):
+def test_results_are_cached_by_scope_and_adapter(answer, tmp_path):
     def kept():
         return len([*tmp_path.rglob("*.json")])
 

@@ -1,4 +1,4 @@
-"""Work in batches, and what is kept of it."""
+"""Tests of batches, and of the cache of results."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +19,7 @@ jobs = st.lists(
 
 
 @given(jobs, st.integers(1, 200))
-def test_each_job_is_in_one_batch_with_its_family(found, tokens):
+def test_each_job_is_in_one_batch_with_its_whole_family(found, tokens):
     made = batches(found, tokens)
     assert sorted(number for batch in made for number in batch) == [*range(len(found))]
     for batch in made:
@@ -29,7 +29,7 @@ def test_each_job_is_in_one_batch_with_its_family(found, tokens):
 
 
 @given(jobs, st.integers(1, 200))
-def test_a_batch_is_of_one_family_or_within_the_limit(found, tokens):
+def test_a_batch_is_within_the_limit_or_a_single_family(found, tokens):
     for batch in batches(found, tokens):
         rows = sum(found[number].rows for number in batch)
         longest = max(found[number].length for number in batch)
@@ -37,7 +37,7 @@ def test_a_batch_is_of_one_family_or_within_the_limit(found, tokens):
         assert one or rows * longest <= tokens
 
 
-def test_batches_are_as_even_as_so_few_can_be():
+def test_batches_are_even_and_as_few_as_the_limit_allows():
     alike = [Job(str(number), number, 10, 1) for number in range(14)]
     assert [len(batch) for batch in batches(alike, 120)] == [7, 7]
     assert [len(batch) for batch in batches(alike, 140)] == [14]
@@ -65,29 +65,29 @@ def work_on(numbers):
     return [{"square": number * number} for number in numbers]
 
 
-def test_results_come_in_the_order_of_the_jobs_and_are_found_only_once(tmp_path):
+def test_results_are_in_the_order_of_the_jobs_and_are_computed_once(tmp_path):
     found = [Job(str(number), number, 40 - number, 1) for number in range(9)]
-    cache, told, seen = ResultCache(tmp_path, "one"), [], []
+    cache, counts, seen = ResultCache(tmp_path, "one"), [], []
 
     def counted(numbers):
         seen.extend(numbers)
         return work_on(numbers)
 
     expected = work_on(range(9))
-    assert results(found, counted, cache, 100, ONE_RANK, told.append) == expected
-    assert results(found, counted, cache, 100, ONE_RANK, told.append) == expected
+    assert results(found, counted, cache, 100, ONE_RANK, counts.append) == expected
+    assert results(found, counted, cache, 100, ONE_RANK, counts.append) == expected
     assert sorted(seen) == [*range(9)]
-    assert sum(told) == 18
+    assert sum(counts) == 18
 
 
-def test_another_scope_has_results_of_its_own(tmp_path):
+def test_another_scope_has_other_results(tmp_path):
     ResultCache(tmp_path, "one").put("key", [1, None, 0.1])
     assert ResultCache(tmp_path, "one").get("key") == [1, None, 0.1]
     assert ResultCache(tmp_path, "two").get("key") is None
     assert ResultCache(tmp_path, "one").get("yek") is None
 
 
-def test_an_empty_result_is_known_too(tmp_path):
+def test_an_empty_result_is_cached(tmp_path):
     cache = ResultCache(tmp_path, "one")
     cache.put("key", [])
     found = results([Job("key", 0, 1, 1)], work_on, cache, 10, ONE_RANK, lambda _: None)

@@ -56,7 +56,7 @@ def test_candidates_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [1, -1])
-def test_candidates_are_read_by_view_and_rank_whatever_their_order(
+def test_candidates_are_read_by_view_and_rank_in_any_order_of_rows(
     tmp_path: Path, step: int
 ) -> None:
     found = read(tmp_path, ROWS[::step])
@@ -119,6 +119,8 @@ def test_candidates_are_read_by_view_and_rank_whatever_their_order(
         ),
     ],
 )
-def test_candidates_are_refused(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
+def test_a_damaged_table_of_candidates_is_refused(
+    tmp_path: Path, rows: list[dict[str, Any]], message: str
+) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         read(tmp_path, rows)

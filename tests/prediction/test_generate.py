@@ -15,7 +15,7 @@ from tests import predicting, tolerance
 NONE = np.zeros(0, np.int32)
 WITHIN = tolerance.forward("float32")
 CLEAR = 0.001
-"""Log-probabilities so far apart are in the same order on every processor."""
+"""Log-probabilities that differ by more have the same order on every processor."""
 
 PROMPTS = [
     np.random.default_rng(seed).integers(4, 100, length).astype(np.int32)
@@ -30,7 +30,7 @@ def tiny(base_model):
 
 @pytest.fixture(scope="module")
 def end(tiny):
-    """A token that the model comes to say after some prompts, and not after others."""
+    """A token that the model generates after some prompts, and not after others."""
     return reference(tiny, PROMPTS[0], -1)[0][4]
 
 
@@ -68,7 +68,7 @@ def logprobs(tiny, ids):
 
 
 def reference(tiny, prompt, end, budget=12):
-    """Recompute the whole text for each token."""
+    """Return tokens, log-probability and end of greedy search, each token from the whole text."""
     ids, logprob = prompt.tolist(), 0.0
     for _ in range(budget):
         scores = logprobs(tiny, ids)
@@ -90,14 +90,14 @@ def assert_same(found, tiny, end, prompts=PROMPTS):
 
 @pytest.mark.parametrize("static", [False, True])
 @pytest.mark.parametrize("batch", [1, 2, 4, 6])
-def test_greedy_answers_are_those_of_a_plain_loop_whatever_the_batch(tiny, end, batch, static):
+def test_greedy_answers_are_those_of_a_plain_loop_in_any_batch(tiny, end, batch, static):
     found = answer(tiny, queries(PROMPTS), language(end), batch, kv_static=static)
     assert_same(found, tiny, end)
     assert {one.ended for (one,) in found} == {True, False}
 
 
 @pytest.mark.parametrize("spoiled", [None, 0, 1, 5])
-def test_a_draft_changes_no_answer_wherever_it_goes_wrong(tiny, end, spoiled):
+def test_a_draft_with_a_wrong_token_changes_no_answer(tiny, end, spoiled):
     drafts = []
     for prompt in PROMPTS:
         tokens, _, ended = reference(tiny, prompt, end)
@@ -108,14 +108,14 @@ def test_a_draft_changes_no_answer_wherever_it_goes_wrong(tiny, end, spoiled):
     assert_same(answer(tiny, queries(PROMPTS, drafts), language(end)), tiny, end)
 
 
-def test_drafts_of_other_lengths_than_the_answers_change_none(tiny, end):
+def test_a_draft_of_another_length_changes_no_answer(tiny, end):
     drafts = [[5] * 40, [], [6], [7] * 3, [8] * 90, [9] * 12]
     assert_same(answer(tiny, queries(PROMPTS, drafts), language(end)), tiny, end)
 
 
 @pytest.fixture
 def passes(tiny):
-    """The shapes of what the model reads, a pass each."""
+    """The shapes of the token ids that the model reads, one for each forward pass."""
     found = []
     hook = tiny.register_forward_pre_hook(
         lambda *given: found.append(tuple(given[-1]["input_ids"].shape)), with_kwargs=True
@@ -124,7 +124,7 @@ def passes(tiny):
     hook.remove()
 
 
-def test_a_right_draft_is_read_in_fewer_passes(tiny, passes):
+def test_a_right_draft_takes_fewer_passes(tiny, passes):
     spoken = language(-1, budget=40)
     drafts = [reference(tiny, prompt, -1, 40)[0] for prompt in PROMPTS]
     passes.clear()
@@ -134,7 +134,7 @@ def test_a_right_draft_is_read_in_fewer_passes(tiny, passes):
     assert (plain, len(passes) - plain) == (len(PROMPTS) + 39, len(PROMPTS) + 3)
 
 
-def test_of_a_draft_that_is_wrong_all_along_little_is_read(tiny, passes):
+def test_few_tokens_of_a_wrong_draft_are_read(tiny, passes):
     answer(tiny, queries(PROMPTS), language(-1, budget=40))
     plain = sum(map(math.prod, passes))
     passes.clear()
@@ -142,25 +142,25 @@ def test_of_a_draft_that_is_wrong_all_along_little_is_read(tiny, passes):
     assert plain < sum(map(math.prod, passes)) < plain + 20 * len(PROMPTS)
 
 
-def test_long_answers_outlive_the_gaps_that_drafts_leave(tiny):
+def test_rejected_drafts_change_no_long_answer(tiny):
     drafts = [[5, 6, 7, 8] * 40 for _ in PROMPTS]
     found = answer(tiny, queries(PROMPTS, drafts), language(-1, budget=150))
     plain = answer(tiny, queries(PROMPTS), language(-1, budget=150))
     assert [one.tokens for (one,) in found] == [one.tokens for (one,) in plain]
 
 
-def test_what_a_family_begins_with_is_read_once(tiny, end, passes):
+def test_the_common_prefix_of_a_family_is_read_once(tiny, end, passes):
     begin = PROMPTS[2]
     prompts = [np.concatenate([begin, tail]) for tail in PROMPTS[3:]] + [PROMPTS[0]]
     asked = queries(prompts, families=["a", "a", "a", "b"])
     found = answer(tiny, asked, language(end))
-    # A processor reads one family after the other.
+    # A CPU reads one family after another.
     tails = (3, max(map(len, PROMPTS[3:])))
     assert passes[:3] == [(1, len(begin)), tails, (1, len(PROMPTS[0]))]
     assert_same(found, tiny, end, prompts)
 
 
-def test_families_have_drafts_too(tiny, end):
+def test_a_draft_changes_no_answer_in_a_family(tiny, end):
     prompts = [np.concatenate([PROMPTS[2], tail]) for tail in PROMPTS[3:]] + PROMPTS[:2]
     asked = [reference(tiny, prompt, end)[0] for prompt in prompts]
     drafts = [[*tokens[:place], 7, 8] for place, tokens in enumerate(asked)]
@@ -177,7 +177,7 @@ def test_a_model_without_finite_logits_is_refused(base_model):
 
 
 @pytest.mark.parametrize("search", ["beam", "sample"])
-def test_other_searches_do_not_depend_on_the_batch(tiny, end, search):
+def test_sampling_and_beam_search_do_not_depend_on_the_batch(tiny, end, search):
     spoken = language(end, budget=6)
     whole = answer(tiny, queries(PROMPTS), spoken, search=search)
     parts = answer(tiny, queries(PROMPTS), spoken, 2, search=search)
@@ -186,20 +186,20 @@ def test_other_searches_do_not_depend_on_the_batch(tiny, end, search):
     ]
 
 
-def test_a_beam_of_one_is_greedy_choice(tiny, end):
+def test_a_beam_of_width_one_is_greedy_search(tiny, end):
     assert_same(answer(tiny, queries(PROMPTS), language(end), search="beam", width=1), tiny, end)
 
 
-def test_a_beam_finds_the_best_of_what_it_keeps_and_orders_it(tiny, end):
+def test_a_beam_returns_distinct_answers_by_descending_log_probability(tiny, end):
     found = answer(tiny, queries(PROMPTS[:2]), language(end, budget=5), search="beam", width=4)
     for prompt, own in zip(PROMPTS, found, strict=False):
         assert len({one.tokens for one in own}) == len(own) == 4
         assert own == sorted(own, key=lambda one: -one.logprob)
         for one in own:
-            written = [*one.tokens, *[end] * one.ended]
+            generated = [*one.tokens, *[end] * one.ended]
             steps = [
-                float(logprobs(tiny, [*prompt.tolist(), *written[:place]])[token])
-                for place, token in enumerate(written)
+                float(logprobs(tiny, [*prompt.tolist(), *generated[:place]])[token])
+                for place, token in enumerate(generated)
             ]
             assert one.logprob == tolerance.close(sum(steps), WITHIN)
         greedy = reference(tiny, prompt, end, 5)
@@ -207,24 +207,24 @@ def test_a_beam_finds_the_best_of_what_it_keeps_and_orders_it(tiny, end):
 
 
 def depth_first(tiny, prompt, end, budget, floor):
-    """Search as it is written down: one branch to its end, then the next."""
+    """Return the answers of the textbook algorithm, which follows one branch to its end."""
 
-    def walk(written, logprob):
-        if len(written) == budget:
+    def walk(tokens, logprob):
+        if len(tokens) == budget:
             return
-        scores = logprobs(tiny, [*prompt.tolist(), *written])
+        scores = logprobs(tiny, [*prompt.tolist(), *tokens])
         assert (scores + logprob - floor).abs().min() > CLEAR
         for token in (scores + logprob >= floor).nonzero()[:, 0].tolist():
             if token == end:
-                yield tuple(written), logprob + float(scores[token])
+                yield tuple(tokens), logprob + float(scores[token])
             else:
-                yield from walk([*written, token], logprob + float(scores[token]))
+                yield from walk([*tokens, token], logprob + float(scores[token]))
 
     return dict(walk([], 0.0))
 
 
 def test_depth_first_search_finds_all_answers_above_the_threshold_and_no_other(tiny, end):
-    # There are answers 0.8 % above it and below it, and none within 0.1 %.
+    # Some answers are 0.8 % above or below the threshold, and none is within 0.1 % of it.
     threshold = 0.0014
     spoken = language(end, budget=6)
     found = answer(tiny, queries(PROMPTS), spoken, search="dfs", threshold=threshold)
@@ -236,19 +236,19 @@ def test_depth_first_search_finds_all_answers_above_the_threshold_and_no_other(t
         assert own == sorted(own, key=lambda one: -one.logprob)
 
 
-def test_samples_differ_by_number_and_a_larger_width_extends_a_smaller_one(tiny, end):
+def test_a_larger_width_extends_the_samples_of_a_smaller_one(tiny, end):
     two = answer(tiny, queries(PROMPTS), language(end), search="sample", width=2)
     five = answer(tiny, queries(PROMPTS), language(end), search="sample", width=5)
     for few, many in zip(two, five, strict=True):
         assert {one.tokens for one in few} < {one.tokens for one in many}
 
 
-def test_a_temperature_near_zero_is_greedy_choice(tiny, end):
+def test_a_temperature_near_zero_is_greedy_search(tiny, end):
     cold = {"search": "sample", "width": 1, "temperature": 1e-4}
     assert_same(answer(tiny, queries(PROMPTS), language(end), **cold), tiny, end)
 
 
-def test_samples_come_as_often_as_they_are_probable(tiny):
+def test_the_frequencies_of_samples_are_their_probabilities(tiny):
     (own,) = answer(tiny, queries(PROMPTS[:1]), language(-1, budget=1), search="sample", width=2000)
     expected = logprobs(tiny, PROMPTS[0].tolist()).exp().numpy()
     counts = np.bincount([one.tokens[0] for one in own], minlength=len(expected)) / 2000
@@ -256,7 +256,7 @@ def test_samples_come_as_often_as_they_are_probable(tiny):
 
 
 @pytest.mark.parametrize("format_", ["int8", "int4", "fp8_e5m2", "fp8_e4m3"])
-def test_a_rounded_cache_gives_the_same_answer_with_a_draft_and_without(tiny, end, format_):
+def test_a_draft_changes_no_answer_with_a_rounded_cache(tiny, end, format_):
     drafts = [reference(tiny, prompt, end)[0] for prompt in PROMPTS]
     asked = language(end)
     plain = answer(tiny, queries(PROMPTS), asked, kv_format=format_)
@@ -269,7 +269,7 @@ def test_a_rounded_cache_gives_the_same_answer_with_a_draft_and_without(tiny, en
 
 
 class Even:
-    """A grammar of even numbers of letters, each once at most in a row."""
+    """A grammar of an even number of letters, without equal neighbors."""
 
     start = ""
 
@@ -288,21 +288,21 @@ def test_every_search_obeys_a_grammar(tiny, end, base_model, search):
     texts = spellings(pretrained.load_tokenizer(base_model), str.isalpha)
     spoken = language(end, 8, Even(), texts)
     found = answer(tiny, queries(PROMPTS), spoken, search=search, threshold=1e-4)
-    written = ["".join(texts[token][1] for token in one.tokens) for own in found for one in own]
-    assert written
-    assert all(text.isalpha() for text in written)
-    assert all(a != b for text in written for a, b in itertools.pairwise(text))
+    generated = ["".join(texts[token][1] for token in one.tokens) for own in found for one in own]
+    assert generated
+    assert all(text.isalpha() for text in generated)
+    assert all(a != b for text in generated for a, b in itertools.pairwise(text))
     assert all(len(one.tokens) % 2 == 0 for own in found for one in own if one.ended)
 
 
-def test_a_grammar_that_allows_all_changes_nothing(tiny, end, base_model):
+def test_a_grammar_that_allows_every_token_changes_no_answer(tiny, end, base_model):
     texts = spellings(pretrained.load_tokenizer(base_model), lambda _: True)
     found = answer(tiny, queries(PROMPTS), language(end, 12, EVERYTHING, texts))
     assert_same(found, tiny, end)
 
 
 @pytest.mark.parametrize("search", ["greedy", "sample", "beam", "dfs"])
-def test_rows_of_the_embeddings_that_are_no_token_are_not_allowed(base_model, end, search):
+def test_embeddings_without_a_token_are_not_allowed(base_model, end, search):
     padded = pretrained.load(base_model, "float32")
     padded.resize_token_embeddings(padded.config.vocab_size + 28, mean_resizing=False)
     padded.set_output_embeddings(torch.nn.Linear(padded.config.hidden_size, 128, bias=False))
@@ -312,7 +312,7 @@ def test_rows_of_the_embeddings_that_are_no_token_are_not_allowed(base_model, en
     assert {token for own in found for one in own for token in one.tokens} <= texts.keys()
 
 
-def test_a_token_without_a_text_may_begin_an_answer_and_not_go_on_with_it(tiny, end, base_model):
+def test_a_token_without_text_is_allowed_only_as_the_first(tiny, end, base_model):
     texts = spellings(pretrained.load_tokenizer(base_model), lambda _: True)
     plain = answer(tiny, queries(PROMPTS), language(end))
     for number, (one,) in enumerate(plain):
@@ -324,7 +324,10 @@ def test_a_token_without_a_text_may_begin_an_answer_and_not_go_on_with_it(tiny, 
         assert (found.tokens == one.tokens) == (first not in later)
 
 
-def test_a_vocabulary_that_cannot_go_on_is_refused(tiny, end):
+def test_a_vocabulary_without_an_allowed_token_is_refused(tiny, end):
     spoken = language(end, 8, Even(), {5: ("1", "1")})
-    with pytest.raises(ValueError, match="no token goes on with a grid after 0 tokens; predict"):
+    with pytest.raises(
+        ValueError,
+        match=r"no token of the vocabulary continues .* after 0 tokens; .* set predict.grammar",
+    ):
         answer(tiny, queries(PROMPTS), spoken)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from arcmix.prediction.grammar import Grammar, State, part
+from arcmix.prediction.grammar import Grammar, State, token_bytes
 from arcmix.tasks import MAX_SIDE
 from arcmix.text import prompt
 from arcmix.text.encode import SYMBOLS, Encoder
@@ -30,7 +30,7 @@ STYLES += [style("v1", *names) for names in legal() if "shape" in names]
 
 @functools.cache
 def grammar_of(number: int, limit: int) -> Grammar:
-    """Return the grammar of a style, made once."""
+    """Return the grammar of a style; it is built once."""
     return Grammar(STYLES[number], limit)
 
 
@@ -44,12 +44,12 @@ def grids(limit: int) -> st.SearchStrategy[np.ndarray]:
 
 
 def answer(style: prompt.Style, grid: np.ndarray) -> str:
-    """Return the text of a grid up to the end token."""
+    """Return the text of a grid without the end token."""
     return prompt.render(style, [], grid, grid).answer.removesuffix(style.end)
 
 
 def read(grammar: Grammar, *tokens: str) -> State | None:
-    """Return the state after these tokens."""
+    """Return the state after some tokens."""
     state: State | None = grammar.start
     for token in tokens:
         if state is not None:
@@ -58,13 +58,13 @@ def read(grammar: Grammar, *tokens: str) -> State | None:
 
 
 def cut(text: str, places: list[int]) -> list[str]:
-    """Return a text in pieces that begin at these places, each modulo its length."""
+    """Return a text cut at some places, each modulo its length."""
     ends = sorted({0, len(text), *(place % len(text) for place in places)})
     return [text[a:b] for a, b in itertools.pairwise(ends)]
 
 
 def finished(grammar: Grammar, state: State, draw: st.DataObject) -> str:
-    """Return a text that ends an answer, written character by character as the draws fall."""
+    """Return a text that completes an answer, with each character drawn from those allowed."""
     text = ""
     while not (grammar.complete(state) and draw.draw(st.booleans())):
         ways = {
@@ -81,7 +81,7 @@ def finished(grammar: Grammar, state: State, draw: st.DataObject) -> str:
 
 
 @given(data=st.data(), number=numbers, limit=limits, places=st.lists(st.integers(0, 2000)))
-def test_an_answer_is_taken_however_it_is_cut_into_tokens(
+def test_an_answer_is_accepted_in_any_split_into_tokens(
     data: st.DataObject, number: int, limit: int, places: list[int]
 ) -> None:
     grammar, text = grammar_of(number, limit), answer(STYLES[number], data.draw(grids(limit)))
@@ -94,7 +94,7 @@ def test_an_answer_is_taken_however_it_is_cut_into_tokens(
 
 
 @given(data=st.data(), number=numbers, limit=limits)
-def test_only_a_whole_answer_may_end(data: st.DataObject, number: int, limit: int) -> None:
+def test_only_a_whole_grid_is_complete(data: st.DataObject, number: int, limit: int) -> None:
     grammar, text = grammar_of(number, limit), answer(STYLES[number], data.draw(grids(limit)))
     place = data.draw(st.integers(0, len(text)))
 
@@ -106,7 +106,9 @@ def test_only_a_whole_answer_may_end(data: st.DataObject, number: int, limit: in
 
 
 @given(data=st.data(), number=numbers, limit=st.sampled_from((1, 2, 3)))
-def test_every_walk_ends_in_a_grid(data: st.DataObject, number: int, limit: int) -> None:
+def test_every_accepted_text_can_become_a_grid(
+    data: st.DataObject, number: int, limit: int
+) -> None:
     grammar = grammar_of(number, limit)
 
     text = finished(grammar, grammar.start, data)
@@ -118,7 +120,7 @@ def test_every_walk_ends_in_a_grid(data: st.DataObject, number: int, limit: int)
 
 
 @given(data=st.data(), number=numbers, token=st.text(SPELLING, min_size=1, max_size=2))
-def test_a_token_is_taken_only_if_a_grid_still_comes_of_it(
+def test_a_token_is_accepted_only_if_the_text_can_still_become_a_grid(
     data: st.DataObject, number: int, token: str
 ) -> None:
     grammar, text = grammar_of(number, 3), answer(STYLES[number], data.draw(grids(3)))
@@ -167,7 +169,7 @@ def test_a_token_is_taken_only_if_a_grid_still_comes_of_it(
         pytest.param("minimal shape", "```grid shape: 1x3\n012\n", "0", id="rows-left-over"),
     ],
 )
-def test_a_token_that_no_answer_goes_on_with_is_refused(names: str, begun: str, token: str) -> None:
+def test_a_token_that_continues_no_answer_is_refused(names: str, begun: str, token: str) -> None:
     grammar = Grammar(style("bare", *names.split()), MAX_SIDE)
 
     state = read(grammar, begun)
@@ -176,7 +178,7 @@ def test_a_token_that_no_answer_goes_on_with_is_refused(names: str, begun: str, 
     assert not grammar.advance(state, token)
 
 
-def test_a_side_of_3_in_the_header_may_become_30() -> None:
+def test_a_digit_3_in_the_header_may_continue_to_30() -> None:
     grammar = Grammar(style("bare", "minimal", "shape"), MAX_SIDE)
     height = read(grammar, "```grid shape: 3")
 
@@ -196,19 +198,19 @@ def test_an_answer_begins_with_the_opening_of_its_format(format_: str) -> None:
 
 
 @given(data=st.data(), number=numbers)
-def test_an_answer_is_taken_byte_by_byte(data: st.DataObject, number: int) -> None:
+def test_an_answer_is_accepted_byte_by_byte(data: st.DataObject, number: int) -> None:
     grammar, text = grammar_of(number, 3), answer(STYLES[number], data.draw(grids(3)))
     level = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     [(spelled, _)] = level.pre_tokenize_str(text)
 
-    letters = read(grammar, *map(part, spelled))
-    numbers = read(grammar, *(part(f"<0x{byte:02X}>") for byte in text.encode()))
+    letters = read(grammar, *map(token_bytes, spelled))
+    numbers = read(grammar, *(token_bytes(f"<0x{byte:02X}>") for byte in text.encode()))
 
     assert letters == numbers == read(grammar, text)
 
 
-def test_half_a_character_is_taken_only_where_the_other_half_may_follow() -> None:
-    first, second = map(part, ["<0xC3>", "<0xB1>"])
+def test_half_a_character_is_accepted_only_before_its_other_half() -> None:
+    first, second = map(token_bytes, ["<0xC3>", "<0xB1>"])
     grammar = Grammar(style("bare", "minimal", "symbols"), MAX_SIDE)
     half = grammar.advance(grammar.start, first)
 
@@ -219,21 +221,21 @@ def test_half_a_character_is_taken_only_where_the_other_half_may_follow() -> Non
     assert not grammar.advance(grammar.start, second)
 
 
-def test_each_byte_has_a_letter_of_its_own() -> None:
+def test_every_byte_has_its_own_letter() -> None:
     level = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
 
-    found = {part(letter) for letter in level.alphabet()}
+    found = {token_bytes(letter) for letter in level.alphabet()}
 
     assert found == {bytes([byte]).decode(errors="surrogateescape") for byte in range(256)}
 
 
-def test_a_token_that_spells_no_bytes_is_refused() -> None:
-    message = "token '▁a' decodes to less than a character and is spelled neither in the letters"
+def test_a_token_with_unknown_bytes_is_refused() -> None:
+    message = "token '▁a' is a part of a character, and its bytes are unknown; a token is spelled"
     with pytest.raises(ValueError, match=message):
-        part("▁a")
+        token_bytes("▁a")
 
 
-def test_a_limit_holds_for_height_and_width() -> None:
+def test_the_limit_applies_to_height_and_width() -> None:
     grammar = Grammar(style("bare", "minimal"), 4)
 
     assert read(grammar, "0123\n" * 3, "0123")

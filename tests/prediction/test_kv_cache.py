@@ -1,4 +1,4 @@
-"""Formats of keys and values, and rows that a model reads side by side."""
+"""Tests of the formats of keys and values, and of rows that a model reads side by side."""
 
 from functools import partial
 
@@ -26,13 +26,13 @@ STATES = stn.arrays("float32", (2, 1, 3, 4), elements=st.floats(-100, 100, width
 
 
 @given(STATES)
-def test_no_format_changes_nothing(states):
+def test_format_none_changes_no_value(states):
     assert torch.equal(kv_cache.FORMATS["none"](states), states)
 
 
 @pytest.mark.parametrize("name", ["fp8_e5m2", "fp8_e4m3", "int8", "int4"])
 @given(states=STATES)
-def test_a_format_keeps_what_it_has_rounded_once(name, states):
+def test_rounding_twice_is_rounding_once(name, states):
     rounded = kv_cache.FORMATS[name](states)
     assert rounded.dtype == states.dtype
     again, within = kv_cache.FORMATS[name](rounded), tolerance.forward("float32")
@@ -41,24 +41,24 @@ def test_a_format_keeps_what_it_has_rounded_once(name, states):
 
 @pytest.mark.parametrize(("name", "bits"), [("int8", 8), ("int4", 4)])
 @given(states=STATES)
-def test_integers_are_off_by_half_a_step_at_most(name, bits, states):
+def test_an_integer_format_has_an_error_of_at_most_half_a_step(name, bits, states):
     step = states.abs().amax(dim=-1, keepdim=True) / (2 ** (bits - 1) - 1)
     assert ((kv_cache.FORMATS[name](states) - states).abs() <= step / 2 * 1.001 + 1e-30).all()
 
 
 @pytest.mark.parametrize(("name", "error"), [("fp8_e5m2", 1 / 8), ("fp8_e4m3", 1 / 16)])
-def test_floats_are_off_by_half_of_their_last_bit(name, error):
+def test_a_float_format_has_a_relative_error_of_half_its_last_bit(name, error):
     states = torch.linspace(0.1, 400, 4001).reshape(1, 1, 1, -1)
     off = ((kv_cache.FORMATS[name](states) - states) / states).abs()
     assert error / 2 < off.max() <= error
 
 
-def test_what_is_too_large_for_a_format_becomes_its_largest():
+def test_values_out_of_range_become_the_largest_of_the_format():
     found = kv_cache.FORMATS["fp8_e4m3"](torch.tensor([1e6, -1e6]))
     assert found.tolist() == [448.0, -448.0]
 
 
-def test_folded_attention_is_that_with_copied_heads():
+def test_folded_attention_equals_sdpa_with_copied_heads():
     drawn = torch.Generator().manual_seed(0)
     query, key, value = (
         torch.randn(3, heads, tokens, 8, generator=drawn)
@@ -98,7 +98,7 @@ def from_config(config):
         (
             partial(MistralConfig, sliding_window=1000),
             698,
-            "slides over 1000 tokens, and texts of up to 699 take",
+            "slides over 1000 tokens, and texts of up to 699 tokens need",
         ),
         (
             partial(
@@ -114,11 +114,11 @@ def from_config(config):
                 },
             ),
             100,
-            "reads texts of over 100 tokens otherwise than shorter ones, got up to 101; lower",
+            "embeddings for texts of more than 100 tokens, got texts of up to 101; lower",
         ),
     ],
 )
-def test_a_model_whose_answers_depend_on_what_is_beside_them_is_refused(config, most, message):
+def test_a_model_whose_answers_depend_on_the_batch_is_refused(config, most, message):
     found = from_config(config)
     kv_cache.check(found, most)
     with pytest.raises(ValueError, match=message):
@@ -128,13 +128,13 @@ def test_a_model_whose_answers_depend_on_what_is_beside_them_is_refused(config, 
 @pytest.mark.parametrize(
     "config", [LlamaConfig, Qwen2Config, partial(MistralConfig, sliding_window=None)]
 )
-def test_a_model_of_full_attention_is_taken(config):
+def test_a_model_with_full_attention_is_accepted(config):
     kv_cache.check(from_config(config), 10**6)
 
 
 @pytest.fixture(scope="module", params=[2, 1])
 def tiny(base_model, request):
-    """A model whose two heads of queries have so many heads of keys."""
+    """A model with two query heads and one or two key heads."""
     settings = AutoConfig.from_pretrained(base_model, num_key_value_heads=request.param)
     torch.manual_seed(0)
     return AutoModelForCausalLM.from_config(settings, dtype=torch.float32).eval()
@@ -152,31 +152,32 @@ def assert_read(tiny, logits, rows):
 
 @torch.inference_mode()
 @pytest.mark.parametrize("reserved", [0, 500])
-def test_rows_read_struck_out_and_taken_are_as_read_at_once(tiny, reserved):
+def test_logits_after_discarding_and_selecting_equal_those_of_whole_texts(tiny, reserved):
     rows = kv_cache.Rows(tiny, "none", reserved)
     texts = [[5, 6, 7], [8], [9, 10, 11, 12, 13]]
     assert_read(tiny, rows.read(texts, 1), texts)
-    rows.strike([1, 0, 2])
+    rows.discard([1, 0, 2])
     texts = [texts[0][:2], texts[1], texts[2][:3]]
     more = [[20, 21], [22, 23, 24], [25]]
     texts = [old + new for old, new in zip(texts, more, strict=True)]
     assert_read(tiny, rows.read(more, 1), texts)
-    rows.take([2, 0, 2])
+    rows.select([2, 0, 2])
     texts = [texts[2] + [30], texts[0] + [31], texts[2] + [32]]
     assert_read(tiny, rows.read([[30], [31], [32]], 1), texts)
     assert rows.lengths == [5, 5, 5]
 
 
 @torch.inference_mode()
-def test_gaps_are_closed_once_they_are_many(tiny):
+def test_the_cache_is_compacted_once_many_slots_are_masked(tiny):
     rows = kv_cache.Rows(tiny, "none", 0)
     texts = [[5, 6, 7], [8, 9]]
     rows.read(texts, 1)
     for turn in range(40):
         rows.read([[10 + turn] * 8, [40] * 8], 1)
-        rows.strike([7, 8])
+        rows.discard([7, 8])
         texts[0].append(10 + turn)
-        rows.take([0, 1])
-        assert rows.mask.shape[1] <= max(rows.lengths) * kv_cache.WASTE + kv_cache.GROWTH + 8
+        rows.select([0, 1])
+        limit = max(rows.lengths) * kv_cache.MAX_SLOTS_PER_TOKEN + kv_cache.GROWTH + 8
+        assert rows.mask.shape[1] <= limit
     new = [[90], [91]]
     assert_read(tiny, rows.read(new, 1), [a + b for a, b in zip(texts, new, strict=True)])

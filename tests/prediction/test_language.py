@@ -21,7 +21,7 @@ def language(grammar, texts):
 
 @pytest.fixture
 def spoken():
-    """A language of two letters, ended after the second."""
+    """A language of two letters, whose answers have at least two characters."""
     return language(LETTERS, TEXTS)
 
 
@@ -29,50 +29,50 @@ def options(spoken, state, keys, floor=-float("inf"), *, first=False):
     return list(spoken.options(state, torch.tensor(keys), floor, first=first))
 
 
-def test_without_a_grammar_any_token_may_come_and_leaves_the_state():
+def test_without_a_grammar_every_token_is_allowed_and_keeps_the_state():
     free = language(None, {})
     assert free.start == FREE
     assert free.after(free.start, 1, first=True) == FREE
     assert options(free, FREE, [0.1, 0.3, 0.2]) == [(1, FREE), (2, FREE), (0, FREE)]
 
 
-def test_a_token_is_spelled_otherwise_as_the_first_than_later(spoken):
+def test_a_token_may_have_another_text_as_the_first_than_later(spoken):
     assert spoken.after("", 3, first=True) == "b"
     assert spoken.after("a", 3, first=False) == "a b"
 
 
-def test_a_token_of_no_text_may_be_the_first_only(spoken):
+def test_a_token_without_text_is_allowed_only_as_the_first(spoken):
     assert spoken.after("", 4, first=True) == ""
     assert spoken.after("", 4, first=False) is None
 
 
-def test_the_end_may_come_where_the_grammar_is_complete(spoken):
+def test_the_end_token_is_allowed_where_the_grammar_is_complete(spoken):
     assert spoken.after("a", END, first=False) is None
     assert spoken.after("aa", END, first=False) == "aa"
 
 
-def test_options_are_the_allowed_tokens_the_largest_key_first_and_none_below_the_floor(spoken):
+def test_options_are_the_allowed_tokens_above_the_floor_by_descending_key(spoken):
     keys = [0.5, 9.0, 0.2, 0.7, 0.1]
     assert options(spoken, "a", keys) == [(3, "a b"), (2, "aa")]
     assert options(spoken, "aa", keys) == [(3, "aa b"), (END, "aa"), (2, "aaa")]
     assert options(spoken, "aa", keys, 0.4) == [(3, "aa b"), (END, "aa")]
 
 
-def test_options_beyond_the_first_few_come_in_order_too():
+def test_all_options_are_in_descending_order():
     free = language(None, {})
     keys = torch.randperm(100).tolist()
     ordered = sorted(range(100), key=lambda token: -keys[token])
     assert [token for token, _ in options(free, FREE, keys)] == ordered
 
 
-def test_spellings_are_those_of_the_tokens_whose_letters_answers_have(base_model):
+def test_spellings_leave_out_tokens_with_other_characters(base_model):
     tokenizer = pretrained.load_tokenizer(base_model)
     digits = spellings(tokenizer, lambda text: text.isdigit())
     assert sorted(digits.values()) == [(str(digit),) * 2 for digit in range(10)]
     assert all(tokenizer.decode([token]) == text for token, (text, _) in digits.items())
 
 
-def test_a_token_that_loses_its_space_as_the_first_has_it_later():
+def test_a_token_keeps_the_space_that_it_loses_as_the_first():
     words = Tokenizer(
         models.WordLevel({"<unk>": 0, "\u2581": 1, "\u25810": 2, "\u2581b": 3}, "<unk>")
     )
@@ -82,7 +82,7 @@ def test_a_token_that_loses_its_space_as_the_first_has_it_later():
     assert found == {3: ("b", " b")}
 
 
-def test_a_token_that_is_less_than_a_character_is_spelled_in_bytes():
+def test_a_part_of_a_character_is_spelled_in_bytes():
     letters = Tokenizer(models.BPE({"0": 0, "\u00c3": 1, "\u00a9": 2}, []))
     letters.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     letters.decoder = decoders.ByteLevel()

@@ -14,7 +14,7 @@ TEST = (Pair(np.ones((1, 40), np.uint8), np.zeros((1, 40), np.uint8)),)
 
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory, base_model):
-    """An adapter folder of the text format of bare minimal grids."""
+    """An adapter folder whose text format is bare minimal grids."""
     folder = tmp_path_factory.mktemp("adapter")
     predicting.write_adapter(folder, base_model)
     return folder
@@ -22,7 +22,7 @@ def adapter(tmp_path_factory, base_model):
 
 @pytest.fixture
 def of_views(adapter):
-    """A function that returns the prompt set of some views."""
+    """A function that returns the prompt set of views."""
 
     def made(asked, **changes):
         return prompt_set.PromptSet(adapter, asked, predicting.settings(**changes))
@@ -31,17 +31,17 @@ def of_views(adapter):
 
 
 def text(grid):
-    """Return a minimal grid."""
+    """Return the text of a grid in the encoder `minimal`."""
     return "\n".join("".join(map(str, row)) for row in grid.tolist())
 
 
 def answered(prompts, grid):
-    """Return the answer that is a grid."""
+    """Return an answer with the tokens of a grid."""
     [tokens] = prompts.answer_tokens([grid])
     return Answer(tuple(tokens.tolist()[:-1]), -1.5, ended=True)
 
 
-def test_a_prompt_shows_a_view_of_the_demonstrations_in_its_order_and_of_the_test(
+def test_a_prompt_shows_demonstrations_and_test_input_in_the_transform_of_its_view(
     of_views, base_model
 ):
     whole = task(train=3, test=2)
@@ -51,10 +51,10 @@ def test_a_prompt_shows_a_view_of_the_demonstrations_in_its_order_and_of_the_tes
     for view, ids in zip(asked, prompts.prompts, strict=True):
         shown = [grid for n in view.order for grid in (whole.train[n].input, whole.train[n].output)]
         shown.append(whole.test[1].input)
-        written = str(tokenizer.decode(ids))
-        places = [written.find(text(view.transform.apply(grid))) for grid in shown]
+        decoded = str(tokenizer.decode(ids))
+        places = [decoded.find(text(view.transform.apply(grid))) for grid in shown]
         assert -1 not in places
-        assert text(view.transform.apply(whole.test[1].output)) not in written
+        assert text(view.transform.apply(whole.test[1].output)) not in decoded
 
 
 def test_an_answer_is_a_candidate_with_the_transform_of_its_view_inverted(of_views):
@@ -66,11 +66,11 @@ def test_an_answer_is_a_candidate_with_the_transform_of_its_view_inverted(of_vie
         [found] = prompts.candidates(number, [given])
         np.testing.assert_array_equal(found.grid, truth)
         assert (found.logprob, found.ended) == (-1.5, True)
-        # The end token counts.
+        # The end token is one of the tokens.
         assert found.tokens == len(given.tokens) + 1
 
 
-def test_an_answer_that_is_no_grid_or_has_no_end_is_a_candidate_without_a_grid(of_views):
+def test_an_answer_without_a_grid_or_without_its_end_is_a_candidate_without_a_grid(of_views):
     prompts = of_views(views.views_of(task(), 0, 1, 0.5, 0))
     whole = answered(prompts, task().test[0].output)
     empty = Answer((), -2.0, ended=True)
@@ -102,7 +102,7 @@ def test_only_a_grammar_limits_the_tokens_of_an_answer(of_views):
     assert {"7", "\n"} <= {later for _, later in bound.texts.values()}
 
 
-def test_an_answer_may_be_as_long_as_the_longest_grid_shown(of_views):
+def test_a_side_of_an_answer_may_be_as_long_as_the_longest_grid_of_all_prompts(of_views):
     wide, wider = np.zeros((1, 50), np.uint8), np.zeros((1, 51), np.uint8)
     asked = [
         view

@@ -24,7 +24,7 @@ def tiny(base_model):
 
 
 @pytest.mark.parametrize("families", [None, ["a", "a", "b"]])
-def test_candidates_are_as_probable_as_when_each_is_read_alone(tiny, families):
+def test_log_probabilities_are_those_of_each_candidate_alone(tiny, families):
     prompts = PROMPTS[:3]
     candidates = [[PROMPTS[3], PROMPTS[1]], [PROMPTS[5]], [PROMPTS[1], PROMPTS[5], PROMPTS[3][:1]]]
     found = rescore.logprobs(tiny, queries(prompts, families=families), candidates, settings())
@@ -37,7 +37,7 @@ def test_candidates_are_as_probable_as_when_each_is_read_alone(tiny, families):
             assert score == tolerance.close(math.fsum(steps), WITHIN)
 
 
-def test_the_score_of_an_answer_is_the_log_probability_it_was_given_with(tiny):
+def test_the_score_of_an_answer_is_its_log_probability_in_the_search(tiny):
     end = reference(tiny, PROMPTS[0], -1)[0][4]
     spoken = language(end)
     found = answer(tiny, queries(PROMPTS), spoken)

@@ -35,7 +35,7 @@ def test_scores_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert found == {("b", 0): {}, ("00000001", 0): {0: -3.0}, ("00000001", 1): {}}
 
 
-def test_no_scores_make_a_table_without_rows(tmp_path: Path) -> None:
+def test_a_table_without_scores_has_no_rows(tmp_path: Path) -> None:
     scores.write(tmp_path / "scores", [])
     assert pd.read_parquet(tmp_path / "scores").dtypes.astype(str).to_dict() == scores.COLUMNS
     assert scores.read(tmp_path / "scores", ANSWERS) == {test: {} for test in ANSWERS}
@@ -52,7 +52,7 @@ def test_scores_are_summed_over_the_views(tmp_path: Path, step: int) -> None:
     [
         pytest.param(
             [*SCORES, ("00000001", 2, 0, 0, -1.0)],
-            "scores: ('00000001', 2) is not a task and test of validation",
+            "scores: ('00000001', 2) is not a validation task and one of its tests",
             id="another-test",
         ),
         pytest.param(
@@ -68,8 +68,8 @@ def test_scores_are_summed_over_the_views(tmp_path: Path, step: int) -> None:
         ),
         pytest.param(
             SCORES[1:],
-            "has scores of the candidates [0, 1] of 2, in the views [(0, 1), (1,)]; each of them"
-            " is scored in the same views",
+            "has scores of the candidates [0, 1] of 2, in the views [(0, 1), (1,)]; only these 2"
+            " have scores, all in the same views",
             id="a-view-missing",
         ),
         pytest.param(
@@ -79,7 +79,7 @@ def test_scores_are_summed_over_the_views(tmp_path: Path, step: int) -> None:
         ),
     ],
 )
-def test_scores_are_refused(
+def test_a_damaged_table_of_scores_is_refused(
     tmp_path: Path, rows: list[tuple[str, int, int, int, float]], message: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):

@@ -31,7 +31,7 @@ def prompts(tmp_path_factory, base_model):
 
 @pytest.fixture
 def solver(tmp_path, base_model, prompts):
-    """A function that returns a solver of the prompts, by default with a new cache."""
+    """A function that returns a solver of the prompts; all share one cache by default."""
 
     def made(model=None, cache="cache", **changes):
         model = pretrained.load(base_model, "float32") if model is None else model
@@ -47,11 +47,11 @@ def solver(tmp_path, base_model, prompts):
         ({"search": "greedy"}, 1),
         ({"search": "sample", "width": 3}, 3),
         ({"search": "beam", "width": 2}, 2),
-        # More branches than that cannot all be above the threshold.
+        # At most 1 / 0.3 branches are above the threshold.
         ({"search": "dfs", "threshold": 0.3}, 3),
     ],
 )
-def test_a_batch_has_room_for_all_that_a_search_keeps_side_by_side(prompts, solver, changes, rows):
+def test_a_batch_has_a_row_for_each_branch_of_a_search(prompts, solver, changes, rows):
     numbers = range(VIEWS)
     longest = max(len(prompts.prompts[number]) for number in numbers) + prompts.language.budget
     counts = []
@@ -73,7 +73,7 @@ def test_the_first_view_of_each_test_is_answered_before_the_others(solver):
     assert [*found] == first + [number for number in ALL if number not in first]
 
 
-def test_what_was_answered_and_scored_is_not_asked_of_the_model_again(base_model, solver):
+def test_cached_answers_and_scores_are_not_computed_again(base_model, solver):
     broken = pretrained.load(base_model, "float32")
     with torch.no_grad():
         for weight in broken.parameters():
@@ -87,7 +87,7 @@ def test_what_was_answered_and_scored_is_not_asked_of_the_model_again(base_model
         solver(broken, "other").answer(ALL, lambda _: None)
 
 
-def test_a_test_has_scores_of_its_leading_grids_in_all_views(solver):
+def test_the_leading_grids_of_a_test_are_scored_in_all_views(solver):
     one = solver(rescore=2)
     scores = one.score(ALL, one.answer(ALL, lambda _: None))
     assert scores

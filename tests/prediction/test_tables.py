@@ -17,7 +17,7 @@ def read(folder: Path, rows: list[tuple], columns: tuple[str, ...] = COLUMNS) ->
     return tables.read_rows(folder / "table", COLUMNS, COLUMNS[:3], TESTS)
 
 
-def test_rows_are_read_in_their_order_and_not_a_number_is_none(tmp_path: Path) -> None:
+def test_rows_are_read_in_their_order_with_nan_as_none(tmp_path: Path) -> None:
     found = read(tmp_path, ROWS)
     assert [tuple(row.values()) for row in found] == [*ROWS[:2], ("00000001", 1, 1, None)]
 
@@ -27,8 +27,8 @@ def test_rows_are_read_in_their_order_and_not_a_number_is_none(tmp_path: Path) -
     [
         pytest.param(
             [*ROWS, ("c", 0, 0, -1.0), ("b", 1, 0, -1.0)],
-            "table: ('b', 1) is not a task and test of validation, nor are 1 others;"
-            " the file is of another run, so repeat its stage",
+            "table: ('b', 1) is not a validation task and one of its tests, nor are 1 others;"
+            " the file belongs to another run, so repeat the stage that writes it",
             id="another-test",
         ),
         pytest.param(
@@ -38,19 +38,21 @@ def test_rows_are_read_in_their_order_and_not_a_number_is_none(tmp_path: Path) -
         ),
     ],
 )
-def test_rows_are_refused(tmp_path: Path, rows: list[tuple], message: str) -> None:
+def test_a_row_of_another_test_or_with_repeated_keys_is_refused(
+    tmp_path: Path, rows: list[tuple], message: str
+) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         read(tmp_path, rows)
 
 
-def test_a_table_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
+def test_a_table_without_a_column_is_refused(tmp_path: Path) -> None:
     rows = [row[:3] for row in ROWS]
-    message = "table: has no column ['logprob'], got ['task', 'test', 'view']; an earlier version"
+    message = "table: has no column ['logprob'], got ['task', 'test', 'view']; it must have"
     with pytest.raises(ValueError, match=re.escape(message)):
         read(tmp_path, rows, COLUMNS[:3])
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), float("-inf")])
-def test_a_number_that_is_missing_is_not_finite(value: float | None) -> None:
+def test_a_missing_number_is_not_finite(value: float | None) -> None:
     assert not tables.finite(value)
     assert tables.finite(-0.5)

@@ -36,7 +36,7 @@ def evaluated(answers: Answers = ANSWERS, seen: list[str] | None = None) -> eval
     return evaluation.evaluate(answers, PROMPTS, 0.5, {"adapted": 2, "skipped": 1}, seen or [])
 
 
-def test_the_truths_are_those_of_all_tests_of_all_tasks() -> None:
+def test_truths_has_the_right_answer_of_every_test() -> None:
     found = {test: grid.tolist() for test, grid in ANSWERS.truths.items()}
     assert found == {("b", 0): FAR.tolist(), ("a", 0): TRUTH.tolist(), ("a", 1): NEAR.tolist()}
 
@@ -49,13 +49,13 @@ def test_the_truths_are_those_of_all_tests_of_all_tasks() -> None:
         (SCORED, "product", [*RULES]),
     ],
 )
-def test_the_product_is_a_rule_where_there_are_scores(
+def test_the_product_has_metrics_if_grids_have_scores(
     scores: dict, selection: str, rules: list[str]
 ) -> None:
     assert Answers(TASKS, CANDIDATES, scores, selection).rules == rules
 
 
-def test_the_product_of_no_scores_is_refused_unless_nothing_was_answered() -> None:
+def test_the_product_without_scores_is_refused_unless_there_are_no_grids() -> None:
     message = "the table of scores has none; set predict.rescore above 0"
     with pytest.raises(ValueError, match=message):
         Answers(TASKS, CANDIDATES, NO_SCORES, "product")
@@ -66,14 +66,14 @@ def test_the_product_of_no_scores_is_refused_unless_nothing_was_answered() -> No
 @pytest.mark.parametrize(
     ("selection", "first"), [("vote_logprob", TRUTH), ("vote_count", NEAR), ("product", NEAR)]
 )
-def test_the_selected_grids_are_those_of_the_rule(selection: str, first: object) -> None:
+def test_the_selected_grids_are_ranked_by_the_rule(selection: str, first: object) -> None:
     found = Answers(TASKS, CANDIDATES, SCORED, selection).selected()
     assert [*found] == ["b", "a"]
     assert found["a"][0][0] is first
     assert [len(grids) for grids in found["a"]] == [2, 0]
 
 
-def test_the_best_loss_is_the_lowest_and_the_last_is_the_losses_after_the_last_step() -> None:
+def test_the_headline_has_the_lowest_and_the_last_validation_loss() -> None:
     found = evaluated().headline
     assert (found["best_val_loss"], found["best_val_step"]) == (0.5, 2)
     assert (found["steps"], found["val_loss"], found["val_loss_step_0"]) == (5, 0.5, 1.5)
@@ -87,11 +87,11 @@ def test_the_headline_counts_tasks_tests_and_outcomes() -> None:
     assert (found["val_tasks"], found["val_tests"], found["clean_tasks"]) == (2, 3, 1)
     assert (found["adapted_tasks"], found["adapt_failed"]) == (2, 0)
     assert found["metrics_version"] == metrics.VERSION
-    # Two candidates were not asked for.
+    # Two views have no answer.
     assert found["stop_rate"] == 1
 
 
-def test_the_table_of_scores_has_the_headline_numbers_too() -> None:
+def test_the_table_of_scores_agrees_with_the_headline_numbers() -> None:
     found = evaluated(seen=["b"])
     scores = found.scores.set_index("metric")
     assert scores.columns.tolist() == [*evaluation.SCORE_COLUMNS[1:]]
@@ -101,7 +101,7 @@ def test_the_table_of_scores_has_the_headline_numbers_too() -> None:
             assert scores.loc[name, column] == found.headline[headline]
 
 
-def test_a_group_has_the_mean_of_its_tasks_and_no_group_no_row() -> None:
+def test_a_group_has_the_mean_of_its_tasks_and_an_ungrouped_task_no_row() -> None:
     one = replace(ANSWERS, tasks=[replace(TASKS[0], group="x"), TASKS[1]])
     [row] = evaluated(one).groups.to_dict("records")
     assert [*row] == ["group", "tasks", *evaluation.GROUP_COLUMNS]
@@ -136,6 +136,6 @@ def test_the_history_of_another_run_is_refused(
         evaluation.train_loss(history(tmp_path, losses), PROMPTS)
 
 
-def test_the_losses_of_tasks_leave_out_tasks_without_one(tmp_path: Path) -> None:
+def test_task_losses_leave_out_tasks_without_a_loss(tmp_path: Path) -> None:
     (tmp_path / "tasks.csv").write_text("task,val_loss\n00576224,\n12e45678,0.7\n")
     assert evaluation.task_losses(tmp_path / "tasks.csv") == {"12e45678": 0.7}

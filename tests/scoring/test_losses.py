@@ -19,7 +19,7 @@ PROMPTS = [
 ]
 
 
-def test_the_losses_of_three_prompts() -> None:
+def test_the_mean_losses_of_three_prompts() -> None:
     found = losses.mean_losses(PROMPTS)
     assert found.per_token == pytest.approx(12 / 16)
     assert found.per_prompt == pytest.approx((3 + 1 + 0.2) / 3)
@@ -41,14 +41,14 @@ def test_the_losses_of_three_prompts() -> None:
     ),
     st.randoms(use_true_random=False),
 )
-def test_the_order_of_the_prompts_does_not_change_a_loss(
+def test_the_order_of_the_prompts_changes_no_mean(
     prompts: list[PromptLoss], dice: random.Random
 ) -> None:
     shuffled = dice.sample(prompts, len(prompts))
     assert losses.mean_losses(shuffled) == losses.mean_losses(prompts)
 
 
-def test_the_three_losses_agree_on_prompts_of_one_length() -> None:
+def test_the_three_means_agree_on_prompts_of_equal_length() -> None:
     found = losses.mean_losses(
         [PromptLoss(task, nll, 8, 5) for task, nll in zip("abc", (1, 2, 6), strict=True)]
     )
@@ -58,7 +58,7 @@ def test_the_three_losses_agree_on_prompts_of_one_length() -> None:
 
 TRUTHS = {("b", 0): FLAT[:, :2], ("00000001", 0): TRUTH, ("00000001", 1): TRUTH}
 TESTS = [("00000001", 0), ("b", 0)]
-# The second test of task 00000001 is over the token limit.
+# The prompt of the second test of task 00000001 exceeds the token limit.
 CURVE = {0: [8.0, 2.0], 3: [3.0, 1.0], 5: [2.0, 2.0]}
 
 
@@ -86,7 +86,7 @@ def test_losses_are_read_by_step_as_they_were_written(tmp_path: Path, step: int)
             CURVE,
             [TESTS[0], ("c", 0)],
             (2, 8),
-            "losses: ('c', 0) is not a task and test of validation",
+            "losses: ('c', 0) is not a validation task and one of its tests",
             id="another-task",
         ),
         pytest.param(
@@ -122,12 +122,12 @@ def test_losses_are_read_by_step_as_they_were_written(tmp_path: Path, step: int)
             {3: CURVE[3], 5: CURVE[5]},
             TESTS,
             (2, 8),
-            "every step from 0 on has the same prompts, got {3: 2, 5: 2} prompts by step",
+            "step 0 is missing, got {3: 2, 5: 2} prompts by step; every step from 0 on has",
             id="no-step-0",
         ),
     ],
 )
-def test_losses_are_refused(
+def test_a_damaged_table_of_losses_is_refused(
     tmp_path: Path,
     curve: dict[int, list[float]],
     tests: list[Test],

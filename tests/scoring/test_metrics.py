@@ -11,7 +11,7 @@ from tests.answers import FAR, FLAT, NEAR, TRUTH, TURNED, UNASKED, candidate, ca
 
 
 def scored(answers: list[Candidate], scores: dict[int, float] | None = None) -> dict[str, float]:
-    """Return the metrics of a test by all rules, `best` being chosen."""
+    """Return the metrics of a test by all rules, with `best` as the selected rule."""
     return metrics.score_test(answers, TRUTH, scores or {}, rules=[*RULES], selection="best")
 
 
@@ -52,7 +52,7 @@ def test_the_metrics_of_wrong_candidates() -> None:
         "max_correct_pixels": pytest.approx(5 / 6),
         "correct_size": 1 / 2,
         "any_correct_size": 1,
-        # The third different grid is no attempt.
+        # The third distinct grid is not an attempt.
         "best_of_two_pixels": pytest.approx(1 / 6),
         "best_of_two_size": 1,
     }
@@ -72,14 +72,14 @@ def test_a_test_without_a_grid_is_unanswered_and_wrong(answers: list[Candidate])
     assert set(found.values()) == {0}
 
 
-def test_attempts_that_agree_leave_the_second_of_two_unanswered() -> None:
+def test_equal_answers_leave_the_second_attempt_unanswered() -> None:
     found = scored([candidate(TRUTH), candidate(TRUTH)])
     assert (found["best_of_two"], found["best_of_two_unanswered"]) == (1, 0.5)
     assert found["unanswered"] == 0
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_selected_is_the_score_of_the_rule_in_force(rule: str) -> None:
+def test_the_selected_metrics_are_those_of_the_selected_rule(rule: str) -> None:
     answers = [
         candidate(FAR, -4.0),
         candidate(FAR, -4.0),
@@ -95,7 +95,7 @@ def test_selected_is_the_score_of_the_rule_in_force(rule: str) -> None:
 
 
 @given(candidates)
-def test_the_metrics_are_in_order(answers: list[Candidate]) -> None:
+def test_no_metric_exceeds_a_metric_that_bounds_it(answers: list[Candidate]) -> None:
     found = scored(answers)
     assert 0 <= found["accuracy"] <= found["correct_pixels"] <= found["correct_size"]
     assert found["correct_size"] + found["unanswered"] <= 1
@@ -108,14 +108,14 @@ def test_the_metrics_are_in_order(answers: list[Candidate]) -> None:
 
 
 @given(candidates)
-def test_random2_is_the_mean_over_all_pairs_of_draws(answers: list[Candidate]) -> None:
+def test_random2_is_the_mean_over_all_pairs_of_candidates(answers: list[Candidate]) -> None:
     exact = [one.grid is not None and np.array_equal(one.grid, TRUTH) for one in answers]
     pairs = [any(pair) for pair in itertools.product(exact, repeat=2)]
     assert scored(answers)["random2"] == pytest.approx(sum(pairs) / len(pairs))
 
 
 @given(candidates)
-def test_best_of_two_is_the_score_of_two_attempts_filled_one_after_the_other(
+def test_best_of_two_scores_the_first_two_distinct_grids(
     answers: list[Candidate],
 ) -> None:
     attempts: list[list[list[int]]] = [[], []]
@@ -136,13 +136,13 @@ def test_best_of_two_is_the_score_of_two_attempts_filled_one_after_the_other(
     assert found["best_of_two_unanswered"] == (2 - len(filled)) / 2
 
 
-def test_a_run_of_three_tests_in_two_tasks() -> None:
+def test_the_summary_of_three_tests_in_two_tasks() -> None:
     solved = scored([candidate(TRUTH), candidate(FAR)])
     missed = scored([candidate(FAR), candidate(TURNED)])
     found = metrics.summary({"a": [solved, missed], "b": [missed]}, ["a"])
     assert found.keys() == solved.keys()
     expected = {"mean": 1 / 4, "per_test": pytest.approx(1 / 3), "all_tests": 0, "clean": 1 / 2}
-    # Of two tasks, all that are drawn are one of them in half of the draws.
+    # Half of the bootstrap samples of two tasks consist of one task twice.
     expected |= {"low": 0, "high": 1 / 2}
     assert found["vote_logprob_2"] == found["selected_2"] == found["pass_n"] == expected
     both = metrics.summary({"a": [solved, solved], "b": [missed]}, ["a"])
@@ -162,7 +162,7 @@ def test_without_a_clean_task_no_metric_has_a_clean_value() -> None:
         max_size=12,
     )
 )
-def test_all_tests_are_fewest_and_an_interval_holds_the_mean(
+def test_all_tests_is_the_smallest_mean_and_the_interval_contains_the_mean(
     run: list[list[tuple[np.ndarray, ...]]],
 ) -> None:
     tests = {
@@ -176,15 +176,15 @@ def test_all_tests_are_fewest_and_an_interval_holds_the_mean(
         assert found["clean"] == found["mean"]
 
 
-def test_an_interval_of_shares_is_about_that_of_the_binomial() -> None:
+def test_the_interval_of_a_share_is_close_to_the_binomial() -> None:
     tasks = [{"pass_n": float(number < 30)} for number in range(100)]
     found = metrics.intervals(tasks)
-    # Of 100 draws at 0.3 the 2.5th and 97.5th percentile are 21 and 39.
+    # The 2.5th and 97.5th percentiles of 100 draws with probability 0.3 are 21 and 39.
     assert found == {"pass_n": pytest.approx((0.21, 0.39), abs=0.011)}
     assert metrics.intervals(tasks) == found
 
 
-def test_tasks_that_score_alike_have_no_width() -> None:
+def test_the_interval_of_equal_scores_has_no_width() -> None:
     found = metrics.intervals([{"accuracy": 0.3}] * 7)
     assert found == {"accuracy": pytest.approx((0.3, 0.3))}
 
@@ -198,7 +198,7 @@ def test_tasks_that_score_alike_have_no_width() -> None:
         ([NEAR, FLAT, TURNED], False),
     ],
 )
-def test_a_test_is_solved_if_an_attempt_has_the_shape_and_the_cells_of_the_answer(
+def test_a_test_is_solved_if_an_attempt_equals_the_answer_in_shape_and_cells(
     attempts: list[np.ndarray], *, solved: bool
 ) -> None:
     assert metrics.solves(attempts, TRUTH) == solved

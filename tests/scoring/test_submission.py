@@ -15,14 +15,14 @@ ONE = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
 TWO = np.array([[7], [8]], np.uint8)
 NONE = [[0, 0], [0, 0]]
 TESTS = {"00576224": 1, "12997ef3": 2}
-# As Kaggle's sample has it: a task of one test, and one of two.
+# As in Kaggle's sample: a task with one test, and a task with two.
 SAMPLE = {
     "00576224": [{"attempt_1": NONE, "attempt_2": NONE}],
     "12997ef3": [{"attempt_1": NONE, "attempt_2": NONE}, {"attempt_1": NONE, "attempt_2": NONE}],
 }
 
 
-def test_the_sample_of_kaggle_is_a_submission() -> None:
+def test_the_sample_of_kaggle_is_accepted() -> None:
     found = submission.check("sample", SAMPLE, TESTS, MAX_SIDE)
     assert {task: np.shape(tests) for task, tests in found.items()} == {
         "00576224": (1, 2, 2, 2),
@@ -53,7 +53,7 @@ def test_missing_attempts_are_filled_as_in_the_sample() -> None:
         max_size=4,
     )
 )
-def test_any_answers_make_a_submission_that_has_them(
+def test_a_submission_holds_the_first_two_answers_of_every_test(
     answers: dict[str, list[list[np.ndarray]]],
 ) -> None:
     values = json.loads(submission.text(answers))
@@ -67,7 +67,7 @@ def test_any_answers_make_a_submission_that_has_them(
 
 
 def changed(*steps: Any, to: Any) -> Any:
-    """Return the sample with one place changed."""
+    """Return the sample with another value at one place."""
     values = node = json.loads(json.dumps(SAMPLE))
     for step in steps[:-1]:
         node = node[step]
@@ -78,32 +78,32 @@ def changed(*steps: Any, to: Any) -> Any:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        pytest.param([], "it: maps tasks to answers, got []", id="list"),
-        pytest.param({}, "it: has no task '00576224', and 1 others alike", id="empty"),
+        pytest.param([], "it: must map tasks to answers, got []; write a map", id="list"),
+        pytest.param({}, "it: has no task '00576224' (and 1 more such tasks)", id="empty"),
         pytest.param(
             SAMPLE | {"x": []},
-            "it: has an unknown task 'x', and 0 others alike; a submission answers each of the 2"
-            " tasks and no other",
+            "it: has an unknown task 'x' (and 0 more such tasks); a submission has exactly the 2"
+            " tasks to answer",
             id="unknown-task",
         ),
         pytest.param(
             changed("12997ef3", to=SAMPLE["00576224"]),
-            "it: task '12997ef3' is a list of 2 tests, got [{'attempt_1'",
+            "it: task '12997ef3' must be a list of 2 tests, got [{'attempt_1'",
             id="a-test-short",
         ),
         pytest.param(
             changed("12997ef3", to={"0": 1}),
-            "it: task '12997ef3' is a list of 2 tests, got {'0': 1}",
+            "it: task '12997ef3' must be a list of 2 tests, got {'0': 1}",
             id="no-list",
         ),
         pytest.param(
             changed("12997ef3", 1, to={"attempt_1": NONE}),
-            "it: test 1 of task '12997ef3': has attempt_1 and attempt_2, got {'attempt_1'",
+            "it: test 1 of task '12997ef3': must be a map of attempt_1 and attempt_2, got {'at",
             id="one-attempt",
         ),
         pytest.param(
             changed("12997ef3", 0, to=[NONE, NONE]),
-            "it: test 0 of task '12997ef3': has attempt_1 and attempt_2, got [[[0, 0],",
+            "it: test 0 of task '12997ef3': must be a map of attempt_1 and attempt_2, got [[[0, 0",
             id="list-of-attempts",
         ),
         pytest.param(
@@ -133,18 +133,18 @@ def changed(*steps: Any, to: Any) -> Any:
         ),
     ],
 )
-def test_check_names_the_place_of_what_is_wrong(values: Any, message: str) -> None:
+def test_check_names_the_place_of_an_error(values: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         submission.check("it", values, TESTS, MAX_SIDE)
 
 
-def test_the_largest_and_the_smallest_grid_are_taken() -> None:
+def test_the_largest_and_the_smallest_grid_are_accepted() -> None:
     largest = [[9] * 30 for _ in range(30)]
     submission.check("it", changed("00576224", 0, "attempt_2", to=largest), TESTS, MAX_SIDE)
     submission.check("it", changed("00576224", 0, "attempt_2", to=[[0]]), TESTS, MAX_SIDE)
 
 
-def test_the_three_ways_of_counting() -> None:
+def test_the_three_scores_of_a_submission() -> None:
     truths = {"a": [ONE, TWO], "b": [TWO], "c": [ONE]}
     attempts = {"a": [[TWO, ONE], [ONE, ONE]], "b": [[TWO, ONE]], "c": [[ONE.T, TWO]]}
     assert submission.score(attempts, truths) == {
@@ -159,14 +159,14 @@ def test_the_three_ways_of_counting() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([], "it: maps tasks to lists of grids, got []"),
-        ({"a": {"train": []}}, "it: task 'a' is a list of grids, got {'train': []}"),
+        ([], "it: must map tasks to lists of grids, got []; take"),
+        ({"a": {"train": []}}, "it: task 'a' must be a list of grids, got {'train': []}; write"),
         (
             {"a": [[[1]], [[1], [2, 3]]]},
             "it: test 1 of task 'a': the rows of a grid differ in width",
         ),
     ],
 )
-def test_solutions_names_the_place_of_what_is_wrong(values: Any, message: str) -> None:
+def test_solutions_names_the_place_of_an_error(values: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         submission.solutions("it", values)

@@ -10,7 +10,7 @@ from tests.rows import row
 
 
 class Ledger:
-    """A ledger, the fingerprint of the present code, and the command to sum it up."""
+    """A ledger, the fingerprint of the present code, and the stage that makes the table."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -61,13 +61,13 @@ def test_run_writes_the_table_and_its_figures(
     assert caplog.messages == ["rows of the present code: 3, of other code: 0"]
 
 
-def test_run_writes_equal_bytes_again(ledger: Ledger) -> None:
+def test_run_writes_equal_bytes_for_an_equal_ledger(ledger: Ledger) -> None:
     for seed in range(3):
         ledger.enter("combo-v2", seed, loss=0.6 + 0.01 * seed)
     assert ledger.sum_up() == ledger.sum_up()
 
 
-def test_run_shows_rows_as_stale_when_the_code_changes(ledger: Ledger) -> None:
+def test_rows_are_stale_after_a_change_of_the_code(ledger: Ledger) -> None:
     ledger.enter(seed=0, loss=0.5)
     ledger.sum_up()
     assert [line["stale"] for line in ledger.lines()] == ["0"]

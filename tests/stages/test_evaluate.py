@@ -31,7 +31,7 @@ NAMES = (
     "answers",
 )
 
-# Task 00000001 has two tests, so that its id must stay a text and its scores are means.
+# The id 00000001 must stay a text. The task has two tests, so its scores are means.
 ONE = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
 TWO = np.array([[7], [8]], np.uint8)
 OTHER = np.array([[9, 9]], np.uint8)
@@ -49,7 +49,7 @@ CANDIDATES = [
     stored_candidate("b", 0, 0, None, tokens=0, logprob=0.0),
     stored_candidate("b", 0, 1, None, tokens=9),
 ]
-# The second test of task 00000001 is over the token limit.
+# The prompt of the second test of task 00000001 exceeds the token limit.
 LOSSES = [
     (0, "00000001", 0, 8.0, 2),
     (0, "b", 0, 2.0, 8),
@@ -76,7 +76,7 @@ def write(
     selection: str = "vote_logprob",
     adapted: bool = False,
 ) -> dict[str, Any]:
-    """Write a run's files, the good ones where no others are given; return the arguments."""
+    """Write the files of a run, with the given changes, and return the arguments of the stage."""
     paths = {name: folder / name for name in NAMES}
     tasks.write(paths["validation"], TASKS)
     write_candidates(paths["candidates"], CANDIDATES if candidates is None else candidates)
@@ -95,8 +95,8 @@ def test_run_writes_the_metrics(tmp_path: Path) -> None:
     paths = write(tmp_path)
     evaluate.run(**paths)
     assert json.loads(paths["metrics"].read_text()) == {
-        # One of two views of one of two tests of one of two tasks; of two tasks, all that are drawn
-        # are one of them in half of the draws; the other task is not clean.
+        # One task of two has one right view of two in one test of two. Half of the bootstrap
+        # samples of two tasks consist of one task twice. The other task is not clean.
         "accuracy": 1 / 8,
         "accuracy_low": 0,
         "accuracy_high": 1 / 4,
@@ -109,7 +109,7 @@ def test_run_writes_the_metrics(tmp_path: Path) -> None:
         "pass_n_low": 0,
         "pass_n_high": 1 / 2,
         "clean_pass_n": 1 / 2,
-        # The right grid came first, and a surer one later.
+        # The right grid is the first, and a more confident one follows.
         "selected_1": 0,
         "selected_1_low": 0,
         "selected_1_high": 0,
@@ -120,7 +120,7 @@ def test_run_writes_the_metrics(tmp_path: Path) -> None:
         "clean_selected_2": 1 / 2,
         "correct_size": 1 / 8,
         "unanswered": (1 / 4 + 1) / 2,
-        # One of the six was not asked.
+        # One view of six has no answer.
         "stop_rate": 3 / 5,
         "metrics_version": metrics.VERSION,
         "adapted_tasks": 0,
@@ -146,7 +146,7 @@ def scores_of(paths: dict[str, Any]) -> dict[str, dict[str, float]]:
     return pd.read_csv(paths["all_metrics"], index_col="metric").to_dict("index")
 
 
-def test_run_writes_a_row_for_each_metric_of_the_answers_in_the_order_of_their_names(
+def test_run_writes_a_row_for_each_metric_ordered_by_name(
     tmp_path: Path,
 ) -> None:
     paths = write(tmp_path)
@@ -185,14 +185,14 @@ def test_run_writes_a_row_for_each_metric_of_the_answers_in_the_order_of_their_n
     }
 
 
-def test_run_counts_what_became_of_the_tasks_at_test_time(tmp_path: Path) -> None:
+def test_run_counts_the_outcomes_of_test_time_fine_tuning(tmp_path: Path) -> None:
     paths = write(tmp_path, adapted=True)
     evaluate.run(**paths)
     metrics = json.loads(paths["metrics"].read_text())
     assert (metrics["adapted_tasks"], metrics["adapt_failed"]) == (1, 1)
 
 
-def test_clean_scores_are_the_scores_where_every_task_is_clean(tmp_path: Path) -> None:
+def test_clean_scores_equal_the_scores_if_every_task_is_clean(tmp_path: Path) -> None:
     paths = write(tmp_path, seen=[])
     evaluate.run(**paths)
     metrics = json.loads(paths["metrics"].read_text())
@@ -200,7 +200,7 @@ def test_clean_scores_are_the_scores_where_every_task_is_clean(tmp_path: Path) -
     assert all(row["clean"] == row["mean"] for row in scores_of(paths).values())
 
 
-def test_no_clean_task_has_no_clean_score(tmp_path: Path) -> None:
+def test_without_clean_tasks_there_is_no_clean_score(tmp_path: Path) -> None:
     paths = write(tmp_path, seen=["b", "00000001"])
     evaluate.run(**paths)
     metrics = json.loads(paths["metrics"].read_text())
@@ -223,7 +223,7 @@ def test_run_writes_a_row_for_each_task_in_the_order_of_the_validation_tasks(
 
 
 def grouped(tmp_path: Path, **groups: str) -> str:
-    """Return the table of groups where tasks are in some."""
+    """Return the table of groups, given the group of each task."""
     paths = write(tmp_path)
     found = [replace(task, group=groups.get(f"_{task.id}")) for task in TASKS]
     tasks.write(paths["validation"], found)
@@ -244,7 +244,7 @@ def test_a_row_of_a_group_is_the_mean_of_its_tasks(tmp_path: Path) -> None:
     )
 
 
-def test_groups_stand_in_the_order_of_their_names(tmp_path: Path) -> None:
+def test_groups_are_ordered_by_name(tmp_path: Path) -> None:
     assert grouped(tmp_path, _b="b", _00000001="a") == (
         f"{HEADER}a,1,0.25,0.25,0.5,0,0.5\nb,1,0,0,0,0,0\n"
     )
@@ -254,7 +254,7 @@ def test_a_task_without_a_group_is_in_none(tmp_path: Path) -> None:
     assert grouped(tmp_path, _00000001="1d_fill") == f"{HEADER}1d_fill,1,0.25,0.25,0.5,0,0.5\n"
 
 
-def test_run_writes_a_submission_of_every_task_in_their_order(tmp_path: Path) -> None:
+def test_run_writes_a_submission_with_every_task_in_order(tmp_path: Path) -> None:
     paths = write(tmp_path)
     evaluate.run(**paths)
     values = json.loads(paths["answers"].read_text())
@@ -267,7 +267,7 @@ def test_run_writes_a_submission_of_every_task_in_their_order(tmp_path: Path) ->
     ]
 
 
-def test_another_selection_changes_the_submission_and_its_score_alone(tmp_path: Path) -> None:
+def test_another_selection_changes_only_the_submission_and_its_score(tmp_path: Path) -> None:
     found, tables = {}, {}
     for rule in ("vote_logprob", "vote_count"):
         paths = write(tmp_path / rule, selection=rule)
@@ -284,7 +284,7 @@ def test_another_selection_changes_the_submission_and_its_score_alone(tmp_path: 
     assert {name for name in before if before[name] != after[name]} == {"selected_1"}
 
 
-def test_scores_give_the_product_its_metrics(tmp_path: Path) -> None:
+def test_the_product_has_metrics_if_grids_have_scores(tmp_path: Path) -> None:
     scores = [("00000001", 0, number, view, -3.0 + number) for number in (0, 1) for view in (0, 1)]
     paths = write(tmp_path, scores=scores, selection="product")
     evaluate.run(**paths)
@@ -305,7 +305,7 @@ def test_a_run_without_any_answer_scores_zero_by_every_rule(tmp_path: Path) -> N
     assert [scores_of(paths)[name]["mean"] for name in names] == [0, 0, 0, 0]
 
 
-def test_several_candidates_of_a_view_count_alike(tmp_path: Path) -> None:
+def test_all_candidates_of_a_view_have_the_same_weight(tmp_path: Path) -> None:
     more = stored_candidate("00000001", 0, 1, ONE, rank=1)
     paths = write(tmp_path, candidates=[*CANDIDATES, more])
     evaluate.run(**paths)
@@ -323,7 +323,7 @@ def test_the_order_of_the_rows_does_not_matter(tmp_path: Path) -> None:
     assert found[0] == found[1]
 
 
-def test_a_task_without_a_prompt_that_fits_has_scores_and_no_loss(tmp_path: Path) -> None:
+def test_a_task_whose_prompts_are_too_long_has_scores_and_no_loss(tmp_path: Path) -> None:
     losses = [row for row in LOSSES if row[1] == "b"]
     history = [(*row[:-1], loss) for row, loss in zip(HISTORY, (0.25, 0.125, 0.25), strict=True)]
     paths = write(tmp_path, losses=losses, history=history)
@@ -354,17 +354,17 @@ def test_a_task_without_a_prompt_that_fits_has_scores_and_no_loss(tmp_path: Path
         ),
         pytest.param(
             {"losses": [*LOSSES, (5, "c", 0, 1.0, 1)]},
-            "losses: ('c', 0) is not a task and test of validation",
+            "losses: ('c', 0) is not a validation task and one of its tests",
             id="loss-of-another-task",
         ),
         pytest.param(
             {"losses": LOSSES[:-1]},
-            "every step from 0 on has the same prompts, got {0: 2, 3: 2, 5: 1} prompts by step",
+            "the steps have different prompts or step 0 is missing, got {0: 2, 3: 2, 5: 1}",
             id="prompt-missing-at-a-step",
         ),
         pytest.param(
             {"losses": [*LOSSES[:-1], (5, "00000001", 1, 2.0, 8)]},
-            "every step from 0 on has the same prompts, got {0: 2, 3: 2, 5: 2} prompts by step",
+            "the steps have different prompts or step 0 is missing, got {0: 2, 3: 2, 5: 2}",
             id="another-prompt-at-a-step",
         ),
         pytest.param(

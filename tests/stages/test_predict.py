@@ -1,4 +1,4 @@
-"""The candidates of views and their scores, from files to files."""
+"""Tests of the files that stage `predict` reads and writes."""
 
 import sys
 import time
@@ -21,12 +21,12 @@ from tests.models.test_adapters import lora
 from tests.training.test_trainer import settings
 
 TASKS = [task("one", train=2), task("two", train=1, test=2), task("far", train=9)]
-"""The last one is too long to be asked."""
+"""The prompts of the last task are too long."""
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, base_model):
-    """An adapter that no step has changed, and tasks that it cannot know."""
+    """An adapter without training, and validation tasks."""
     folder = tmp_path_factory.mktemp("trained")
     predicting.write_adapter(folder / "adapter", base_model)
     files.write_json(folder / "adapted" / "tasks.json", [])
@@ -52,7 +52,7 @@ WITHIN = tolerance.forward("float32")
 GRIDS = {"grammar": True, "rescore": 2}
 
 
-def test_each_view_of_each_test_has_a_row_and_what_was_not_asked_says_so(answers):
+def test_each_view_of_each_test_has_a_row_also_without_an_answer(answers):
     found, scores = answers()
     assert found[["task", "test", "view"]].to_numpy().tolist() == [
         [name, test, view]
@@ -67,10 +67,10 @@ def test_each_view_of_each_test_has_a_row_and_what_was_not_asked_says_so(answers
     assert scores.columns.tolist() == ["task", "test", "candidate", "view", "logprob", "tokens"]
 
 
-def test_a_grammar_makes_grids_of_all_answers_that_end(answers):
+def test_with_a_grammar_all_answers_that_end_are_grids(answers):
     free, _ = answers("free")
     bound, _ = answers("bound", grammar=True)
-    assert free.grid.isna().all()  # a model that knows nothing
+    assert free.grid.isna().all()  # the model is not trained
     assert bound[bound.ended].grid.notna().all()
     assert bound.ended.any()
 
@@ -87,7 +87,7 @@ def test_every_search_ranks_its_candidates(answers, search, least):
         assert len(own) >= least
 
 
-def test_more_views_extend_fewer_and_find_them_in_the_cache(answers, tmp_path):
+def test_more_views_extend_fewer_whose_answers_are_cached(answers, tmp_path):
     def written():
         kept = (tmp_path / "run/predictions").rglob("*.json")
         return {path: path.stat().st_mtime_ns for path in kept}
@@ -102,7 +102,7 @@ def test_more_views_extend_fewer_and_find_them_in_the_cache(answers, tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"draft": "none"}, {"draft": "copy"}, {"kv_static": True}])
-def test_what_is_for_speed_changes_no_candidate(answers, change):
+def test_settings_of_speed_change_no_candidate(answers, change):
     plain, plain_scores = answers("plain", **GRIDS)
     other, other_scores = answers("other", **GRIDS, **change)
     tolerance.assert_frames_close(other, plain, WITHIN)
@@ -130,7 +130,7 @@ def test_the_leading_candidates_are_scored_in_all_views(answers):
     assert "far" not in set(scores.task)
 
 
-def test_a_score_is_what_the_model_gives_the_grid_as_the_view_shows_it(answers, base_model):
+def test_a_score_is_the_log_probability_of_the_grid_in_the_view(answers, base_model):
     found, scores = answers(**GRIDS)
     row = scores[scores.view == 2].iloc[0]
     test = found[(found.task == row.task) & (found.test == row.test)].dropna(subset="grid")
@@ -191,13 +191,13 @@ def test_a_run_killed_at_random_three_times_answers_no_view_twice(
     assert seen.items() <= kept().items()
     assert len(kept()) == 3 * 40
     whole, _ = answers("whole", **many)
-    # A batch of which some was known is answered as a smaller one.
+    # A batch with some cached answers is computed as a smaller batch.
     tolerance.assert_frames_close(pd.read_parquet(places["candidates"]), whole, WITHIN)
 
 
 @pytest.fixture
 def own(tmp_path, base_model):
-    """Adapters of some tasks, which know other things than the common one."""
+    """A function that writes adapters of some tasks, with other weights than the common one."""
 
     def attached(*names):
         folder = tmp_path / "adapted"
@@ -218,10 +218,10 @@ def own(tmp_path, base_model):
     return attached
 
 
-# They share the prompts of one model, or the models. A batch's computation is the same in
-# whichever process.
+# The processes share the prompts of one adapter, or the adapters. A batch is computed in the same
+# way in every process.
 @pytest.mark.parametrize("names", [[], ["two", "one"]])
-def test_two_processes_give_the_bytes_of_one(tmp_path, base_model, trained, own, names):
+def test_two_processes_write_the_bytes_of_one(tmp_path, base_model, trained, own, names):
     adapted = own(*names)
     written = []
     for number, launch in enumerate(
@@ -238,9 +238,7 @@ def test_two_processes_give_the_bytes_of_one(tmp_path, base_model, trained, own,
     assert written[0] == written[1]
 
 
-def test_a_task_with_an_adapter_of_its_own_is_answered_with_that(
-    tmp_path, base_model, trained, answers, own
-):
+def test_a_task_is_answered_with_its_own_adapter(tmp_path, base_model, trained, answers, own):
     plain, _ = answers(grammar=True)
     predicting.run(tmp_path / "own", base_model, trained, own("one"), grammar=True)
     found = pd.read_parquet(tmp_path / "own" / "candidates.parquet")

@@ -39,7 +39,7 @@ CURVE = "step,train_loss,val_loss,seconds_per_step\n0,,0.99,\n40,0.9,0.68,7.1\n"
 
 
 class Run:
-    """The files of a run, and the command to enter it."""
+    """The files of a run, and the stage that adds it to the ledger."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -95,7 +95,7 @@ def run(tmp_path: Path) -> Run:
     return Run(tmp_path)
 
 
-def test_run_enters_the_numbers_and_what_made_them(
+def test_run_writes_the_numbers_and_everything_that_made_them(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -134,7 +134,7 @@ def test_run_enters_the_numbers_and_what_made_them(
     assert caplog.messages == [f"recorded {file}"]
 
 
-def test_run_enters_equal_results_as_equal_bytes(run: Run) -> None:
+def test_run_writes_equal_bytes_for_equal_results(run: Run) -> None:
     run.enter()
     (file,) = run.folder.glob("ledger/*/*.json")
     before = file.read_bytes()
@@ -204,7 +204,7 @@ def test_other_tasks_and_code_have_another_fingerprint(run: Run, name: str, text
     assert (after.code != before.code) == (name == "code")
 
 
-def test_another_start_is_another_experiment_that_can_be_compared(run: Run) -> None:
+def test_another_start_is_a_comparable_experiment(run: Run) -> None:
     (before,) = run.enter()
     start = {"adapter": "re-arc/0-123", "address": "aa.dir", "optimizer": "fresh"}
     run.write("initial/start.json", json.dumps(start))
@@ -215,7 +215,7 @@ def test_another_start_is_another_experiment_that_can_be_compared(run: Run) -> N
     assert len(run.enter()) == 3
 
 
-def test_another_adapter_is_another_address_of_the_same_experiment(run: Run) -> None:
+def test_another_adapter_changes_only_the_address_in_a_row(run: Run) -> None:
     (before,) = run.enter()
     run.write("adapter/last/weights", "0.25")
     (after,) = run.enter()
@@ -244,7 +244,7 @@ def test_another_definition_of_the_dataset_has_another_fingerprint(run: Run) -> 
     assert after.settings_fingerprint == before.settings_fingerprint
 
 
-def test_run_deposits_its_row_where_the_run_was_queued(run: Run) -> None:
+def test_run_writes_its_row_also_to_the_repository_that_queued_it(run: Run) -> None:
     origin = run.folder / "origin/results/ledger"
     earlier = run.enter(deposit="origin/results/ledger")
     run.set("seed", 1)
@@ -257,9 +257,7 @@ def test_run_deposits_its_row_where_the_run_was_queued(run: Run) -> None:
 
 def test_run_refuses_samples_of_another_dataset(run: Run) -> None:
     run.set("dataset", "train")
-    message = (
-        r"were drawn from \[\('new-train', 1\), .*'train' is \[\('train', 1\)\]; run: dvc repro"
-    )
+    message = r"were drawn from \[\('new-train', 1\), .*'train' is \[\('train', 1\)\]; both must"
     with pytest.raises(ValueError, match=message):
         run.enter()
     assert not (run.folder / "ledger").exists()

@@ -17,7 +17,7 @@ CLOSE = np.array([[1, 2, 3], [4, 0, 6]], np.uint8)
 FAR = np.array([[7, 7]], np.uint8)
 SHOWN = Pair(TRUTH.T, FAR)
 
-# The second task's id must stay a text.
+# The id of the second task must stay a text.
 TASKS = [
     Task("b", "s", "e", 0, (SHOWN,), (Pair(FAR, TRUTH), Pair(FAR, TRUTH))),
     Task("00000001", "s", "e", 0, (SHOWN, SHOWN), (Pair(TRUTH, TRUTH),)),
@@ -63,7 +63,7 @@ COLUMNS = ["task", "test", "candidate", "view", "logprob", "tokens"]
 def run(
     folder: Path, selection: str = "vote_logprob", scores: list[tuple] | None = None
 ) -> dict[str, Path]:
-    """Write a run's files and the report of them; return the paths."""
+    """Write the files of a run and its report, and return the paths."""
     names = ("validation", "candidates", "scores", "table", "page", "figure")
     paths = {name: folder / f"{name}.png" for name in names}
     tasks.write(paths["validation"], TASKS)
@@ -79,7 +79,7 @@ def run(
 
 
 def shown(page: Path) -> dict[str, Any]:
-    """Return what a page knows of each task."""
+    """Return the data of each task in a page."""
     [found] = re.findall(
         '<script type="application/json" id="data">(.*)</script>', page.read_text()
     )
@@ -109,7 +109,7 @@ def test_run_ranks_by_the_selection(tmp_path: Path) -> None:
     assert found["b"]["status"] == "partly"
 
 
-def test_run_says_which_run_it_shows(tmp_path: Path) -> None:
+def test_the_page_names_the_run(tmp_path: Path) -> None:
     text = run(tmp_path)["page"].read_text()
     assert "<h1>mix, tiny at quick, seed 3</h1>" in text
     assert "The answers to 2 validation tasks, ranked by vote_logprob." in text
@@ -117,18 +117,18 @@ def test_run_says_which_run_it_shows(tmp_path: Path) -> None:
 
 def test_run_writes_the_figure_of_the_best_and_the_worst(tmp_path: Path) -> None:
     image = matplotlib.image.imread(run(tmp_path)["figure"])
-    # One row of the best, one of the worst.
+    # The figure has one row of the best tasks and one of the worst.
     assert image.shape[:2] == (660, 1950)
 
 
-def test_equal_files_make_equal_bytes(tmp_path: Path) -> None:
+def test_equal_files_give_equal_bytes(tmp_path: Path) -> None:
     first, again = run(tmp_path / "first"), run(tmp_path / "again")
     for name in ("page", "figure"):
         assert first[name].read_bytes() == again[name].read_bytes()
 
 
 def test_run_refuses_scores_of_another_run(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"'c', 0.* is not a task and test of validation"):
+    with pytest.raises(ValueError, match=r"'c', 0.* is not a validation task and one of its tests"):
         run(tmp_path, scores=[("c", 0, 0, 0, -1.0, 4)])
 
 

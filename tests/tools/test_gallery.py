@@ -30,13 +30,13 @@ const fill = (y, x) => getComputedStyle(document.elementFromPoint(
   box.left + (x + 0.5) * box.width / width, box.top + (y + 0.5) * box.height / height)).fill;
 return [...Array(height).keys()].map(y => [...Array(width).keys()].map(x => fill(y, x)));
 """
-"""The color that a reader sees in the middle of each cell of a grid."""
+"""Returns the color at the center of each cell of a grid."""
 
 TEXTS = "return [...arguments[0].querySelectorAll(arguments[1])].map(found => found.textContent)"
 
 
 def run(tmp_path, *, shown=6, encoder=("minimal",)):
-    """Draw what is in the folder, and return the folder of the pages."""
+    """Draw the files of a folder, and return the folder of the pages."""
     program.run(
         config=program.Params.model_validate(
             {"seed": 0, "prompt": {"format": "bare", "encoder": encoder}, "finetune": settings()}
@@ -52,7 +52,7 @@ def run(tmp_path, *, shown=6, encoder=("minimal",)):
 
 @pytest.fixture(autouse=True)
 def made(tmp_path, base_model):
-    """What a run makes: task tables, one of them empty, samples, a model."""
+    """A folder with task tables, of which one is empty, samples and a model."""
     tasks.write(tmp_path / "tables/mini-arc.parquet", [KNOWN, task("b")])
     tasks.write(tmp_path / "tables/arc.parquet", [task(f"t{number}") for number in range(30)])
     tasks.write(tmp_path / "tables/re-arc.parquet", [])
@@ -67,12 +67,12 @@ def titles(page):
 
 
 def rgb(color):
-    """Return a color of the palette as a browser writes it."""
+    """Return a color of the palette in the format of a browser."""
     red, green, blue = bytes.fromhex(svg.PALETTE[color][1:])
     return f"rgb({red}, {green}, {blue})"
 
 
-def test_run_writes_a_page_for_each_source_with_tasks_one_for_the_samples_and_an_index(tmp_path):
+def test_run_writes_pages_of_sources_and_samples_and_an_index(tmp_path):
     out = run(tmp_path)
     names = ["arc.html", "index.html", "mini-arc.html", "samples.html"]
     assert sorted(path.name for path in out.iterdir()) == names
@@ -87,7 +87,7 @@ def test_run_writes_a_page_for_each_source_with_tasks_one_for_the_samples_and_an
     assert "The dataset has no use for re-arc." in index
 
 
-def test_more_tasks_hold_those_of_fewer(tmp_path):
+def test_a_larger_number_of_tasks_extends_a_smaller_one(tmp_path):
     few = titles(run(tmp_path, shown=5) / "arc.html")
     more = titles(run(tmp_path, shown=12) / "arc.html")
     assert (len(few), len(more)) == (5, 12)
@@ -95,13 +95,13 @@ def test_more_tasks_hold_those_of_fewer(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["tables", "samples.parquet", "base-model"])
-def test_run_names_what_is_missing_and_what_makes_it(tmp_path, name):
+def test_run_names_a_missing_file_and_the_command_that_makes_it(tmp_path, name):
     (tmp_path / name).rename(tmp_path / "elsewhere")
     with pytest.raises(FileNotFoundError, match=rf"no \S*/{name}; .* so run: make repro"):
         run(tmp_path)
 
 
-def test_make_names_every_keyword_of_run():
+def test_make_passes_every_argument_of_run():
     done = subprocess.run(
         ["make", "-C", ROOT, "-n", "gallery"], capture_output=True, text=True, check=True
     )
@@ -110,7 +110,7 @@ def test_make_names_every_keyword_of_run():
     assert named == {*inspect.signature(program.run).parameters} - {"config"} | {"params"}
 
 
-def test_run_refuses_to_show_nothing(tmp_path):
+def test_run_refuses_to_show_no_tasks(tmp_path):
     with pytest.raises(ValueError, match="a page shows at least 1 task, got 0"):
         run(tmp_path, shown=0)
 
@@ -146,7 +146,7 @@ def test_a_browser_shows_the_text_of_a_sample_with_its_answer_marked(
         assert browser.execute_script(TEXTS, section, ".special") == [end]
 
 
-def test_a_browser_finds_a_token_of_the_encoder_in_one_piece(tmp_path, browse):
+def test_a_browser_shows_a_token_of_the_encoder_as_one_element(tmp_path, browse):
     browser = browse(run(tmp_path, encoder=("tokens",)) / "samples.html")
     [section, *_] = browser.find_elements("css selector", "section")
     [pairs, *_] = sample_table.read_pairs(tmp_path / "samples.parquet")
@@ -155,7 +155,7 @@ def test_a_browser_finds_a_token_of_the_encoder_in_one_piece(tmp_path, browse):
     assert [token for token in tokens if re.fullmatch(r"<\d>", token)] == cells
 
 
-def test_a_browser_comes_from_the_index_to_a_page_and_back(tmp_path, browse):
+def test_a_browser_follows_links_from_the_index_to_a_page_and_back(tmp_path, browse):
     browser = browse(run(tmp_path) / "index.html")
     browser.find_element("link text", "samples").click()
     assert browser.title == "samples: 6 of 20"

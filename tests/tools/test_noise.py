@@ -36,7 +36,7 @@ def test_run_prints_the_spread_of_the_rows_of_the_present_code(tmp_path, ledger,
     assert cells == ["`seed`", "1", "2", "0.6000 ± 0.1414", *["0.2500 ± 0.0000"] * 2]
 
 
-def test_make_fingerprints_the_code_before_it_tells_which_rows_are_of_it():
+def test_make_updates_the_fingerprint_of_the_code_first():
     done = subprocess.run(
         ["make", "--no-print-directory", "-C", ROOT, "-n", "noise"],
         capture_output=True,

@@ -42,7 +42,7 @@ def test_a_submission_is_scored_against_a_table_of_tasks(
     assert capsys.readouterr().out == PRINTED
 
 
-def test_a_submission_is_scored_against_a_solutions_file_by_the_command(
+def test_the_command_scores_a_submission_against_a_solutions_file(
     tmp_path: Path, answers: Path
 ) -> None:
     solutions = {task.id: [pair.output.tolist() for pair in task.test] for task in TASKS}
@@ -66,7 +66,7 @@ def test_a_table_of_variations_is_refused(tmp_path: Path, answers: Path) -> None
         score.run(answers=answers, tasks=tmp_path / "tasks.parquet")
 
 
-def test_an_answer_as_wide_as_the_tasks_is_scored(
+def test_an_answer_as_wide_as_the_widest_grid_is_scored(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wide = np.zeros((1, 50), np.uint8)
@@ -80,14 +80,14 @@ def test_an_answer_as_wide_as_the_tasks_is_scored(
 def test_a_table_without_tasks_is_refused(tmp_path: Path) -> None:
     tasks.write(tmp_path / "tasks.parquet", [])
     files.write_text(tmp_path / "submission.json", "{}")
-    with pytest.raises(ValueError, match=r"tasks\.parquet: no tasks; take a table that has some"):
+    with pytest.raises(ValueError, match=r"tasks\.parquet: the table has 0 tasks; take a table"):
         score.run(answers=tmp_path / "submission.json", tasks=tmp_path / "tasks.parquet")
 
 
 @pytest.mark.parametrize(
     "content", [b'{"caf\xe9": []}', b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}"]
 )
-def test_a_file_that_is_no_json_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_json_is_named(tmp_path: Path, content: bytes) -> None:
     tasks.write(tmp_path / "tasks.parquet", TASKS)
     (tmp_path / "submission.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"submission\.json: not valid JSON: "):

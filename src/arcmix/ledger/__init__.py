@@ -1,1 +1,1 @@
-"""One row a run, the code and the adapter behind it, and the table made from all rows."""
+"""The ledger of runs: rows, fingerprints of code, DVC's cache, and the tables made from rows."""

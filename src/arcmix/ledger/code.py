@@ -1,7 +1,8 @@
-"""The code behind a number: a hash of what a program and all that it imports do.
+"""Fingerprints of code: hashes of a program and all modules that it imports.
 
-Stage `code` writes the hash of each stage's program, on which DVC reruns the stage. The hash is of
-the syntax trees without comments, layout and docstrings, so a better explanation reruns nothing.
+Stage `code` writes the fingerprint of each stage's program. DVC reruns a stage when its fingerprint
+changes. The hash covers the syntax trees without comments, layout and docstrings, so an edit of
+these reruns no other stage.
 """
 
 import ast
@@ -12,38 +13,49 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 LENGTH = 12
-"""Hexadecimal digits of a fingerprint."""
+"""Number of hexadecimal digits of a fingerprint."""
 
-LEFT_OUT = ("origins.py", "params.py", "scales.py", "schema.py")
-"""Modules of the package `config` that no fingerprint counts: they hold types and no values, and a
-value that they let through reaches the results by way of `params.yaml`."""
+EXCLUDED_MODULES = ("origins.py", "params.py", "scales.py", "schema.py")
+"""Modules of the package `config` that fingerprints exclude. They hold types and no values. All
+values come from `params.yaml`, on which the stages depend."""
 
-AROUND = ("code", "check", "report", "record", "ablation")
-"""Programs that change none of a run's numbers."""
+EXCLUDED_PROGRAMS = ("code", "check", "report", "record", "ablation")
+"""Programs that the fingerprint of a run excludes, because they change none of its numbers."""
 
 
 def programs(folder: Path) -> list[Path]:
-    """Return all programs of a folder, by name."""
+    """Return the programs of a folder, ordered by name."""
     return [file for file in sorted(folder.glob("*.py")) if file.stem != "__init__"]
 
 
 def fingerprints(programs: Iterable[Path], library: Path) -> dict[str, str]:
-    """Return the fingerprint of each program by its name, and that of a run as `all`.
+    """Return name of a program -> its fingerprint, and `all` -> the fingerprint of a run.
 
-    A run's fingerprint covers the programs that make its numbers: all but those in `AROUND`.
+    The fingerprint of a run covers all programs but `EXCLUDED_PROGRAMS`.
 
     Args:
         programs: Python files.
         library: The folder of the package that they import from.
+
+    Raises:
+        ValueError: If a file is not valid Python.
     """
     found = [*programs]
     each = {file.stem: fingerprint([file], library) for file in found}
-    run = [file for file in found if file.stem not in AROUND]
+    run = [file for file in found if file.stem not in EXCLUDED_PROGRAMS]
     return each | {"all": fingerprint(run, library)}
 
 
 def fingerprint(programs: Iterable[Path], library: Path) -> str:
-    """Return the hash of the closures of some programs, in 12 hexadecimal digits."""
+    """Return a hash of the closures of some programs, `LENGTH` hexadecimal digits.
+
+    Args:
+        programs: Python files.
+        library: The folder of the package that they import from.
+
+    Raises:
+        ValueError: If a file is not valid Python.
+    """
     found = set().union(*(closure(program, library) for program in programs))
     root = library.parent
     content = sorted(
@@ -54,31 +66,34 @@ def fingerprint(programs: Iterable[Path], library: Path) -> str:
 
 
 def closure(program: Path, library: Path) -> set[Path]:
-    """Return a program, every library module that it imports, directly or not, and their data.
+    """Return a program, the library modules that it imports, also indirectly, and their data files.
 
-    An import counts wherever it stands: in a function, or for the type checker only. Left out are
-    `LEFT_OUT`, and `__init__.py` files that hold nothing but a docstring. A module's data are the
-    files beside it, and in folders beside it, that are no Python modules. An import by a computed
-    name is not seen: do without it.
+    Every import statement counts, also in a function or for the type checker only. Excluded are
+    `EXCLUDED_MODULES`, and `__init__.py` files that hold only a docstring. The data files of a
+    module are the files in its folder, and in subfolders that are not packages, that are not Python
+    modules. An import by a computed name is not detected, so the library must not use it.
 
     Args:
         program: A Python file.
         library: The folder of the package that it imports from.
+
+    Raises:
+        ValueError: If a file is not valid Python.
     """
-    left_out = {library / "config" / name for name in LEFT_OUT}
+    excluded = {library / "config" / name for name in EXCLUDED_MODULES}
     found, todo = set(), [program]
     while todo:
         file = todo.pop()
         found.add(file)
         if library in file.parents:
             found.update(_data(file.parent))
-        imported = set(_imported(file, library.parent)) - left_out
+        imported = set(_imported(file, library.parent)) - excluded
         todo += imported - found
     return found
 
 
 def _data(folder: Path) -> Iterator[Path]:
-    """Yield the files of a package that are no modules, those of its subpackages left out."""
+    """Yield the data files of a package, without those of its subpackages."""
     for path in folder.iterdir():
         if path.is_dir() and path.name != "__pycache__" and not (path / "__init__.py").exists():
             yield from (file for file in path.rglob("*") if file.is_file())
@@ -87,7 +102,7 @@ def _data(folder: Path) -> Iterator[Path]:
 
 
 def _content(file: Path) -> str:
-    """Return what a file does: its syntax tree as JSON, or the hash of a file of data."""
+    """Return the content to hash: the canonical text of a module, or the hash of a data file."""
     if file.suffix == ".py":
         return _canonical_text(file.read_text(encoding="utf-8"))
     return hashlib.sha256(file.read_bytes()).hexdigest()
@@ -95,6 +110,7 @@ def _content(file: Path) -> str:
 
 @functools.cache
 def _canonical_text(text: str) -> str:
+    """Return the syntax tree of a Python text as JSON."""
     return json.dumps(_canonical(_parsed(text)))
 
 
@@ -107,17 +123,18 @@ def _tree(file: Path) -> ast.Module:
     try:
         return _parsed(file.read_text(encoding="utf-8"))
     except SyntaxError as error:
-        raise ValueError(f"{file}: no Python that can be parsed: {error}; correct it") from error
+        raise ValueError(f"{file}: not valid Python: {error}; correct the file") from error
 
 
 def _imported(file: Path, root: Path) -> Iterator[Path]:
+    """Yield the files of the modules and packages that a file imports; `root` holds the library."""
     for node in ast.walk(_tree(file)):
         if isinstance(node, ast.Import):
             names = [(root, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             start = file.parents[node.level - 1] if node.level else root
             module = f"{node.module}." if node.module else ""
-            # What is imported may be a module of a package or a name inside a module.
+            # An imported name is a module of a package or a name in a module.
             names = [(start, module + alias.name) for alias in node.names]
         else:
             continue
@@ -126,6 +143,7 @@ def _imported(file: Path, root: Path) -> Iterator[Path]:
 
 
 def _files(start: Path, name: str) -> Iterator[Path]:
+    """Yield the files of a dotted name and of all packages on its way, relative to a folder."""
     place = start
     for part in name.split("."):
         place /= part
@@ -137,9 +155,9 @@ def _files(start: Path, name: str) -> Iterator[Path]:
 
 
 def _canonical(node: object) -> object:
-    """Return a syntax tree as lists, without the docstrings.
+    """Return a syntax tree as lists and dictionaries, without docstrings.
 
-    Empty fields are dropped: versions of Python differ in which fields exist.
+    Empty fields are dropped, because they differ between versions of Python.
     """
     if isinstance(node, ast.AST):
         fields = {name: _canonical(value) for name, value in ast.iter_fields(node)}
@@ -150,7 +168,7 @@ def _canonical(node: object) -> object:
 
 
 def _is_docstring(node: object) -> bool:
-    """Return whether a statement is a string on its own, which documents its surroundings."""
+    """Return whether a statement is a bare string, such as a docstring."""
     match node:
         case ast.Expr(value=ast.Constant(value=str())):
             return True

@@ -1,8 +1,8 @@
-"""How much of a result is chance: the spread of runs that differ in one seed only.
+"""The noise of a result: the standard deviation over runs that differ in one seed alone.
 
-A run has three: the `seed` of its samples and their order, the `init_seed` of its adapter's
-start and dropout, and `partition.seed`, which draws the validation tasks. Runs of equal code
-and values that differ in one of them are a group; the variances of its groups are pooled.
+A run has three seeds: `seed` draws its samples and their order, `init_seed` draws the adapter's
+initial weights and its dropout, and `partition.seed` draws the validation tasks. Runs with equal
+code and values that differ in one seed form a group. The variances of the groups are pooled.
 """
 
 import statistics
@@ -13,31 +13,31 @@ from typing import Any
 from arcmix.ledger import markdown, records
 
 FACTORS = ("seed", "init_seed", "partition.seed")
-"""What a run's chance comes from, by the name of its seed."""
+"""Names of the three seeds."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The runs that differ in one seed."""
+    """Mean and standard deviation of a metric over runs that differ in one seed."""
 
     factor: str
-    """One of `FACTORS`."""
+    """The seed, one of `FACTORS`."""
     runs: int
-    """Runs in groups of two or more."""
+    """Number of runs in groups of two or more runs."""
     groups: int
-    """Such groups."""
+    """Number of these groups."""
     mean: float | None
-    """Mean over these runs; None without a group."""
+    """Mean over the runs; None without a group."""
     deviation: float | None
-    """Pooled standard deviation inside the groups; None without a group."""
+    """Pooled standard deviation within the groups; None without a group."""
 
 
 def spreads(rows: Sequence[records.Row], metric: str) -> list[Spread]:
-    """Return the spread of a metric by each seed, of rows of one code.
+    """Return the spread of a metric for each seed.
 
     Args:
-        rows: Rows of the ledger.
-        metric: A name in their metrics.
+        rows: Rows of the ledger that were made by the same code.
+        metric: Name of one of their metrics.
     """
     return [
         _spread(factor, _groups(rows, factor), lambda row: row.metrics[metric])
@@ -58,16 +58,17 @@ def _spread(
 
 
 def _groups(rows: Sequence[records.Row], factor: str) -> list[list[records.Row]]:
+    """Return the groups of rows that differ in one seed alone."""
     groups: dict[str, list[records.Row]] = {}
     for row in rows:
         seeds = seeds_of(row)
         others = {name: seed for name, seed in seeds.items() if name != factor}
-        groups.setdefault(records.fingerprint(_rest(row), others), []).append(row)
+        groups.setdefault(records.fingerprint(_without_seeds(row), others), []).append(row)
     return [*groups.values()]
 
 
 def seeds_of(row: records.Row) -> dict[str, int]:
-    """Return the three seeds of a run, by the names of `FACTORS`."""
+    """Return name -> value of the three seeds of a run (`FACTORS`)."""
     init = row.settings["init_seed"]
     return {
         "seed": row.seed,
@@ -76,17 +77,21 @@ def seeds_of(row: records.Row) -> dict[str, int]:
     }
 
 
-def _rest(row: records.Row) -> list[Any]:
-    """Return what a run is made of but for its seeds and what follows from them."""
+def _without_seeds(row: records.Row) -> list[Any]:
+    """Return all that makes a run's numbers, without the seeds and the values that they draw."""
     partition = {name: value for name, value in row.settings["partition"].items() if name != "seed"}
-    left_out = ("partition", "init_seed", "validation_digest")
-    settings = {name: value for name, value in row.settings.items() if name not in left_out}
+    excluded = ("partition", "init_seed", "validation_digest")
+    settings = {name: value for name, value in row.settings.items() if name not in excluded}
     named = (row.dataset, row.model, row.scale, row.code)
     return [named, partition, settings, row.components, row.start]
 
 
 def as_markdown(rows: Sequence[records.Row], metrics: Sequence[str]) -> str:
-    """Return a table for each model at a scale: mean ± standard deviation, a line a seed.
+    """Return a Markdown table for each model and scale: mean ± standard deviation for each seed.
+
+    Args:
+        rows: Rows of the ledger that were made by the same code.
+        metrics: Names of the metrics to show, at least one.
 
     Raises:
         ValueError: If no two rows differ in one seed alone.
@@ -102,7 +107,7 @@ def as_markdown(rows: Sequence[records.Row], metrics: Sequence[str]) -> str:
     if not tables:
         raise ValueError(
             f"no two of {len(rows)} runs of the present code differ in one of the seeds"
-            f" {', '.join(FACTORS)} and in nothing else; run: make noise"
+            f" {', '.join(FACTORS)} alone; a spread needs two such runs, so run: make noise"
         )
     return "\n".join(tables)
 

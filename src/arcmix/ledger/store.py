@@ -1,8 +1,8 @@
-"""DVC's content-addressed cache of the folders that runs have written.
+"""DVC's content-addressed cache, which keeps the output folders of all runs.
 
-An address stays valid after the run: the next experiment replaces the workspace, but the cache
-keeps the outputs of each. Only this module calls DVC. It acquires no DVC lock, so a stage can
-call it while DVC runs that stage.
+The next experiment replaces the files of the workspace, but not those of the cache. So the address
+of a folder stays valid. Only this module calls DVC. It takes no lock of DVC, so a stage may call it
+while DVC runs the stage.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ Key = tuple[str, ...]
 
 
 def address(folder: Path) -> str:
-    """Return the address under which DVC caches a folder: a hash followed by `.dir`."""
+    """Return the address of a folder in DVC's cache: its MD5 hash with the suffix `.dir`."""
     tree = Tree()
     for file in sorted(folder.rglob("*")):
         if file.is_file():
@@ -36,7 +36,7 @@ def address(folder: Path) -> str:
 
 
 def address_at(repository: Path, revision: str, folder: str) -> str:
-    """Return the address of a folder at a revision.
+    """Return the address of an output folder at a revision.
 
     Args:
         repository: Root of the repository.
@@ -50,16 +50,20 @@ def address_at(repository: Path, revision: str, folder: str) -> str:
         _, entry = opened.get_data_index_entry(folder)
         if entry.hash_info is None:
             raise ValueError(
-                f"{repository}: no run has written {folder} at revision {revision!r}; name a"
-                " revision with a finished run"
+                f"{repository}: no run has written {folder} at revision {revision!r}; the revision"
+                " must have a finished run, so name another one"
             )
         return str(entry.hash_info.value)
 
 
 def texts_at(repository: Path, revision: str, folder: str) -> dict[str, str]:
-    """Return the contents of the text files in a folder at a revision, by relative path.
+    """Return relative path -> content of the text files in a folder at a revision.
 
-    Git has to track the folder. A folder that does not exist has no files.
+    Args:
+        repository: Root of the repository.
+        revision: A Git revision, or the name of a DVC experiment.
+        folder: A folder that Git tracks, relative to the root. If it does not exist, the result is
+            empty.
 
     Raises:
         ValueError: If the revision does not exist.
@@ -74,17 +78,17 @@ def texts_at(repository: Path, revision: str, folder: str) -> dict[str, str]:
 
 
 def fetch(repository: Path, address: str, part: str, out: Path) -> None:
-    """Copy a part of a cached folder; files missing from the cache are pulled from the remote.
+    """Copy a subfolder of a cached folder; files missing from the cache are pulled.
 
     Args:
         repository: Root of the repository.
-        address: The folder's address.
-        part: A subfolder of the folder.
+        address: The address of the cached folder.
+        part: Name of the subfolder.
         out: The folder to copy the files to.
 
     Raises:
         FileNotFoundError: If a file is neither in the cache nor in a remote.
-        ValueError: If the folder does not have the part.
+        ValueError: If the cached folder does not have the subfolder, or its cache entry is damaged.
     """
     with _opened(repository) as opened:
         tree = _tree(opened, address)
@@ -92,7 +96,7 @@ def fetch(repository: Path, address: str, part: str, out: Path) -> None:
         if not files:
             held = sorted({key[0] for key, _, _ in tree})
             raise ValueError(
-                f"{address} in the DVC cache has no {part!r}, it has {held}; choose one of them"
+                f"{address} in the DVC cache has no {part!r}, got {held}; choose one of these"
             )
         for key, content in _held(opened, files, address).items():
             target = out.joinpath(*key[1:])
@@ -101,20 +105,31 @@ def fetch(repository: Path, address: str, part: str, out: Path) -> None:
 
 
 def _tree(opened: Repo, address: str) -> Tree:
+    """Return the paths and hashes of the files of a cached folder."""
     _held(opened, {(): address}, address)
     try:
         return Tree.load(opened.cache.local, HashInfo("md5", address))
     except ObjectFormatError as error:
         raise ValueError(
-            f"{error} in the DVC cache: delete it, then pull it or repeat the run"
+            f"{address} is damaged in the DVC cache of {opened.root_dir}: {error}; delete it, then"
+            " pull it or repeat the run"
         ) from error
 
 
 def _held(opened: Repo, wanted: dict[Key, str], address: str) -> dict[Key, str]:
-    """Return the cache path of each content, which is pulled if it is missing."""
+    """Return key -> path in the cache of each file, after pulling missing files.
+
+    Args:
+        opened: The repository.
+        wanted: Key -> hash of the file.
+        address: Address of the folder, for errors.
+
+    Raises:
+        FileNotFoundError: If a file is neither in the cache nor in a remote.
+    """
     cache = opened.cache.local
     if lacking := [content for content in wanted.values() if not cache.exists(content)]:
-        # Contents that are still missing afterwards are an error below.
+        # Files that are still missing afterwards raise an error below.
         with contextlib.suppress(NoRemoteError, FileNotFoundError):
             opened.cloud.pull([HashInfo("md5", content) for content in lacking])
     for key, content in wanted.items():
@@ -128,6 +143,7 @@ def _held(opened: Repo, wanted: dict[Key, str], address: str) -> dict[Key, str]:
 
 @contextlib.contextmanager
 def _opened(repository: Path, revision: str | None = None) -> Iterator[Repo]:
+    """Open the DVC repository at a revision, and turn DVC's errors into `ValueError`."""
     try:
         with Repo.open(str(repository), rev=revision) as opened:
             yield opened

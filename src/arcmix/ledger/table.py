@@ -1,8 +1,8 @@
-"""The ablation table: the rows of the ledger, summed up over seeds.
+"""The ablation table: means and standard deviations of the ledger's rows over seeds.
 
-A line stands for the repeats of one experiment: rows of equal fingerprint, which differ
-in the seed alone. Lines that can be compared, by equal settings and the present code, stand
-in one block; rows of other code stand apart, in the last.
+A line is the repeats of one experiment, that is, rows with the same fingerprint, which differ in
+the seed alone. A block is the lines that can be compared: they have the same settings and were made
+by the present code. The last block holds the stale rows, which other code made.
 """
 
 import statistics
@@ -17,7 +17,7 @@ from arcmix.ledger.code import LENGTH
 from arcmix.ledger.records import Row
 
 STALE = "Stale: recorded by other code"
-"""Title of the block of rows that the present code did not make."""
+"""Title of the block of stale rows."""
 
 LEGEND = """\
 A row sums up the runs of one dataset: the mean over its seeds ± the standard deviation. Losses are
@@ -27,8 +27,7 @@ validation loss. A row has converged if that is not the last step in any of its 
 uses validation demonstrations was trained on the solved pairs of the validation tasks, though not
 on their tests: compare it with others of its kind. `A ← B/0-123` is a second stage of training: on
 A, from the adapter of the run B/0-123 of the ledger."""
-"""What the columns mean, for the Markdown file."""
-
+"""Explanation of the columns in the Markdown file."""
 
 CSV_COLUMNS = (
     "dataset",
@@ -57,10 +56,10 @@ CSV_COLUMNS = (
     "uses_validation_demonstrations",
     "converged",
 )
-"""Columns of the table for machines."""
+"""Columns of the table as CSV."""
 
 SHORT = 7
-"""Digits of a fingerprint that tell two experiments apart in a text."""
+"""Number of digits of an abbreviated fingerprint."""
 
 COLUMNS = {
     "tasks": ">",
@@ -74,7 +73,7 @@ COLUMNS = {
     "uses validation demonstrations": "<",
     "converged": "<",
 }
-"""Columns of a block's table after the names, and the side on which they align."""
+"""Columns of a block's table after the names -> their alignment (`markdown.table`)."""
 
 RUN_COLUMNS = {
     "dataset": "<",
@@ -86,7 +85,7 @@ RUN_COLUMNS = {
     "pass_n": ">",
     "selected_2": ">",
 }
-"""Columns of the list of single runs."""
+"""Columns of the table of single runs -> their alignment (`markdown.table`)."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +93,14 @@ class Line:
     """The repeats of one experiment."""
 
     label: str
-    """Name of the dataset, and of the row it started from if any, with the fingerprint where
-    that is not enough."""
+    """Name of the dataset, and of the row that a second stage started from. The abbreviated
+    fingerprint follows where the names are ambiguous or the block is stale."""
     rows: tuple[Row, ...]
-    """The runs, by seed."""
+    """The runs, ordered by seed."""
 
     @property
     def title(self) -> str:
-        """MODEL at SCALE."""
+        """Name of the model and the scale: `MODEL at SCALE`."""
         return f"{self.rows[0].model} at {self.rows[0].scale}"
 
     def mean(self, metric: str) -> float:
@@ -114,39 +113,39 @@ class Line:
         return statistics.stdev(values) if len(values) > 1 else None
 
     def values(self, metric: str) -> list[float]:
-        """Return a metric of each run, by seed."""
+        """Return the value of a metric for each run, ordered by seed."""
         return [row.metrics[metric] for row in self.rows]
 
     @property
     def uses_validation(self) -> bool:
-        """Whether validation demonstrations were trained on, in any stage or at test time."""
+        """Whether training used validation demonstrations, in any stage or at test time."""
         first, key = self.rows[0], "uses_validation_demonstrations"
         return bool(first.mix[key] or first.start.get(key) or first.metrics.get("adapted_tasks"))
 
     @property
     def converged(self) -> bool:
-        """Whether in every run the best step comes before the last one."""
+        """Whether the best step of every run is before its last step."""
         return all(row.metrics["best_val_step"] < row.history[-1]["step"] for row in self.rows)
 
 
 @dataclass(frozen=True)
 class Block:
-    """Lines that stand together."""
+    """Lines that can be compared, or all stale lines."""
 
     title: str
-    """MODEL at SCALE on SOURCE PART, the tasks that are measured, with the settings' fingerprint
-    where that is not enough; or `STALE`."""
+    """`MODEL at SCALE on SOURCE PART`, where SOURCE PART is the validation tasks, or `STALE`. The
+    abbreviated fingerprint of the settings follows where this is ambiguous."""
     lines: tuple[Line, ...]
-    """The lines, lowest loss first."""
+    """The lines, by ascending best validation loss."""
     stale: bool
-    """Whether other code than the present one made the rows."""
+    """Whether the rows were made by other code than the present one."""
 
 
 def blocks(rows: Iterable[Row], code: str) -> list[Block]:
-    """Group rows into the blocks of the table, the stale ones last.
+    """Return the blocks of the table; the stale block is the last.
 
     Args:
-        rows: The ledger.
+        rows: The rows of the ledger.
         code: Fingerprint of the present code.
     """
     groups = defaultdict(list)
@@ -163,7 +162,7 @@ def blocks(rows: Iterable[Row], code: str) -> list[Block]:
         which = f" (settings {settings[:SHORT]})" if titles[title] > 1 else ""
         found.append(Block(f"{title}{which}", _lines(members), stale=False))
     if stale:
-        found.append(Block(STALE, _lines(stale, always_tell=True), stale=True))
+        found.append(Block(STALE, _lines(stale, with_fingerprint=True), stale=True))
     return found
 
 
@@ -172,7 +171,7 @@ def _title(row: Row) -> str:
     return f"{row.model} at {row.scale} on {measured['source']} {measured['part']}"
 
 
-def _lines(rows: Iterable[Row], *, always_tell: bool = False) -> tuple[Line, ...]:
+def _lines(rows: Iterable[Row], *, with_fingerprint: bool = False) -> tuple[Line, ...]:
     repeats = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.seed):
         repeats[row.dataset, row.fingerprint].append(row)
@@ -180,21 +179,21 @@ def _lines(rows: Iterable[Row], *, always_tell: bool = False) -> tuple[Line, ...
     lines = []
     for (_, fingerprint), members in repeats.items():
         name = _name(members[0])
-        tell = always_tell or names[name] > 1
-        lines.append(Line(f"{name} {fingerprint[:SHORT]}" if tell else name, tuple(members)))
+        ambiguous = with_fingerprint or names[name] > 1
+        lines.append(Line(f"{name} {fingerprint[:SHORT]}" if ambiguous else name, tuple(members)))
     return tuple(sorted(lines, key=lambda line: (line.mean("best_val_loss"), line.label)))
 
 
 def _name(row: Row) -> str:
-    """Return the dataset, and the row that a second stage started from."""
+    """Return the name of the dataset, and of the row that a second stage started from."""
     earlier = row.start["adapter"]
     return row.dataset if earlier == "none" else f"{row.dataset} ← {earlier[: SHORT - LENGTH]}"
 
 
 def as_frame(blocks: Sequence[Block]) -> pd.DataFrame:
-    """Return the table for `dvc plots` and for machines: numbers, one row a line.
+    """Return the table for CSV and `dvc plots`, with a row for each line.
 
-    Accuracies are fractions; `low` and `high` are one standard deviation off the mean, and
+    Scores are fractions. `low` and `high` are the mean minus and plus the standard deviation.
     `label` is unique.
     """
     several = sum(not block.stale for block in blocks) > 1
@@ -239,7 +238,7 @@ def _numbers(line: Line) -> dict[str, str | float | None]:
 
 
 def as_markdown(blocks: Sequence[Block]) -> str:
-    """Return the table for people: a table and its single runs for each block."""
+    """Return the table as Markdown: for each block, its lines and its single runs."""
     parts = []
     for block in blocks:
         parts.append(f"### {block.title}")
@@ -292,7 +291,7 @@ def _runs(block: Block) -> str:
 
 
 def loss(mean: float, sd: float | None = None) -> str:
-    """Return a loss as text, with its standard deviation if there is one."""
+    """Return a loss in nats per token as text, with its standard deviation if there is one."""
     return f"{mean:.4f}" if sd is None else f"{mean:.4f} ± {sd:.4f}"
 
 

@@ -1,1 +1,1 @@
-"""What people look at: figures and pages that need no server and fetch nothing."""
+"""Figures and HTML pages; a page needs no server and fetches nothing."""

@@ -1,4 +1,4 @@
-"""The figures of the table, of the losses, and of answers. No other module uses matplotlib."""
+"""Figures of the ablation table, of losses and of answers. Only this module uses matplotlib."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -32,19 +32,20 @@ COLORS = (
     "#aa4499",
     "#999933",
 )
-"""Paul Tol's "muted" scheme, distinct to color-blind eyes, strong next to light."""
+"""The "muted" scheme of Paul Tol, which color-blind people can distinguish. Dark colors alternate
+with light ones."""
 
 DASHES = ("-", "--", ":")
-"""The style of lines changes each time the colors start over."""
+"""Line styles; the next one is used each time the colors are exhausted."""
 
 WITHOUT, WITH = "#6699cc", "#ee9955"
-"""Bars of datasets without and with validation demonstrations."""
+"""Colors of the bars of datasets without and with validation demonstrations."""
 
 ACROSS = 5
-"""Tasks in a row, two grids each."""
+"""Number of tasks in a row of the figure of answers, with two grids each."""
 
 INK = "#444444"
-"""Text, axes and error bars."""
+"""Color of text, axes and error bars."""
 
 STYLE = {
     "axes.axisbelow": True,
@@ -66,9 +67,13 @@ STYLE = {
 
 
 def bars(path: Path, blocks: Sequence[Block]) -> None:
-    """Draw the best validation loss of each line, mean and standard deviation, as a PNG.
+    """Draw the best validation loss of each line as bars in a PNG: mean and standard deviation.
 
-    Stale lines are left out. Equal blocks make equal bytes.
+    Stale lines are left out. Equal blocks give equal bytes.
+
+    Args:
+        path: The PNG.
+        blocks: The blocks of the table.
     """
     with _panels(path, blocks, columns=1) as (figure, panels):
         for block, (axes,) in panels:
@@ -83,10 +88,14 @@ def bars(path: Path, blocks: Sequence[Block]) -> None:
 
 
 def curves(path: Path, blocks: Sequence[Block]) -> None:
-    """Draw the training and the validation loss of each line by step, as a PNG.
+    """Draw the training loss and the validation loss of each line by step, as a PNG.
 
-    The mean over seeds, and a band from the lowest to the highest. Stale lines are left
-    out. Equal blocks make equal bytes.
+    A curve is the mean over seeds, and a band shows the minimum and the maximum. Stale lines are
+    left out. Equal blocks give equal bytes.
+
+    Args:
+        path: The PNG.
+        blocks: The blocks of the table.
     """
     with _panels(path, blocks, columns=2) as (_, panels):
         for block, (train, validation) in panels:
@@ -99,14 +108,14 @@ def curves(path: Path, blocks: Sequence[Block]) -> None:
 
 
 def answers(path: Path, best: Sequence[Entry], worst: Sequence[Entry]) -> None:
-    """Draw the first attempt at the first test of some tasks beside the truth, as a PNG.
+    """Draw the truth of and the first attempt at the first test of some tasks, as a PNG.
 
-    Wrong cells are crossed. Equal entries make equal bytes.
+    Wrong cells are crossed. Equal entries give equal bytes.
 
     Args:
         path: The PNG.
         best: Tasks of the upper part.
-        worst: Tasks of the lower part; it is left out if there are none.
+        worst: Tasks of the lower part, which is left out if there are none.
     """
     parts = [(title, part) for title, part in (("best", best), ("worst", worst)) if part]
     rows = [-(-len(part) // ACROSS) for _, part in parts]
@@ -114,8 +123,8 @@ def answers(path: Path, best: Sequence[Entry], worst: Sequence[Entry]) -> None:
         figure = Figure(figsize=(13, 1.8 * sum(rows) + 0.4 * len(rows)), layout="constrained")
         panels = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=rows)
         for (title, part), (panel,), height in zip(parts, panels, rows, strict=True):
-            named = f"The {len(part)} {title} tasks: truth of and first attempt at the first test"
-            panel.suptitle(named, x=0.01, ha="left")
+            heading = f"The {len(part)} {title} tasks: truth of and first attempt at the first test"
+            panel.suptitle(heading, x=0.01, ha="left")
             _draw_answers(panel, part, height)
         _save(figure, path)
 
@@ -124,10 +133,10 @@ def answers(path: Path, best: Sequence[Entry], worst: Sequence[Entry]) -> None:
 def _panels(
     path: Path, blocks: Sequence[Block], columns: int
 ) -> Iterator[tuple[Figure, list[tuple[Block, Sequence[Axes]]]]]:
-    """Yield a figure and its axes, a row of them for each block; then write the figure."""
+    """Yield a figure and a row of axes for each block that is not stale; then write the figure."""
     shown = [block for block in blocks if not block.stale]
     inches = [max(1.4 * columns, 1 + 0.25 * len(block.lines)) for block in shown]
-    # Not by pyplot, which picks a backend by the screen and keeps figures alive.
+    # pyplot is not used, because it chooses a backend by the display and keeps figures in memory.
     with matplotlib.style.context(["default", STYLE]):
         figure = Figure(figsize=(8, (sum(inches) or 1) + 0.3), layout="constrained")
         panels = []
@@ -142,7 +151,7 @@ def _panels(
 
 def _save(figure: Figure, path: Path) -> None:
     with files.replacing(path) as new:
-        # The version of matplotlib in the file would change its bytes for nothing.
+        # Without metadata, another version of matplotlib does not change the bytes.
         figure.savefig(new, format="png", metadata={"Software": None})
 
 
@@ -165,7 +174,7 @@ def _draw_answers(panel: SubFigure, entries: Sequence[Entry], rows: int) -> None
             continue
         y, x = np.nonzero(grid != truth)
         right.set_title(f"{len(x)} of {grid.size} wrong" if len(x) else "right")
-        # White under black is seen on every color.
+        # A black cross with a white edge is visible on every color.
         for color, size, width in (("white", 16, 2.5), ("black", 12, 1)):
             right.scatter(x, y, size, color, marker="x", linewidths=width)
 
@@ -211,7 +220,7 @@ def _draw_curves(axes: Axes, block: Block, column: str) -> None:
 
 
 def _by_step(line: Line, column: str) -> dict[int, list[float]]:
-    """Return a loss of each run by step, where it was measured."""
+    """Return step -> a loss of each run that measured it at this step."""
     losses = defaultdict(list)
     for row in line.rows:
         for point in row.history:

@@ -1,4 +1,4 @@
-"""Tasks and training samples as pages to look at. They run no script."""
+"""HTML pages of tasks and training samples, without scripts."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +11,14 @@ from arcmix.pages import svg, templates
 from arcmix.pages.svg import Picture
 from arcmix.tasks import COLORS, Pair, Task
 
-WIDEST, CELLS = 240, (4, 20)
-"""Pixels: the longest side of the grids of an exhibit, and the bounds of a cell's side."""
+MAX_GRID_SIDE = 240
+"""Preferred limit on the longest side of the grids of an exhibit, in pixels."""
+
+CELL_SIDES = (4, 20)
+"""Smallest and largest side of a cell, in pixels."""
 
 GRIDS = ("heights", "widths", "cells")
-"""The columns of the samples that hold their grids."""
+"""Columns of the table of samples that hold the grids."""
 
 
 @dataclass(frozen=True)
@@ -24,19 +27,19 @@ class Token:
 
     text: str
     special: bool
-    """Whether it is one of the tokenizer's own marks, such as the end of a text."""
+    """Whether it is a special token of the tokenizer, such as the end of a text."""
     trained: bool
-    """Whether it carries loss."""
+    """Whether it counts in the loss."""
 
     @property
     def kinds(self) -> str:
-        """The classes of its element."""
+        """The classes of its HTML element, separated by spaces."""
         return " ".join(["special"] * self.special + ["end"] * self.text.startswith("\n"))
 
 
 @dataclass(frozen=True)
 class TokenRun:
-    """Successive tokens that all carry loss, or none of which does."""
+    """Consecutive tokens that all count in the loss, or that all do not."""
 
     trained: bool
     tokens: Sequence[Token]
@@ -44,11 +47,11 @@ class TokenRun:
 
 @dataclass(frozen=True)
 class Panel:
-    """A frame with a pair of grids, or with one grid."""
+    """A frame with a pair of grids or a single grid."""
 
     title: str
     kind: str
-    """The class of its element: `demonstration`, `test`, or none."""
+    """The class of its HTML element: `demonstration`, `test`, or empty."""
     pictures: Sequence[Picture]
 
 
@@ -60,25 +63,25 @@ class Exhibit:
     facts: Sequence[str]
     panels: Sequence[Panel]
     colors: Picture | None = None
-    """The color map of a sample: the colors above what took their places."""
+    """The color map of a sample: the original colors in row 0, the new colors in row 1."""
     runs: Sequence[TokenRun] = ()
-    """The text of a sample."""
+    """The tokens of a sample's text."""
 
 
 @dataclass(frozen=True)
 class IndexRow:
-    """A page as the index lists it."""
+    """An entry of the index."""
 
     name: str
-    """The name of its file without `.html`."""
+    """Name of the page's file, without `.html`."""
     shown: int
     """Number of tasks or samples on the page."""
     total: int
-    """Number of tasks or samples that they were taken from."""
+    """Number of tasks or samples in the table."""
 
 
 def task(shown: Task) -> Exhibit:
-    """Return a task with all its demonstrations and tests."""
+    """Return the exhibit of a task, with all its demonstrations and tests."""
     facts = [
         shown.split,
         _counted(len(shown.train), "demonstration"),
@@ -92,13 +95,12 @@ def task(shown: Task) -> Exhibit:
 
 
 def sample(row: Mapping[str, Any], tokens: Sequence[Token], max_tokens: int) -> Exhibit:
-    """Return a training sample: its grids, then its text in tokens.
+    """Return the exhibit of a training sample: its grids, its color map and its tokens.
 
     Args:
-        row: The sample by the columns of its table; the grids and the color map are drawn, and
-            the values of other columns are shown as they are.
-        tokens: The sample's text.
-        max_tokens: Tokens of the longest text that is trained on.
+        row: Column -> value of the sample. Grids and colors are drawn; other values are listed.
+        tokens: The tokens of the sample's text.
+        max_tokens: Limit on the tokens of a text in training.
     """
     sizes = [*zip(row["heights"], row["widths"], strict=True)]
     flat = np.split(np.array(row["cells"], np.uint8), np.cumsum([h * w for h, w in sizes])[:-1])
@@ -116,13 +118,13 @@ def sample(row: Mapping[str, Any], tokens: Sequence[Token], max_tokens: int) -> 
         f"sample {row['sample']}",
         facts,
         _panels(pairs[:-1], pairs[-1:]),
-        svg.picture(np.array([range(COLORS), row["colors"]]), CELLS[1]),
+        svg.picture(np.array([range(COLORS), row["colors"]]), CELL_SIDES[1]),
         runs(tokens),
     )
 
 
 def runs(tokens: Iterable[Token]) -> list[TokenRun]:
-    """Return tokens in runs of those that carry loss and those that do not."""
+    """Split tokens into runs of tokens that count in the loss and of tokens that do not."""
     return [
         TokenRun(trained, [*run])
         for trained, run in groupby(tokens, key=lambda token: token.trained)
@@ -130,11 +132,15 @@ def runs(tokens: Iterable[Token]) -> list[TokenRun]:
 
 
 def pieces(decode: Callable[[tuple[int, ...]], str], ids: Sequence[int]) -> list[str]:
-    """Return the text of each token; all of them together are the text of the ids.
+    """Return the text of each token; their concatenation is the text of all ids.
 
-    Decoded one at a time, a token may lose the space that it begins with, and the bytes of a
-    character that takes several tokens are no text. So a token is decoded behind the one
-    before it, and a character is the text of its last token, its others' being empty.
+    A token that is decoded alone may lose its leading space, so it is decoded after the token
+    before it. If a character takes several tokens, its last token has the character, and the others
+    have an empty text.
+
+    Args:
+        decode: Returns the text of some token ids.
+        ids: The token ids of a text.
     """
     found = []
     start = 0
@@ -150,11 +156,11 @@ def pieces(decode: Callable[[tuple[int, ...]], str], ids: Sequence[int]) -> list
 
 
 def page(title: str, lead: str, exhibits: Sequence[Exhibit]) -> str:
-    """Return a page of exhibits; all pages stand in one folder, beside `index.html`.
+    """Return the HTML of a page of exhibits; it has to be in the folder of `index.html`.
 
     Args:
-        title: The page's title.
-        lead: What the page shows, one paragraph of text.
+        title: Title of the page.
+        lead: The first paragraph, as plain text.
         exhibits: The tasks or samples.
     """
     return templates.render(
@@ -163,11 +169,11 @@ def page(title: str, lead: str, exhibits: Sequence[Exhibit]) -> str:
 
 
 def index(lead: str, rows: Sequence[IndexRow]) -> str:
-    """Return the page that links to all pages.
+    """Return the HTML of the index, which links to all pages.
 
     Args:
-        lead: What the gallery shows, one paragraph of text.
-        rows: The pages.
+        lead: The first paragraph, as plain text.
+        rows: The entries of the index.
     """
     return templates.render(
         "gallery_index.html", title="Gallery", lead=lead, palette=svg.PALETTE, rows=rows
@@ -175,7 +181,7 @@ def index(lead: str, rows: Sequence[IndexRow]) -> str:
 
 
 def _panels(train: Sequence[Pair], test: Sequence[Pair]) -> list[Panel]:
-    """Return a panel for each pair, all grids on one scale."""
+    """Return a panel for each pair; all grids have the same cell size."""
     if train:
         found = [
             (f"{role} {number}", role, [pair.input, pair.output])
@@ -183,10 +189,10 @@ def _panels(train: Sequence[Pair], test: Sequence[Pair]) -> list[Panel]:
             for number, pair in enumerate(pairs, 1)
         ]
     else:
-        # Without demonstrations it is a grid that questions are about; its output equals it.
+        # Without demonstrations, the sample is a grid with questions, and the output is its copy.
         found = [(f"grid {number}", "", [pair.input]) for number, pair in enumerate(test, 1)]
     longest = max(max(cells.shape) for *_, grids in found for cells in grids)
-    side = min(max(WIDEST // longest, CELLS[0]), CELLS[1])
+    side = min(max(MAX_GRID_SIDE // longest, CELL_SIDES[0]), CELL_SIDES[1])
     return [
         Panel(title, kind, [svg.picture(cells, side) for cells in grids])
         for title, kind, grids in found
@@ -194,4 +200,5 @@ def _panels(train: Sequence[Pair], test: Sequence[Pair]) -> list[Panel]:
 
 
 def _counted(number: int, what: str) -> str:
+    """Return a number with its noun, in the plural unless the number is 1."""
     return f"{number} {what}{'s' * (number != 1)}"

@@ -1,7 +1,7 @@
-"""What a run answered to each validation task, and the page that shows it.
+"""The report: an HTML page of a run's answers to each validation task.
 
-A test has distinct answers, the best first; the first two of them are its attempts. The page
-holds all grids as digits, and its script, `report.js`, draws a task when it comes into view.
+The distinct answers to a test are ranked, and the first two are its attempts. The page holds all
+grids as digits, and its script `report.js` draws a task when it scrolls into view.
 """
 
 import math
@@ -14,44 +14,45 @@ import numpy as np
 from arcmix.pages import svg, templates
 from arcmix.prediction.selection import Candidate, Choice, Scores, ranked
 from arcmix.prediction.tables import Test
-from arcmix.scoring.metrics import ATTEMPTS, share_right, solves
+from arcmix.scoring.metrics import ATTEMPTS, correct_share, solves
 from arcmix.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """The answers to a test."""
+    """The ranked answers to a test."""
 
     answers: tuple[Choice, ...]
     """The distinct answers, the best first."""
     asked: int
     """Number of candidates, those without a grid included."""
     scores: Scores
-    """The scores of the answers that were scored anew."""
+    """The scores of the answers that were rescored."""
 
     @property
     def attempts(self) -> tuple[Choice, ...]:
-        """The best answers, as many as may be given."""
+        """The first `ATTEMPTS` answers."""
         return self.answers[:ATTEMPTS]
 
     def solves(self, truth: np.ndarray) -> bool:
-        """Return whether one of the attempts is right."""
+        """Return whether one of the attempts equals the truth, uint8 (height, width)."""
         return solves([answer.grid for answer in self.attempts], truth)
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A task as the report shows it."""
+    """A task in the report."""
 
     task: Task
     rankings: tuple[Ranking, ...]
-    """The answers to each of the task's tests."""
+    """The ranked answers to each test of the task."""
     loss: float | None
-    """The task's validation loss, in nats per answer token; None if it has none."""
+    """The validation loss of the task, in nats per answer token; None if its prompts are too
+    long."""
 
     @property
     def score(self) -> float:
-        """Share of the tests that one of the attempts solves."""
+        """Share of the tests that are solved."""
         solved = [
             found.solves(pair.output)
             for pair, found in zip(self.task.test, self.rankings, strict=True)
@@ -60,22 +61,25 @@ class Entry:
 
     @property
     def pixels(self) -> float:
-        """Share of right cells in the first attempt, mean over the tests."""
+        """Share of right cells in the first attempt, as a mean over the tests."""
         shares = [
-            share_right(found.answers[0].grid, pair.output) if found.answers else 0.0
+            correct_share(found.answers[0].grid, pair.output) if found.answers else 0.0
             for pair, found in zip(self.task.test, self.rankings, strict=True)
         ]
         return math.fsum(shares) / len(shares)
 
     @property
     def votes(self) -> float:
-        """Votes for the first attempt, mean over the tests."""
+        """Number of votes for the first attempt, as a mean over the tests."""
         votes = [len(found.answers[0].votes) if found.answers else 0 for found in self.rankings]
         return sum(votes) / len(votes)
 
     @property
     def status(self) -> str:
-        """`solved` if each test is, `partly` if some are, `unanswered` if no test has a grid."""
+        """`solved` if all tests are solved, `partly` if some are, `unsolved` if none is.
+
+        `unanswered` if no test has an answer.
+        """
         if not any(found.answers for found in self.rankings):
             return "unanswered"
         return {0.0: "unsolved", 1.0: "solved"}.get(self.score, "partly")
@@ -88,14 +92,14 @@ def entries(
     selection: str,
     losses: Mapping[str, float],
 ) -> list[Entry]:
-    """Return the entries of some tasks, in the order given.
+    """Return the entries of tasks, in the order of the tasks.
 
     Args:
         tasks: The tasks.
         candidates: The candidates of each test.
-        scores: The scores of each test's distinct grids.
+        scores: The scores of the distinct grids of each test.
         selection: The rule that ranks the grids of a test.
-        losses: Task -> its validation loss; a task whose prompts are too long has none.
+        losses: Task -> its validation loss; tasks whose prompts are too long are missing.
     """
     found = []
     for task in tasks:
@@ -113,14 +117,15 @@ def entries(
 
 
 def extremes(entries: Sequence[Entry], count: int) -> tuple[list[Entry], list[Entry]]:
-    """Return the best tasks, the best first, and the worst, the worst first; none is in both.
+    """Return the best tasks, the best first, and the worst tasks, the worst first.
 
-    Better is the task with more tests solved, then with more cells right in the first attempt,
-    then with an answer, then with the lower validation loss, then with the lower id.
+    Tasks are ranked by solved tests, then by right cells in the first attempt, then by having an
+    answer, then by lower validation loss, then by id. No task is in both lists.
 
     Args:
         entries: All tasks.
-        count: Limit on either list; with fewer than twice as many tasks, each list is a half.
+        count: Limit on the length of each list. If there are not enough tasks, each list has half
+            of them.
     """
 
     def rank(entry: Entry) -> tuple[float, float, bool, float, str]:
@@ -133,11 +138,11 @@ def extremes(entries: Sequence[Entry], count: int) -> tuple[list[Entry], list[En
 
 
 def page(title: str, lead: str, entries: Sequence[Entry]) -> str:
-    """Return the page; equal entries make equal texts.
+    """Return the HTML of the report; equal arguments give equal texts.
 
     Args:
-        title: The page's title.
-        lead: What it shows, a paragraph of text.
+        title: Title of the page.
+        lead: The first paragraph, as plain text.
         entries: All tasks.
     """
     return templates.render(
@@ -150,6 +155,7 @@ def page(title: str, lead: str, entries: Sequence[Entry]) -> str:
 
 
 def _entry(entry: Entry) -> dict[str, Any]:
+    """Return a task as JSON for `report.js`."""
     task = entry.task
     return {
         "id": task.id,
@@ -173,9 +179,9 @@ def _entry(entry: Entry) -> dict[str, Any]:
 
 
 def _answer(answer: Choice, scores: Scores, truth: np.ndarray) -> list[Any]:
-    """Return an answer; a row of its grid is empty where it is right."""
-    right = dict(enumerate(_rows(truth)))
-    rows = ["" if row == right.get(y) else row for y, row in enumerate(_rows(answer.grid))]
+    """Return an answer as JSON for `report.js`; rows that equal those of the truth are empty."""
+    expected = dict(enumerate(_rows(truth)))
+    rows = ["" if row == expected.get(y) else row for y, row in enumerate(_rows(answer.grid))]
     score = scores.get(answer.number)
     rescored = None if score is None else _rounded(score)
     return ["/".join(rows), len(answer.votes), _rounded(answer.confidence), rescored]

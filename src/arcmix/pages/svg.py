@@ -1,7 +1,7 @@
-"""The colors of grids, and grids as SVG pictures.
+"""SVG pictures of grids, and the colors of ARC.
 
-A picture has one path for each color, so that a page of hundreds of grids stays small and a
-browser knows the color of each cell. The template `grid.svg` draws it.
+A picture has one path for each color, so a page of hundreds of grids stays small. The template
+`grid.svg` draws a picture.
 """
 
 from collections import defaultdict
@@ -23,19 +23,19 @@ PALETTE = (
     "#7FDBFF",
     "#870C25",
 )
-"""The colors 0-9 of ARC's own testing interface."""
+"""The colors 0-9 of ARC's testing interface."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A grid as `grid.svg` draws it; its unit of length is a cell."""
+    """The values of the template `grid.svg`; the unit of length is a cell."""
 
     height: int
     width: int
     side: int
-    """Pixels of a cell's side."""
+    """Side of a cell, in pixels."""
     paths: Mapping[int, str]
-    """Color -> the path that it fills."""
+    """Color -> the path that is filled with it."""
     lines: str
     """The path of the lines between cells."""
 
@@ -44,15 +44,15 @@ def picture(cells: np.ndarray, side: int) -> Picture:
     """Return the picture of a grid.
 
     Args:
-        cells: uint8 (height, width).
-        side: Pixels of a cell's side.
+        cells: The grid, uint8 (height, width).
+        side: Side of a cell, in pixels.
     """
     height, width = cells.shape
     paths: defaultdict[int, str] = defaultdict(str)
     for y, row in enumerate(cells.tolist()):
         x = 0
         for color, run in groupby(row):
-            # A rectangle covers each run of equal cells in a row.
+            # One rectangle covers a run of equal cells in a row.
             length = len(list(run))
             paths[color] += f"M{x} {y}h{length}v1h-{length}z"
             x += length

@@ -1,7 +1,7 @@
-"""HTML from the files in `templates/`, in which every value is escaped.
+"""HTML pages from the files in `templates/`, with all values escaped.
 
-A page is one file: the templates write the style and the script into it, so it fetches nothing.
-Style and script are no templates: they get into a page as they are.
+A page is a single file that contains its style and its script, so it fetches nothing. The files of
+styles and scripts are not templates: pages include them unchanged.
 """
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -19,17 +19,21 @@ _ENVIRONMENT.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_n
 
 
 def render(name: str, **values: object) -> str:
-    """Return a template filled with values; equal values make equal texts.
+    """Return a rendered template; equal values give equal texts.
 
     Args:
-        name: The template's file name.
-        values: The values by the names that the template uses; each name must be given.
+        name: File name of the template.
+        values: Name in the template -> value.
+
+    Raises:
+        jinja2.UndefinedError: If a value is missing.
+        ValueError: If a value cannot be written as JSON.
     """
     return _ENVIRONMENT.get_template(name).render(values)
 
 
 def _source(name: str) -> str:
-    """Return a file of the folder as it is."""
+    """Return the content of a file in `templates/`, unchanged."""
     text, _, _ = _LOADER.get_source(_ENVIRONMENT, name)
     return text
 

@@ -1,1 +1,1 @@
-"""From a test to ranked answers: views, search, candidates, selection."""
+"""Answers to tests: views, search, candidates, selection."""

@@ -1,4 +1,4 @@
-"""Answers to all views of all tests, each by the model of its task."""
+"""Answers to the views of all tests, each by the adapter of its task."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,32 +14,32 @@ from arcmix.prediction.scores import Score
 from arcmix.prediction.solver import Solver
 
 SPEED_ONLY = {"views", "draft", "kv_static", "batch_tokens", "rescore"}
-"""Settings of `scales.Predict` that the answer to a view does not depend on."""
+"""Settings of `scales.Predict` that do not change the answer to a view."""
 
 
 @dataclass(frozen=True)
 class Base:
-    """The base model and how its adapters are loaded."""
+    """The base model and the settings to load its adapters."""
 
     folder: Path
     """Folder of the base model."""
     dtype: str
-    """Type of the weights."""
+    """Name of the dtype of the weights."""
     method: str
-    """Method of the fine-tune."""
+    """Method of the fine-tune (`scales.Finetune`)."""
 
 
 def groups(
     prompts: PromptSet, adapter: Path, adapted: Path, own: Sequence[str], max_tokens: int
 ) -> dict[Path, list[int]]:
-    """Return the views that each adapter answers, by the adapter's folder.
+    """Return the folder of each adapter -> the numbers of the views that it answers.
 
     Args:
-        prompts: The views.
-        adapter: The adapter of the tasks without one of their own.
-        adapted: Folder of the adapters of single tasks.
+        prompts: The views and their prompts.
+        adapter: Folder of the adapter for tasks without an adapter of their own.
+        adapted: Folder with a subfolder for each adapter of a single task.
         own: Ids of the tasks with an adapter of their own.
-        max_tokens: Longest prompt that is answered.
+        max_tokens: Limit on the tokens of a prompt; views with longer prompts are left out.
     """
     found: dict[Path, list[int]] = {}
     for number, view in enumerate(prompts.views):
@@ -61,18 +61,18 @@ def answer(
 ) -> tuple[dict[int, list[Answer]], list[Score]]:
     """Return the answers by the number of the view, and the scores of the leading grids.
 
-    If there are as many adapters as ranks, the ranks share the adapters; else they share the views
-    of each adapter. Each rank gets all results.
+    If there are at least as many adapters as ranks, the ranks share the adapters. Otherwise they
+    share the views of each adapter. Each rank gets all results.
 
     Args:
         base: The base model.
-        prompts: The views.
-        groups: Folder of an adapter -> the views that it answers.
-        cache: Folder of the results of earlier runs.
-        scope: What all results depend on, beside the adapter and the view.
+        prompts: The views and their prompts.
+        groups: Folder of an adapter -> the numbers of the views that it answers.
+        cache: Folder of the result cache.
+        scope: Everything that all results depend on, beside the adapter and the view.
         settings: The search, the batches and the number of grids to score.
         seed: The experiment's seed.
-        done: Called with the number of views of each batch.
+        done: Called with the number of views of a batch once the batch is done.
     """
     ranks = parallel.all_ranks()
     by_adapter = len(groups) >= ranks.count

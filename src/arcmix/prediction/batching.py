@@ -1,8 +1,8 @@
-"""Work on many prompts: in batches, by as many processes as there are, and never twice.
+"""Jobs in batches, shared by processes, with a cache of their results.
 
-Batches are made of all the work, whatever is known already and however many processes share it.
-So each answer comes of the same batch in one process and in two, unless some of the batch was
-known. What is found is kept in files by its content at once.
+The batches depend on the jobs alone, not on the cache or on the number of processes. So a result is
+computed in the same batch by one process and by two, unless the cache has some results of the
+batch. Each result is cached in a file as soon as its batch is done.
 """
 
 import bisect
@@ -19,24 +19,24 @@ from arcmix.models.parallel import Ranks
 
 @dataclass(frozen=True)
 class Job:
-    """A piece of the work."""
+    """A prompt with its search, or with the candidates to score."""
 
     key: str
-    """Whatever its result depends on, and what is the same for all of them left out."""
+    """Everything that the result depends on, beside the scope of the cache."""
     family: Hashable
-    """Jobs of one family are done in one batch."""
+    """Jobs of one family are in the same batch."""
     length: int
-    """Tokens of each of its rows."""
+    """Number of tokens of each of its rows."""
     rows: int
-    """Rows of a batch that it takes."""
+    """Number of rows that it needs in a batch."""
 
 
 class ResultCache:
-    """Results by their keys, one small file each.
+    """A cache of results by key, with a small file for each result.
 
     Args:
-        folder: Where they lie, shared by runs.
-        scope: What all results depend on.
+        folder: The folder of the files; runs share it.
+        scope: Everything that all results depend on; it is part of the hash of each key.
     """
 
     def __init__(self, folder: Path, scope: str) -> None:
@@ -47,37 +47,40 @@ class ResultCache:
         return self._folder / name[:2] / f"{name[2:]}.json"
 
     def get(self, key: str) -> Any | None:  # noqa: ANN401
-        """Return what was found for a key, None if nothing was."""
+        """Return the result of a key, None if the cache does not have it."""
         path = self._path(key)
         return files.read_json(path) if path.exists() else None
 
     def put(self, key: str, result: Any) -> None:  # noqa: ANN401
-        """Keep a result, as JSON has it."""
+        """Store a result, which has to be a JSON value."""
         files.write_text(self._path(key), json.dumps(result, allow_nan=False))
 
 
 def batches(jobs: Sequence[Job], tokens: int) -> list[list[int]]:
-    """Return the numbers of the jobs of each batch, the shortest first.
+    """Return the numbers of the jobs of each batch, by ascending length.
 
-    There are as few as the limit allows, as even as so few can be: processes take turns at them.
+    The number of batches is the smallest that the limit allows. Among such batches, the largest one
+    is as small as possible, so that processes that share the batches have equal work.
 
     Args:
-        jobs: The work.
-        tokens: Most tokens of a batch, counting each row as the longest; a family that has more
-            is a batch of its own.
+        jobs: The jobs.
+        tokens: Limit on the tokens of a batch, padding included. A family above the limit is a
+            batch of its own.
     """
     members: dict[Hashable, list[int]] = {}
     for number, job in enumerate(jobs):
         members.setdefault(job.family, []).append(number)
     families = sorted(members.values(), key=lambda own: max(jobs[one].length for one in own))
-    few = len(_filled(jobs, families, tokens))
+    count = len(_fill(jobs, families, tokens))
     limits = range(1, tokens + 1)
-    even = bisect.bisect_left(limits, -few, key=lambda limit: -len(_filled(jobs, families, limit)))
-    return _filled(jobs, families, limits[even])
+    lowest = bisect.bisect_left(
+        limits, -count, key=lambda limit: -len(_fill(jobs, families, limit))
+    )
+    return _fill(jobs, families, limits[lowest])
 
 
-def _filled(jobs: Sequence[Job], families: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
-    """Return batches of families in their order, each as full as may be."""
+def _fill(jobs: Sequence[Job], families: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
+    """Return batches of families in the given order, each filled up to the limit."""
     found: list[list[int]] = []
     rows = 0
     for own in families:
@@ -99,15 +102,15 @@ def results(
     ranks: Ranks,
     done: Callable[[int], object],
 ) -> list[Any]:
-    """Return the result of each job, on each rank; the ranks share the work.
+    """Return the results of all jobs on each rank; the ranks share the batches.
 
     Args:
-        jobs: The work, the same in each process.
-        work: Returns the results of some jobs, by their numbers, as JSON has them.
-        cache: Results of earlier runs; new ones are added.
-        tokens: Most tokens of a batch.
-        ranks: The ranks that share the work.
-        done: Called with the number of jobs of each batch.
+        jobs: The jobs, the same on each rank.
+        work: Computes the results of the jobs with the given numbers; results are JSON values.
+        cache: Results of earlier runs; new results are added.
+        tokens: Limit on the tokens of a batch (`batches`).
+        ranks: The ranks that share the batches.
+        done: Called with the number of jobs of a batch once the batch is done.
     """
     found: dict[int, Any] = {}
     for batch in ranks.share(batches(jobs, tokens)):

@@ -1,4 +1,4 @@
-"""The table of candidates: the answers that a model gave to the views of each test."""
+"""The table of candidates: the answers to the views of each test."""
 
 import math
 from collections import Counter
@@ -26,12 +26,12 @@ COLUMNS = {
     "tokens": "int64",
     "ended": "bool",
 }
-"""Columns of the table -> their types. One row is one candidate; a view without a candidate has a
-row of rank 0 without a grid."""
+"""Columns of the table -> their dtypes. A row is a candidate. A view without answers has one row,
+of rank 0 and without a grid."""
 
 
 def write(path: Path, answers: Iterable[tuple[View, Sequence[Candidate]]]) -> None:
-    """Write the candidates of each view, the most probable first."""
+    """Write the candidates of each view, in the order of their rank."""
     rows = [
         {
             "task": view.task.id,
@@ -52,15 +52,15 @@ def write(path: Path, answers: Iterable[tuple[View, Sequence[Candidate]]]) -> No
 
 
 def read(path: Path, tests: Sequence[Test]) -> dict[Test, list[Candidate]]:
-    """Return the candidates of each test by view and rank.
+    """Return the candidates of each test, ordered by view and rank.
 
     Args:
         path: The table.
-        tests: All tests that were to be answered.
+        tests: All validation tests.
 
     Raises:
-        ValueError: If the table is of other tests, if a view or a rank is missing or occurs
-            twice, or if a row is not one that `write` writes.
+        ValueError: If the table has other tests, if a view or a rank is missing or occurs twice,
+            or if a row has no valid grid or log-probability.
     """
     rows = read_rows(path, COLUMNS, ("task", "test", "view", "rank"), tests)
     rows.sort(key=lambda row: (row["view"], row["rank"]))
@@ -78,8 +78,8 @@ def read(path: Path, tests: Sequence[Test]) -> dict[Test, list[Candidate]]:
             missing = sorted({*expected} - {*found})
             raise ValueError(
                 f"{path}: test {test[1]} of task {test[0]!r} has no row of view and rank"
-                f" {missing[0]}; every test has a row in each of the {views} views, so repeat the"
-                " stage that writes them"
+                f" {missing[0]}; every test has a row in each of the {views} views, and ranks"
+                " without gaps, so repeat the stage that writes the table"
             )
     return answers
 
@@ -90,7 +90,10 @@ def _candidate(path: Path, row: Mapping[str, Any]) -> Candidate:
     if cells is None:
         return Candidate(None, row["logprob"], row["tokens"], row["ended"])
     if None in shape or len(cells) != math.prod(shape):
-        raise ValueError(f"{where} has {len(cells)} cells and the shape {shape}")
+        raise ValueError(
+            f"{where} has {len(cells)} cells and the shape {shape}; the cells have to fill the"
+            " shape, so repeat the stage that writes the table"
+        )
     check_logprob(where, row)
     grid = np.array(cells, np.uint8).reshape(shape)
     return Candidate(grid, row["logprob"], row["tokens"], row["ended"])

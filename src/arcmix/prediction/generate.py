@@ -1,12 +1,12 @@
-"""Answers to many prompts at once, by greedy choice, sampling, beam or depth-first search.
+"""Answers to a batch of prompts, by greedy, sampling, beam or depth-first search.
 
-Greedy choice reads a guess of what comes next along with what is settled, and keeps as much of
-it as it would have chosen itself (speculative decoding, Leviathan et al. 2023, with a draft in
-place of a draft model): the answer is the same, in fewer passes.
+Greedy search uses speculative decoding (Leviathan et al. 2023) with a given draft instead of a
+draft model. A forward pass reads several draft tokens, and those that greedy search would have
+chosen are accepted. The answer is the same, in fewer passes.
 
-The depth-first search of the ARChitects (2024) finds all answers above a probability. Here its
-branches advance together, a token a pass. The answers are the same, since a branch lives by its
-own probability alone, and there are never more than one over the threshold of them.
+The depth-first search of the ARChitects (2024) finds all answers above a probability threshold.
+Here all its branches advance together, one token per pass. The answers are the same, because a
+branch is kept or cut by its own probability. There are never more than 1 / threshold branches.
 """
 
 import dataclasses
@@ -29,45 +29,52 @@ from arcmix.prediction.kv_cache import Rows
 from arcmix.prediction.language import Language
 from arcmix.prediction.reading import Query
 
-WINDOW = 64
-"""Most tokens of a draft that are read at once."""
+MAX_DRAFT = 64
+"""Largest number of draft tokens that one pass reads."""
 
-PASS = {"cpu": 24, "other": 256}
-"""How many tokens more a pass could read in the time that it takes for none. Of a processor it is
-measured (docs/benchmarks.md); accelerators have arithmetic for so many while they read weights."""
+PASS_COST = {"cpu": 24, "other": 256}
+"""Fixed cost of a forward pass by type of device, in units of the cost of one token. It is measured
+on a CPU (docs/benchmarks.md). An accelerator can compute about as many tokens in the time that it
+takes to load the weights from memory."""
 
-RIGHT, FADE = 0.8, 1 / 8
-"""How probable a draft's next token is held to be right at first, and the weight of the last one
-seen in that."""
+INITIAL_ACCEPTANCE = 0.8
+"""Initial estimate of the probability that a draft token is accepted."""
+
+ACCEPTANCE_WEIGHT = 1 / 8
+"""Weight of the latest draft token in the moving average of that estimate."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The tokens that a model gave, without the end token."""
+    """An answer of a model."""
 
     tokens: tuple[int, ...]
-    """Token ids up to the end of the answer, or up to the budget."""
+    """Token ids without the end token."""
     logprob: float
-    """Summed log-probability of the tokens and of the end token, in nats, whatever a grammar
-    or a temperature had to say."""
+    """Sum of the model's log-probabilities of the tokens and of the end token, in nats. Neither the
+    grammar nor the temperature changes it."""
     ended: bool
-    """Whether the end token came within the budget."""
+    """Whether the model gave the end token within the budget."""
 
 
 @dataclass
 class _Branch:
-    """An answer as far as it is written."""
+    """An incomplete answer."""
 
     query: int
+    """Number of the query."""
     state: State
-    written: list[int] = field(default_factory=list)
+    """State of the grammar after the tokens."""
+    tokens: list[int] = field(default_factory=list)
+    """Token ids generated so far."""
     logprob: float = 0.0
+    """Sum of the tokens' log-probabilities, in nats."""
     number: int = 0
-    """Of the samples of a query."""
+    """Number of the sample among the samples of the query."""
     row: int = 0
-    """Where the model has read it."""
-    right: float = RIGHT
-    """How probable the next token of its draft is the right one."""
+    """The row in which the model has read all tokens but the last."""
+    acceptance: float = INITIAL_ACCEPTANCE
+    """Estimated probability that the next draft token is accepted."""
 
 
 def answer(
@@ -77,26 +84,27 @@ def answer(
     settings: scales.Predict,
     seed: int,
 ) -> list[list[Answer]]:
-    """Return the answers to each query, the most probable first; all queries are one batch.
+    """Return the answers to each query, the most probable first.
 
     Args:
         model: A causal language model.
-        queries: The prompts.
-        language: What an answer may be.
-        settings: How it is searched for.
+        queries: The prompts; they form one batch.
+        language: The tokens that an answer may consist of.
+        settings: The search.
         seed: The experiment's seed.
 
     Returns:
-        One answer for each query by greedy choice; `width` of them by sampling, maybe equal
-        ones; at most `width` by beam search; and by depth-first search those that end and are
-        not less probable than `threshold`, maybe none.
+        For each query: one answer of greedy search; `width` samples, of which some may be equal; up
+        to `width` answers of beam search; or all answers of depth-first search that end with a
+        probability of at least `threshold`, possibly none.
 
     Raises:
-        ValueError: If the model gives no finite logits.
+        ValueError: If a log-probability is not finite, or if no token of the vocabulary continues
+            an answer to a grid.
     """
     model.eval()
     longest = max(len(query.tokens) for query in queries)
-    slots = longest + language.budget + WINDOW if settings.kv_static else 0
+    slots = longest + language.budget + MAX_DRAFT if settings.kv_static else 0
     rows = Rows(model, settings.kv_format, slots)
     with torch.inference_mode():
         if settings.search == "greedy":
@@ -107,100 +115,107 @@ def answer(
 def _greedy(rows: Rows, queries: Sequence[Query], language: Language) -> list[list[Answer]]:
     branches = [_Branch(number, language.start) for number in range(len(queries))]
     found: dict[int, Answer] = {}
-    guesses = [_guess(queries[branch.query], branch, language) for branch in branches]
-    window = _window(rows, branches, guesses)
-    logits = reading.read_prompts(rows, queries, [guess[:window] for guess in guesses])
+    drafts = [_draft(queries[branch.query], branch, language) for branch in branches]
+    length = _draft_length(rows, branches, drafts)
+    logits = reading.read_prompts(rows, queries, [draft[:length] for draft in drafts])
     while True:
-        going, struck = [], []
-        for row, (branch, guess) in enumerate(zip(branches, guesses, strict=True)):
-            read = len(guess[:window])
-            ended, kept = _settle(branch, guess, logits[row, -read - 1 :], language)
-            struck.append(read - kept)
-            if ended or len(branch.written) == language.budget:
-                found[branch.query] = Answer(tuple(branch.written), branch.logprob, ended)
+        unfinished, rejected = [], []
+        for row, (branch, draft) in enumerate(zip(branches, drafts, strict=True)):
+            read = len(draft[:length])
+            ended, accepted = _accept(branch, draft, logits[row, -read - 1 :], language)
+            rejected.append(read - accepted)
+            if ended or len(branch.tokens) == language.budget:
+                found[branch.query] = Answer(tuple(branch.tokens), branch.logprob, ended)
             else:
-                going.append(row)
-        if not going:
+                unfinished.append(row)
+        if not unfinished:
             return [[found[number]] for number in range(len(queries))]
-        rows.strike(struck)
-        rows.take(going)
-        branches = [branches[row] for row in going]
-        guesses = [_guess(queries[branch.query], branch, language) for branch in branches]
-        window = _window(rows, branches, guesses)
+        rows.discard(rejected)
+        rows.select(unfinished)
+        branches = [branches[row] for row in unfinished]
+        drafts = [_draft(queries[branch.query], branch, language) for branch in branches]
+        length = _draft_length(rows, branches, drafts)
         new = [
-            [branch.written[-1], *guess[:window]]
-            for branch, guess in zip(branches, guesses, strict=True)
+            [branch.tokens[-1], *draft[:length]]
+            for branch, draft in zip(branches, drafts, strict=True)
         ]
         logits = rows.read(new, max(map(len, new)))
 
 
-def _guess(query: Query, branch: _Branch, language: Language) -> list[int]:
-    """Return the tokens of the draft that may come next, the last within the budget left out."""
-    room = language.budget - len(branch.written) - 1
-    return continuation(query.draft, branch.written)[:room].tolist()
+def _draft(query: Query, branch: _Branch, language: Language) -> list[int]:
+    """Return the draft tokens that continue a branch, one less than the rest of the budget.
 
-
-def _window(rows: Rows, branches: Sequence[_Branch], guesses: Sequence[Sequence[int]]) -> int:
-    """Return how many tokens of each guess to read along, for most tokens settled in a time.
-
-    All get as many, since a pass takes for the others what it takes for the longest.
-
-    Args:
-        rows: The rows that read.
-        branches: The answers so far.
-        guesses: The tokens that may come next in each.
+    The pass that reads them gives one token more.
     """
-    sizes = np.arange(WINDOW + 1)
-    right = np.array([branch.right for branch in branches])[:, None]
-    there = sizes <= np.array([len(guess) for guess in guesses])[:, None]
-    settled = (right**sizes * there).cumsum(axis=1).sum(axis=0)
-    cost = PASS.get(rows.model.device.type, PASS["other"])
-    return int((settled / (cost + len(branches) * (1 + sizes))).argmax())
+    room = language.budget - len(branch.tokens) - 1
+    return continuation(query.draft, branch.tokens)[:room].tolist()
 
 
-def _settle(
-    branch: _Branch, guess: Sequence[int], logits: torch.Tensor, language: Language
-) -> tuple[bool, int]:
-    """Write on in a branch as long as the tokens read are those that the model chooses.
+def _draft_length(rows: Rows, branches: Sequence[_Branch], drafts: Sequence[Sequence[int]]) -> int:
+    """Return the number of draft tokens to read that maximizes the expected tokens per cost.
+
+    It is the same for all branches, because shorter rows are padded to the longest.
 
     Args:
-        branch: It is written to.
-        guess: Tokens of the draft, of which the first were read.
-        logits: Before each of these and after the last, (read + 1, vocabulary).
-        language: What an answer may be.
+        rows: The rows that read the drafts.
+        branches: The branches.
+        drafts: For each branch, the draft tokens that continue it.
+    """
+    sizes = np.arange(MAX_DRAFT + 1)
+    rates = np.array([branch.acceptance for branch in branches])[:, None]
+    available = sizes <= np.array([len(draft) for draft in drafts])[:, None]
+    expected = (rates**sizes * available).cumsum(axis=1).sum(axis=0)
+    cost = PASS_COST.get(rows.model.device.type, PASS_COST["other"])
+    return int((expected / (cost + len(branches) * (1 + sizes))).argmax())
+
+
+def _accept(
+    branch: _Branch, draft: Sequence[int], logits: torch.Tensor, language: Language
+) -> tuple[bool, int]:
+    """Append the accepted draft tokens to a branch, and one token after them.
+
+    Args:
+        branch: The branch; it is changed in place.
+        draft: The draft tokens that continue it; the model has read the first ones.
+        logits: The logits before each draft token read and after the last, (read + 1, vocabulary).
+        language: The tokens that an answer may consist of.
 
     Returns:
-        Whether the answer is at its end, and how many of the tokens read are in it.
+        Whether the answer has ended, and the number of accepted draft tokens.
+
+    Raises:
+        ValueError: If a log-probability is not finite, or if no token is allowed.
     """
     exact = logits.float()
     tops, picked = exact.max(dim=-1)
     logprobs = (tops - exact.logsumexp(dim=-1)).tolist()
     for place, (choice, top) in enumerate(zip(picked.tolist(), logprobs, strict=True)):
         _check(top, branch)
-        token, logprob, first = choice, top, not branch.written
+        token, logprob, first = choice, top, not branch.tokens
         state = language.after(branch.state, token, first=first)
         if state is None:
             row = exact[place].log_softmax(dim=-1)
             best = next(language.options(branch.state, row, -math.inf, first=first), None)
             if best is None:
                 raise ValueError(
-                    f"no token goes on with a grid after {len(branch.written)} tokens;"
-                    " predict without the grammar"
+                    f"no token of the vocabulary continues an answer to a grid after"
+                    f" {len(branch.tokens)} tokens; the grammar needs a token for every character"
+                    " of a grid, so set predict.grammar to false"
                 )
             token, state = best
             logprob = float(row[token])
         branch.logprob += logprob
         if token == language.end:
             return True, place
-        branch.written.append(token)
+        branch.tokens.append(token)
         branch.state = state
-        if place == len(guess):
+        if place == len(draft):
             return False, place
-        agreed = guess[place] == token
-        branch.right += FADE * (agreed - branch.right)
-        if not agreed or place == len(logits) - 1:
+        accepted = draft[place] == token
+        branch.acceptance += ACCEPTANCE_WEIGHT * (accepted - branch.acceptance)
+        if not accepted or place == len(logits) - 1:
             return False, place
-    raise AssertionError("unreachable: no more tokens are read than guessed")
+    raise AssertionError("unreachable: the model reads no more tokens than the draft has")
 
 
 def _branching(
@@ -217,51 +232,48 @@ def _branching(
         for number in range(copies)
     ]
     logits = reading.read_prompts(rows, queries, [()] * len(queries))
-    # The row of each branch; at first those of a query share one.
+    # The row of each branch; at first, the branches of a query share a row.
     parents = [branch.query for branch in branches]
     found: list[list[Answer]] = [[] for _ in queries]
     while branches:
         logprobs = logits[:, -1].float().log_softmax(dim=-1)
-        grown: dict[int, list[_Branch]] = {number: [] for number in range(len(queries))}
+        children: dict[int, list[_Branch]] = {number: [] for number in range(len(queries))}
         for branch, row in zip(branches, parents, strict=True):
             _check(float(logprobs[row].max()), branch)
             options = _options(branch, logprobs[row], queries, language, settings, seed)
-            grown[branch.query] += [
+            children[branch.query] += [
                 dataclasses.replace(
                     branch,
                     state=state,
-                    written=[*branch.written, token],
+                    tokens=[*branch.tokens, token],
                     logprob=branch.logprob + float(logprobs[row, token]),
                     row=row,
                 )
                 for token, state in options
             ]
         if settings.search == "beam":
-            grown = {
-                query: _best(children, found[query], settings.width)
-                for query, children in grown.items()
+            children = {
+                query: _best(own, found[query], settings.width) for query, own in children.items()
             }
         branches = []
-        for query, children in grown.items():
-            for child in children:
-                if child.written[-1] == language.end:
-                    found[query].append(
-                        Answer(tuple(child.written[:-1]), child.logprob, ended=True)
-                    )
-                elif len(child.written) < language.budget:
+        for query, own in children.items():
+            for child in own:
+                if child.tokens[-1] == language.end:
+                    found[query].append(Answer(tuple(child.tokens[:-1]), child.logprob, ended=True))
+                elif len(child.tokens) < language.budget:
                     branches.append(child)
                 elif settings.search != "dfs":
-                    found[query].append(Answer(tuple(child.written), child.logprob, ended=False))
+                    found[query].append(Answer(tuple(child.tokens), child.logprob, ended=False))
         if branches:
-            rows.take([branch.row for branch in branches])
-            logits = rows.read([[branch.written[-1]] for branch in branches], 1)
+            rows.select([branch.row for branch in branches])
+            logits = rows.read([[branch.tokens[-1]] for branch in branches], 1)
             parents = [*range(len(branches))]
     most = settings.width if settings.search == "beam" else None
     return [sorted(answers, key=lambda one: -one.logprob)[:most] for answers in found]
 
 
 def _best(children: Sequence[_Branch], found: Sequence[Answer], width: int) -> list[_Branch]:
-    """Return the branches that a beam goes on with: an answer that ended keeps its place."""
+    """Return the branches that stay in the beam; an answer that ended keeps its place in it."""
     ranked = sorted([*children, *found], key=lambda one: -one.logprob)
     return [one for one in ranked[:width] if isinstance(one, _Branch)]
 
@@ -274,22 +286,22 @@ def _options(
     settings: scales.Predict,
     seed: int,
 ) -> Iterator[tuple[int, State]]:
-    """Yield the tokens that a branch may go on with, and the state after each.
+    """Yield the tokens that may continue a branch, and the state after each.
 
     Args:
         branch: The branch.
-        logprobs: Of all tokens, (vocabulary,).
+        logprobs: Log-probabilities of all tokens, (vocabulary,).
         queries: The prompts.
-        language: What an answer may be.
-        settings: How it is searched for.
+        language: The tokens that an answer may consist of.
+        settings: The search.
         seed: The experiment's seed.
     """
-    allowed = functools.partial(language.options, branch.state, first=not branch.written)
+    allowed = functools.partial(language.options, branch.state, first=not branch.tokens)
     if settings.search == "sample":
-        # The largest after Gumbel noise is a draw from the softmax (Gumbel-max), and the largest
-        # that the grammar allows is one from that of the allowed.
+        # With Gumbel noise, the largest key is a draw from the softmax (Gumbel-max trick), and the
+        # largest key among the allowed tokens is a draw from the softmax over these.
         purpose = f"{queries[branch.query].purpose}/{branch.number}"
-        words = randomness.words(seed, purpose, len(branch.written), 1, len(logprobs))[0]
+        words = randomness.words(seed, purpose, len(branch.tokens), 1, len(logprobs))[0]
         noise = -np.log(-np.log(randomness.uniform(words) + 2.0**-54))
         keys = logprobs.double().cpu() / settings.temperature + torch.from_numpy(noise)
         return itertools.islice(allowed(keys, -math.inf), 1)
@@ -299,8 +311,9 @@ def _options(
 
 
 def _check(logprob: float, branch: _Branch) -> None:
+    """Refuse a log-probability that is not finite."""
     if not math.isfinite(logprob):
         raise ValueError(
-            f"the model gives a log-probability of {logprob} after {len(branch.written)} tokens;"
-            " train and predict in bfloat16 or float32"
+            f"the model gives a log-probability of {logprob} after {len(branch.tokens)} tokens; it"
+            " must be finite, so train and predict in bfloat16 or float32"
         )

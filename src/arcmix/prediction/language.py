@@ -1,4 +1,4 @@
-"""What an answer may be, in tokens: which one ends it, how many it has, what a grammar allows."""
+"""The tokens that an answer may consist of: its end token, its budget and its grammar."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
@@ -10,29 +10,29 @@ from transformers import PreTrainedTokenizerBase
 from arcmix.prediction import grammar
 from arcmix.prediction.grammar import Grammar, State
 
-LOOK = 16
-"""Tokens that are had without sorting all of them."""
+TOP = 16
+"""Number of tokens that are found without sorting the whole vocabulary."""
 
 FREE = State(0, 0, 0, 0, "")
-"""The state of an answer that no grammar looks at."""
+"""The state of every answer without a grammar."""
 
 REPLACEMENT = "\ufffd"
-"""What stands in a text for bytes that are no character."""
+"""The replacement character, to which bytes that are not valid UTF-8 decode."""
 
 
 @dataclass(frozen=True)
 class Language:
-    """What an answer may be."""
+    """The tokens that an answer may consist of."""
 
     end: int
-    """Token that ends it."""
+    """The end token."""
     budget: int
-    """Most tokens of it, the end token included."""
+    """Largest number of tokens of an answer, the end token included."""
     grammar: Grammar | None
-    """What it has to obey, if anything."""
+    """The grammar of answers; None allows all tokens."""
     texts: Mapping[int, tuple[str, str]]
-    """Tokens that the grammar may allow -> their text as the first of an answer and as a later
-    one (`spellings`); no other may come but `end`."""
+    """Token that the grammar may allow -> its text as the first token of an answer, and as a later
+    one (`spellings`). With a grammar, all other tokens but `end` are refused."""
 
     @property
     def start(self) -> State:
@@ -41,16 +41,16 @@ class Language:
 
     @functools.cached_property
     def _possible(self) -> torch.Tensor:
-        """The tokens that may come at some place, int64 (n,)."""
+        """The tokens that the grammar allows in some state, int64 (n,)."""
         return torch.tensor(sorted({*self.texts, self.end}))
 
     def after(self, state: State, token: int, *, first: bool) -> State | None:
-        """Return the state of an answer after one more token, None if it may not come.
+        """Return the state of an answer after one more token, None if the token is not allowed.
 
         Args:
-            state: The state before it.
+            state: The state before the token.
             token: The token.
-            first: Whether the answer has no token yet.
+            first: Whether it is the first token of the answer.
         """
         if self.grammar is None:
             return state
@@ -59,7 +59,7 @@ class Language:
         if token not in self.texts:
             return None
         alone, later = self.texts[token]
-        # SentencePiece begins a text with a token that has none there.
+        # SentencePiece begins a text with a token for a space, which decodes to no text there.
         if first:
             return self.grammar.advance(state, alone)
         return self.grammar.advance(state, later) if later else None
@@ -67,16 +67,16 @@ class Language:
     def options(
         self, state: State, keys: torch.Tensor, floor: float, *, first: bool
     ) -> Iterator[tuple[int, State]]:
-        """Yield the tokens that an answer may go on with and the state after each.
+        """Yield the allowed tokens by descending key, and the state after each.
 
         Args:
-            state: The state before it.
-            keys: What orders the tokens, the largest first, (vocabulary,).
-            floor: The key below which no token is looked at.
-            first: Whether the answer has no token yet.
+            state: The state before the token.
+            keys: A key for each token, float (vocabulary,).
+            floor: Tokens with a smaller key are left out.
+            first: Whether it is the first token of the answer.
         """
         possible = None if self.grammar is None else self._possible.to(keys.device)
-        for place, key in _falling(keys if possible is None else keys[possible]):
+        for place, key in _descending(keys if possible is None else keys[possible]):
             if key < floor:
                 return
             token = place if possible is None else int(possible[place])
@@ -85,9 +85,9 @@ class Language:
                 yield token, after
 
 
-def _falling(keys: torch.Tensor) -> Iterator[tuple[int, float]]:
-    """Yield places and keys, the largest key first; the first few are had without sorting."""
-    first = keys.topk(min(LOOK, len(keys)))
+def _descending(keys: torch.Tensor) -> Iterator[tuple[int, float]]:
+    """Yield places and keys by descending key; all keys are sorted only if `TOP` do not suffice."""
+    first = keys.topk(min(TOP, len(keys)))
     yield from zip(first.indices.tolist(), first.values.tolist(), strict=True)
     seen = set(first.indices.tolist())
     rest = keys.sort(descending=True)
@@ -96,32 +96,33 @@ def _falling(keys: torch.Tensor) -> Iterator[tuple[int, float]]:
 
 
 def spellings(
-    tokenizer: PreTrainedTokenizerBase, spells: Callable[[str], bool]
+    tokenizer: PreTrainedTokenizerBase, may_contain: Callable[[str], bool]
 ) -> dict[int, tuple[str, str]]:
-    """Return the tokens that answers may have -> their text at the beginning and inside of one.
+    """Return the tokens that answers may contain -> their text as the first token, and later.
 
     Args:
         tokenizer: The tokenizer of the answers.
-        spells: Whether answers have all characters of a text; other tokens are left out.
+        may_contain: Returns whether an answer may contain all characters of a text. Tokens with
+            other characters are left out.
 
     Raises:
-        ValueError: If a token is less than a character and its bytes are not told.
+        ValueError: If a token is a part of a character and its bytes are unknown (`token_bytes`).
     """
     numbers = sorted(tokenizer.get_vocab().values())
-    # At the beginning of a text a token may lose the space that it has behind another one.
+    # A decoder may strip the space of a token at the beginning of a text, but not after a token.
     ahead = tokenizer("0", add_special_tokens=False)["input_ids"]
     before = str(tokenizer.decode(ahead))
-    alone, behind = (
+    alone, later = (
         tokenizer.batch_decode(ids, clean_up_tokenization_spaces=False)
         for ids in ([[number] for number in numbers], [[*ahead, number] for number in numbers])
     )
     found = {}
-    for number, text, both in zip(numbers, alone, behind, strict=True):
+    for number, text, both in zip(numbers, alone, later, strict=True):
         token = str(tokenizer.convert_ids_to_tokens(number))
         texts = text, both.removeprefix(before)
         if REPLACEMENT in both and REPLACEMENT not in token:
-            # Bytes of a character that takes several tokens.
-            texts = (grammar.part(token),) * 2
-        if any(map(spells, texts)):
+            # The token is a part of a character.
+            texts = (grammar.token_bytes(token),) * 2
+        if any(map(may_contain, texts)):
             found[number] = texts
     return found

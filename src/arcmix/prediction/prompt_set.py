@@ -1,4 +1,4 @@
-"""Views as prompts in tokens, and answers in tokens as grids."""
+"""Conversion of views to prompts in tokens, and of answers in tokens to grids."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,12 +17,12 @@ from arcmix.text import prompt, tokenization
 
 
 class PromptSet:
-    """The prompts of some views, in the text format that a model was trained with.
+    """The prompts of views, in the text format that the model was trained with.
 
     Args:
         adapter: The adapter folder, which holds the tokenizer and the prompt format.
         views: The views.
-        settings: The grammar and the longest answer.
+        settings: Whether to use the grammar, and the longest answer.
 
     Raises:
         ValueError: If the tokenizer does not fit the prompt format.
@@ -39,19 +39,19 @@ class PromptSet:
             end=pretrained.token_id(self.tokenizer, self.style.end),
             budget=tokenization.answer_budget(self.tokenizer, self.style, settings.max_side),
             grammar=grammar,
-            texts=spellings(self.tokenizer, grammar.spells) if grammar else {},
+            texts=spellings(self.tokenizer, grammar.may_contain) if grammar else {},
         )
 
     def _text(self, view: View) -> prompt.Text:
-        shown = [
+        demonstrations = [
             Pair(view.transform.apply(pair.input), view.transform.apply(pair.output))
             for pair in (view.task.train[number] for number in view.order)
         ]
         test_input = view.transform.apply(view.task.test[view.test].input)
-        return prompt.render(self.style, shown, test_input, None)
+        return prompt.render(self.style, demonstrations, test_input, None)
 
     def answer_tokens(self, grids: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Return the tokens of grids as answers, each int32 (n,) with the end token."""
+        """Return the tokens of each grid as an answer with its end token, int32 (n,) each."""
         texts = [prompt.Text("", prompt.answer(self.style, grid), ()) for grid in grids]
         return [one.input_ids for one in tokenization.tokenize(self.tokenizer, texts)]
 
@@ -60,7 +60,7 @@ class PromptSet:
 
         Args:
             number: Number of the view.
-            answers: Its answers; without any, the view has one candidate without a grid.
+            answers: The answers to it. Without answers, the view has one candidate without a grid.
         """
         if not answers:
             return [Candidate(None, 0.0, 0, ended=False)]
@@ -75,6 +75,7 @@ class PromptSet:
         ]
 
     def _grid(self, number: int, answer: Answer) -> np.ndarray | None:
+        """Return the grid of an answer with the view's transform inverted, None if it has none."""
         text = self.tokenizer.decode(list(answer.tokens), clean_up_tokenization_spaces=False)
         grid = prompt.parse_answer(self.style, str(text) + self.style.end)
         if grid is None or max(grid.shape) > self.max_side:

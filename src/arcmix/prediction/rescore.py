@@ -1,6 +1,6 @@
-"""How probable a model finds answers that it did not have to give: log-probabilities of candidates.
+"""Log-probabilities of given candidates.
 
-The candidates of a prompt are read side by side behind one reading of it.
+The model reads each prompt once, then all candidates of a prompt side by side after it.
 """
 
 from collections.abc import Sequence
@@ -24,8 +24,9 @@ def logprobs(
 
     Args:
         model: A causal language model.
-        queries: The prompts, all read in one batch.
-        candidates: Of each query, the tokens of answers with their end, int32 (n,) each.
+        queries: The prompts; they form one batch.
+        candidates: For each query, the tokens of its candidates with their end tokens, int32
+            (n,) each.
         settings: The format of the keys and values.
     """
     model.eval()
@@ -34,7 +35,7 @@ def logprobs(
         before = read_prompts(rows, queries, [()] * len(queries))
         parents = [place for place, own in enumerate(candidates) for _ in own]
         answers = [torch.from_numpy(one).long() for own in candidates for one in own]
-        rows.take(parents)
+        rows.select(parents)
         keep = max(map(len, answers)) - 1
         after = rows.read([one[:-1].tolist() for one in answers], keep)
         found = iter(
@@ -45,6 +46,6 @@ def logprobs(
 
 
 def _logprob(logits: torch.Tensor, answer: torch.Tensor) -> float:
-    wanted = answer.to(logits.device)
-    losses = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
+    targets = answer.to(logits.device)
+    losses = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
     return -float(losses.double().sum())

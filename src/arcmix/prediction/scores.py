@@ -1,4 +1,4 @@
-"""The table of scores: log-probabilities of the leading grids of a test in each of its views."""
+"""The table of scores: the log-probability of each leading grid of a test in each view."""
 
 import math
 from collections import defaultdict
@@ -20,43 +20,43 @@ COLUMNS = {
     "logprob": "float64",
     "tokens": "int64",
 }
-"""Columns of the table -> their types; the fields of `Score`."""
+"""Columns of the table -> their dtypes; the columns are the fields of `Score`."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a model gives to a distinct grid as the answer to one view of a test."""
+    """The log-probability of a distinct grid as the answer to one view of a test."""
 
     task: str
     """The task's id."""
     test: int
     """Number of the test."""
     candidate: int
-    """Number of the grid among the distinct grids of the test, by first appearance."""
+    """Number of the grid among the distinct grids of the test, in order of first appearance."""
     view: int
     """Number of the view."""
     logprob: float
-    """Summed log-probability of the grid's tokens, in nats."""
+    """Sum of the log-probabilities of the grid's tokens, in nats."""
     tokens: int
-    """Number of these tokens, the end token included."""
+    """Number of the grid's tokens, the end token included."""
 
 
 def write(path: Path, scores: Iterable[Score]) -> None:
-    """Write scores, one row each."""
+    """Write the table, with a row for each score."""
     table = pd.DataFrame([asdict(score) for score in scores], columns=[*COLUMNS])
     files.write_parquet(path, table.astype(COLUMNS))
 
 
 def read(path: Path, answers: Mapping[Test, Sequence[Candidate]]) -> dict[Test, dict[int, float]]:
-    """Return the summed log-probability of each distinct grid that was scored, by test.
+    """Return the sums over views of the log-probabilities of the scored grids, by test.
 
     Args:
-        path: The table of scores; it has no rows if nothing was scored.
-        answers: The candidates of each test (`read`).
+        path: The table of scores; it has no rows if no grid was scored.
+        answers: The candidates of each test (`candidates.read`).
 
     Raises:
-        ValueError: If the table is of other candidates, or two grids of a test are not scored
-            in the same views, so that their sums do not compare.
+        ValueError: If the table has other candidates, if a log-probability is not finite, or if two
+            grids of a test are scored in different views, so that their sums cannot be compared.
     """
     rows = read_rows(path, COLUMNS, ("task", "test", "candidate", "view"), answers)
     found: dict[Test, dict[int, dict[int, float]]] = {test: defaultdict(dict) for test in answers}
@@ -70,8 +70,8 @@ def read(path: Path, answers: Mapping[Test, Sequence[Candidate]]) -> dict[Test, 
         if any(number >= known for number in scored) or len(views) > 1:
             raise ValueError(
                 f"{path}: test {test[1]} of task {test[0]!r} has scores of the candidates"
-                f" {sorted(scored)} of {known}, in the views {sorted(views)}; each of them is"
-                " scored in the same views, so repeat the stage that writes them"
+                f" {sorted(scored)} of {known}, in the views {sorted(views)}; only these {known}"
+                " have scores, all in the same views, so repeat the stage that writes the table"
             )
     return {
         test: {number: math.fsum(by_view.values()) for number, by_view in scored.items()}

@@ -1,8 +1,7 @@
-"""Which of a test's candidates to answer with, by four rules; docs/metrics.md compares them.
+"""Rules that select a test's answers among its candidates; docs/metrics.md compares them.
 
-A rule ranks the distinct grids among the candidates and needs no model, so it can be changed
-after the answers are there. Ties are broken by the first appearance of the grid: by the earlier
-view, and inside a view by rank.
+A rule ranks the distinct grids of the candidates. It needs no model, so another rule takes no new
+answers. Ties are broken by first appearance: by view, then by rank.
 """
 
 import math
@@ -14,43 +13,44 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of the answers that the model gave to one view of a test."""
+    """An answer of the model to one view of a test."""
 
     grid: np.ndarray | None
-    """The answer with the view undone, uint8 of shape (height, width); None for no grid."""
+    """The answer with the view's transform inverted, uint8 (height, width); None if the answer is
+    not a grid."""
     logprob: float
     """Sum of the log-probabilities of the answer's tokens, in nats."""
     tokens: int
-    """Number of the answer's tokens, its end token included; 0 if there is none."""
+    """Number of the answer's tokens, the end token included; 0 if the view has no answer."""
     ended: bool
-    """Whether the end of the answer came within the budget of tokens."""
+    """Whether the answer ended within the token budget."""
 
 
 Scores = Mapping[int, float]
-"""Number of a distinct grid -> the log-probability that the model gives it, in nats, summed over
-the views of the test. A grid that was not scored has no entry."""
+"""Number of a distinct grid -> its log-probability summed over the views of the test, in nats. A
+grid that was not scored has no entry."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A distinct grid and the candidates that are it."""
+    """A distinct grid and the candidates that vote for it."""
 
     number: int
-    """Its number among the distinct grids of the test, by first appearance."""
+    """Number among the distinct grids of the test, in order of first appearance."""
     grid: np.ndarray
-    """uint8 of shape (height, width)."""
+    """The grid, uint8 (height, width)."""
     votes: tuple[Candidate, ...]
-    """The candidates, in their order."""
+    """The candidates with this grid, by view and rank."""
 
     @property
     def confidence(self) -> float:
-        """Mean over the votes of the log-probability per token."""
-        # fsum, so that votes of the same numbers in another order tie.
+        """Mean over the votes of the log-probability per token, in nats."""
+        # The order of the votes does not change an fsum, so equal votes tie in any order.
         return math.fsum(vote.logprob / vote.tokens for vote in self.votes) / len(self.votes)
 
 
 def choices(candidates: Sequence[Candidate]) -> list[Choice]:
-    """Return the distinct grids of a test by first appearance.
+    """Return the distinct grids of a test, in order of first appearance.
 
     Args:
         candidates: The test's candidates by view and rank.
@@ -72,30 +72,30 @@ def ranked(rule: str, candidates: Sequence[Candidate], scores: Scores) -> list[C
     Args:
         rule: One of `RULES`.
         candidates: The test's candidates by view and rank.
-        scores: The distinct grids' log-probabilities over all views; `product` alone uses them.
+        scores: The scores of the distinct grids; only `product` uses them.
     """
     key = RULES[rule]
     return sorted(choices(candidates), key=lambda choice: key(choice, scores))
 
 
 Key = Callable[[Choice, Scores], tuple[float, ...]]
-"""A smaller key is a better grid; equal keys stay in the order of first appearance."""
+"""A sort key: the smaller, the better. Grids with equal keys stay in order of first appearance."""
 
 
 def _vote_count(choice: Choice, _: Scores) -> tuple[float, ...]:
-    """More votes win (arc24's first voting rule)."""
+    """Rank by the number of votes (arc24's first voting rule)."""
     return (-len(choice.votes),)
 
 
 def _vote_logprob(choice: Choice, _: Scores) -> tuple[float, ...]:
-    """More votes win, then the higher confidence (arc24's second voting rule)."""
+    """Rank by the number of votes, then by the confidence (arc24's second voting rule)."""
     return (-len(choice.votes), -choice.confidence)
 
 
 def _product(choice: Choice, scores: Scores) -> tuple[float, ...]:
-    """The higher product of the views' probabilities wins (Franzen et al. 2025).
+    """Rank by the product of the probabilities in all views (Franzen et al. 2025).
 
-    Grids without a score come after those with one, as `_vote_logprob` ranks them.
+    Grids without a score follow, ranked by `_vote_logprob`.
     """
     if choice.number in scores:
         return (0, -scores[choice.number])
@@ -103,7 +103,7 @@ def _product(choice: Choice, scores: Scores) -> tuple[float, ...]:
 
 
 def _best(choice: Choice, _: Scores) -> tuple[float, ...]:
-    """The grid of the single most probable candidate wins."""
+    """Rank by the log-probability of the most probable vote."""
     return (-max(vote.logprob for vote in choice.votes),)
 
 
@@ -113,4 +113,4 @@ RULES: Mapping[str, Key] = {
     "product": _product,
     "best": _best,
 }
-"""The rules by the names that `selection` in `params.yaml` takes."""
+"""Name of a rule, as in `selection` of `params.yaml` -> its sort key."""

@@ -1,7 +1,7 @@
-"""Answers to views: in which order they are found, in which batches, and their log-probabilities.
+"""Answers of one model to views, and log-probabilities of the leading grids.
 
-`prompt_set` turns views into prompts and answers into grids, `generate` searches the answers of one
-batch, `batching` forms the batches and caches their results.
+The solver makes drafts and jobs. `prompt_set` turns views into prompts and answers into grids,
+`generate` searches the answers of one batch, `batching` forms batches and caches their results.
 """
 
 import dataclasses
@@ -33,8 +33,8 @@ class Solver:
     Args:
         model: A causal language model.
         prompts: The prompts of all views.
-        cache: Results of earlier runs.
-        settings: The search and the batches.
+        cache: Results of earlier runs; new results are added.
+        settings: The search, the drafts, the batches and the number of grids to score.
         seed: The experiment's seed.
         ranks: The ranks that share the views.
     """
@@ -58,25 +58,25 @@ class Solver:
 
         Args:
             numbers: Numbers of the views.
-            done: Called with the number of views of each batch.
+            done: Called with the number of views of a batch once the batch is done.
 
         Raises:
-            ValueError: If the model cannot read the longest prompt in a batch (`kv_cache.check`).
+            ValueError: If the model's answers would depend on the batch (`kv_cache.check`).
         """
         longest = max((len(self._prompts.prompts[number]) for number in numbers), default=0)
         kv_cache.check(self._model, longest + self._prompts.language.budget)
         views = self._prompts.views
         rounds = [[*numbers]]
         if self._settings.draft == "views":
-            # The first view of a test is a draft for its others.
+            # The answer to view 0 of a test is the draft for its other views.
             rounds = [
                 [n for n in numbers if not views[n].index],
                 [n for n in numbers if views[n].index],
             ]
         found: dict[int, list[Answer]] = {}
-        for these in rounds:
-            queries = self._queries(these, self._drafts(these, found))
-            found |= dict(zip(these, self._answers(queries, done), strict=True))
+        for asked in rounds:
+            queries = self._queries(asked, self._drafts(asked, found))
+            found |= dict(zip(asked, self._answers(queries, done), strict=True))
         return found
 
     def score(self, numbers: Sequence[int], found: Mapping[int, Sequence[Answer]]) -> list[Score]:
@@ -84,7 +84,7 @@ class Solver:
 
         Args:
             numbers: Numbers of the views.
-            found: Their answers.
+            found: Number of the view -> the answers to it.
         """
         leading = self._leading(numbers, found)
         views = self._prompts.views
@@ -108,17 +108,21 @@ class Solver:
             for choice, answer, logprob in zip(leading[number], answers, logprobs, strict=True)
         ]
 
-    def _queries(self, numbers: Sequence[int], guesses: Sequence[np.ndarray]) -> list[Query]:
+    def _queries(self, numbers: Sequence[int], tokens: Sequence[np.ndarray]) -> list[Query]:
+        """Return the queries of views, given the draft tokens of each."""
         return [
-            Query(self._prompts.prompts[number], guess, _family(view), _purpose(view))
-            for number, guess in zip(numbers, guesses, strict=True)
+            Query(self._prompts.prompts[number], draft, _family(view), _purpose(view))
+            for number, draft in zip(numbers, tokens, strict=True)
             for view in [self._prompts.views[number]]
         ]
 
     def _drafts(
         self, numbers: Sequence[int], found: Mapping[int, Sequence[Answer]]
     ) -> list[np.ndarray]:
-        """Return a guess of each answer, from what is found for another view of its test."""
+        """Return the draft tokens of each view.
+
+        A draft is the answer to another view of the test, or else the test's input.
+        """
         if self._settings.draft == "none" or self._settings.search != "greedy":
             return [NO_DRAFT] * len(numbers)
         views = self._prompts.views
@@ -163,11 +167,11 @@ class Solver:
     def _leading(
         self, numbers: Sequence[int], found: Mapping[int, Sequence[Answer]]
     ) -> dict[int, list[Choice]]:
-        """Return the grids to score in each view that has any."""
+        """Return the grids to score in each view; views without such grids are left out."""
         given: dict[Test, list[Candidate]] = {}
         for number in numbers:
-            test = given.setdefault(_test(self._prompts.views[number]), [])
-            test += self._prompts.candidates(number, found[number])
+            own = given.setdefault(_test(self._prompts.views[number]), [])
+            own += self._prompts.candidates(number, found[number])
         best = {
             test: selection.ranked("vote_logprob", candidates, {})[: self._settings.rescore]
             for test, candidates in given.items()
@@ -212,9 +216,10 @@ def _test(view: View) -> Test:
 
 
 def _family(view: View) -> tuple[str, int]:
-    """Return the key of the views that have the same demonstrations in their prompts."""
+    """Return the family of a view: the prompts of a family show the same demonstrations."""
     return view.task.id, view.index
 
 
 def _purpose(view: View) -> str:
+    """Return the purpose of the random numbers that draw the samples of a view."""
     return f"answer/{view.task.id}/{view.test}/{view.index}"

@@ -1,4 +1,4 @@
-"""The views of a test: the transforms under which it is answered."""
+"""The views of a test: the transforms in which the model answers it."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from arcmix.tasks import COLORS, Task
 
 @dataclass(frozen=True)
 class View:
-    """One test of a task under one transform and one order of the demonstrations."""
+    """A test of a task in one transform and one order of the demonstrations."""
 
     task: Task
     """The task, not transformed."""
@@ -19,23 +19,24 @@ class View:
     index: int
     """Number of the view; view 0 is the original."""
     transform: transforms.Transform
-    """The transform of all grids."""
+    """The transform of all grids in the prompt, and of the answer."""
     order: tuple[int, ...]
-    """Numbers of the demonstrations in the order in which the prompt shows them."""
+    """Numbers of the demonstrations, in their order in the prompt."""
 
 
 def views_of(task: Task, test: int, count: int, background: float, seed: int) -> list[View]:
     """Return the views of a test: view 0 is the original, the others are drawn.
 
-    The eight symmetries take turns. Each view but the first has its own colors and its own order
-    of demonstrations (arc24's AIRV). View v is a function of (seed, task, v): a larger `count`
-    adds views, and all tests of a task have the same demonstrations before them.
+    The views take the eight symmetries in turn. Each view after the first has a random permutation
+    of the colors and a random order of the demonstrations (AIRV of arc24). View v is a function of
+    (seed, task, v). So a larger `count` adds views without changing the others, and the views v of
+    all tests of a task show the same demonstrations.
 
     Args:
         task: The task.
         test: Number of the test.
         count: Number of views.
-        background: Chance that a recoloring moves color 0 too.
+        background: Probability that a permutation of the colors moves color 0 too.
         seed: The experiment's seed.
     """
     purpose = f"predict/{task.id}"

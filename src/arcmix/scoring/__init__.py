@@ -1,1 +1,1 @@
-"""What answers and losses are worth: metrics, means, submissions."""
+"""Scores of answers and means of losses: metrics, tables, submissions."""

@@ -1,6 +1,6 @@
-"""The numbers of a run: scores of the answers, and the losses of the fine-tune.
+"""The numbers of a run: metrics of the answers, and validation losses of the fine-tune.
 
-`evaluate` gathers them; docs/metrics.md defines them.
+docs/metrics.md defines them.
 """
 
 import math
@@ -28,10 +28,10 @@ TASK_COLUMNS = (
     "selected_2",
     "unanswered",
 )
-"""Metrics that have a column in the table of tasks."""
+"""Metrics in the table of tasks, one column each."""
 
 GROUP_COLUMNS = ("accuracy", "correct_pixels", "pass_n", "selected_1", "selected_2")
-"""Metrics that have a column in the table of groups."""
+"""Metrics in the table of groups, one column each."""
 
 SCORE_COLUMNS = ("metric", "mean", "low", "high", "per_test", "all_tests", "clean")
 """Columns of the table of scores (`metrics.summary`)."""
@@ -39,14 +39,18 @@ SCORE_COLUMNS = ("metric", "mean", "low", "high", "per_test", "all_tests", "clea
 
 @dataclass(frozen=True)
 class Answers:
-    """The candidates of all validation tests and what selects among them."""
+    """The candidates of all validation tests, and the rule that selects among them.
+
+    Raises:
+        ValueError: If the rule is `product` and no grid has a score.
+    """
 
     tasks: Sequence[Task]
     """The validation tasks."""
     candidates: Mapping[Test, Sequence[Candidate]]
-    """The candidates of each test by view and rank."""
+    """The candidates of each test, by view and rank."""
     scores: Mapping[Test, Scores]
-    """The log-probabilities of the distinct grids of each test."""
+    """The scores of the distinct grids of each test."""
     selection: str
     """The rule that selects the answers."""
 
@@ -60,17 +64,17 @@ class Answers:
 
     @property
     def truths(self) -> dict[Test, np.ndarray]:
-        """The right answer to each test, uint8 (height, width)."""
+        """The right answer to each validation test, uint8 (height, width)."""
         return truths(self.tasks)
 
     @property
     def rules(self) -> list[str]:
-        """The rules that have metrics; `product` has none without scores."""
+        """The rules whose metrics are computed; `product` is left out if no grid has a score."""
         with_scores = any(self.scores.values()) or self.selection == "product"
         return [rule for rule in RULES if rule != "product" or with_scores]
 
     def test_metrics(self) -> dict[str, list[dict[str, float]]]:
-        """Return the metrics of each test, by task."""
+        """Return task -> the metrics of each of its tests."""
         by_task: dict[str, list[dict[str, float]]] = {}
         for test, truth in self.truths.items():
             found = metrics.score_test(
@@ -84,7 +88,7 @@ class Answers:
         return by_task
 
     def selected(self) -> dict[str, list[list[np.ndarray]]]:
-        """Return the distinct grids of each test of each task, the best first."""
+        """Return task -> for each of its tests, the distinct grids, the best first."""
         return {
             task.id: [
                 [
@@ -104,17 +108,17 @@ class Evaluation:
     """The numbers of a run."""
 
     headline: dict[str, Any]
-    """The numbers that reviews compare, by name."""
+    """Name -> value of the headline numbers (`metrics.json`)."""
     scores: pd.DataFrame
-    """All metrics of the answers, one row each (`SCORE_COLUMNS`)."""
+    """A row for each metric of the answers (`SCORE_COLUMNS`)."""
     tasks: pd.DataFrame
-    """One row a validation task."""
+    """A row for each validation task."""
     groups: pd.DataFrame
-    """One row a group of validation tasks."""
+    """A row for each group of validation tasks."""
 
 
 def truths(tasks: Sequence[Task]) -> dict[Test, np.ndarray]:
-    """Return the right answer to each test of some tasks, uint8 (height, width)."""
+    """Return test -> its right answer, uint8 (height, width), for all tests of the tasks."""
     return {
         (task.id, number): pair.output for task in tasks for number, pair in enumerate(task.test)
     }
@@ -130,11 +134,11 @@ def evaluate(
     """Return the numbers of a run.
 
     Args:
-        answers: The candidates and how they are selected.
-        prompts: Step -> the losses of the validation prompts after it.
-        train_loss: The last training loss.
+        answers: The candidates and the rule that selects among them.
+        prompts: Step -> the losses of the validation prompts after this step.
+        train_loss: The last training loss, in nats per answer token.
         adapted: Status of test-time fine-tuning -> number of tasks.
-        seen: Tasks that share something with the training data.
+        seen: Ids of the tasks that are not clean, because the training data has pairs of them.
     """
     tests = answers.test_metrics()
     means = {task: metrics.mean(own) for task, own in tests.items()}
@@ -143,7 +147,7 @@ def evaluate(
     curve = {step: mean_losses(found) for step, found in prompts.items()}
     headline = (
         _headline(scores)
-        | _stopped(answers.candidates)
+        | _stop_rate(answers.candidates)
         | _losses(curve, train_loss)
         | {
             "adapt_failed": adapted.get("failed", 0),
@@ -165,37 +169,41 @@ def evaluate(
 
 
 def train_loss(history: Path, prompts: Mapping[int, Sequence[PromptLoss]]) -> float:
-    """Return the last training loss of the history.
+    """Return the last training loss of the history, in nats per answer token.
 
     Args:
         history: The table of measurements.
-        prompts: Step -> the losses of the validation prompts after it.
+        prompts: Step -> the losses of the validation prompts after this step.
 
     Raises:
-        ValueError: If the history is of another run than the losses.
+        ValueError: If the history and the losses belong to different runs.
     """
     found = files.read_csv(history)
-    written = {row["step"]: row["val_loss"] for row in found}
-    summed = {step: mean_losses(losses).per_token for step, losses in prompts.items()}
-    # The history is written with six digits.
-    if written.keys() != summed.keys() or not all(
-        math.isclose(written[step], summed[step], rel_tol=1e-5) for step in summed
+    measured = {row["step"]: row["val_loss"] for row in found}
+    means = {step: mean_losses(losses).per_token for step, losses in prompts.items()}
+    # The history has six digits.
+    if measured.keys() != means.keys() or not all(
+        math.isclose(measured[step], means[step], rel_tol=1e-5) for step in means
     ):
-        rounded = {step: float(f"{loss:.6g}") for step, loss in summed.items()}
+        rounded = {step: float(f"{loss:.6g}") for step, loss in means.items()}
         raise ValueError(
-            f"{history}: the validation losses by step are {written}, but the losses of the"
+            f"{history}: the validation losses by step are {measured}, but the losses of the"
             f" prompts average to {rounded}; one fine-tune writes both, so repeat it"
         )
     return float(found[-1]["train_loss"])
 
 
 def task_losses(tasks: Path) -> dict[str, float]:
-    """Return the validation loss of each task that has one, from the table of tasks."""
+    """Return task -> validation loss in nats per answer token, from the table of tasks.
+
+    Tasks without a loss are left out.
+    """
     rows = files.read_csv(tasks)
     return {row["task"]: row["val_loss"] for row in rows if row["val_loss"] is not None}
 
 
 def _headline(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return the headline numbers of the metrics, given their `metrics.summary`."""
     found = {name: scores[name]["mean"] for name in ("correct_size", "unanswered")}
     for name in metrics.HEADLINE:
         values = scores[name]
@@ -209,13 +217,14 @@ def _headline(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return found
 
 
-def _stopped(candidates: Mapping[Test, Sequence[Candidate]]) -> dict[str, float]:
-    """Return the share of the answers that ended; nothing if none was begun."""
-    begun = [one for own in candidates.values() for one in own if one.tokens]
-    return {"stop_rate": sum(one.ended for one in begun) / len(begun)} if begun else {}
+def _stop_rate(candidates: Mapping[Test, Sequence[Candidate]]) -> dict[str, float]:
+    """Return the share of the answers that ended, or no number if there are no answers."""
+    answered = [one for own in candidates.values() for one in own if one.tokens]
+    return {"stop_rate": sum(one.ended for one in answered) / len(answered)} if answered else {}
 
 
 def _losses(curve: Mapping[int, Losses], train_loss: float) -> dict[str, float]:
+    """Return the headline numbers of the losses, given the mean losses by step."""
     last = max(curve)
     best = min(curve, key=lambda step: curve[step].per_token)
     return {

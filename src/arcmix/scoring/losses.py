@@ -1,6 +1,6 @@
-"""The table of validation losses: written, read, and averaged in four ways.
+"""The table of validation losses, and four means of the losses.
 
-One row is the loss of one validation prompt after one step of the fine-tune.
+A row is the loss of one validation prompt after one step of the fine-tune.
 """
 
 import math
@@ -15,8 +15,8 @@ from arcmix import files
 from arcmix.prediction.tables import Test, finite, read_rows, test_name
 
 COLUMNS = ("step", "task", "test", "nll", "tokens")
-"""Columns of the table: `nll` is the negative log-likelihood of the answer in nats, summed over
-its `tokens`."""
+"""Columns of the table. `nll` is the negative log-likelihood of the answer, summed over its
+`tokens` tokens, in nats."""
 
 
 @dataclass(frozen=True)
@@ -24,33 +24,33 @@ class PromptLoss:
     """The loss of one validation prompt."""
 
     task: str
-    """The task it is a test of."""
+    """Id of the task."""
     nll: float
-    """Negative log-likelihood, summed over the answer's tokens, in nats."""
+    """Negative log-likelihood of the answer, summed over its tokens, in nats."""
     tokens: int
-    """Number of the answer's tokens, its end token included."""
+    """Number of the answer's tokens, the end token included."""
     cells: int
     """Number of the answer's cells."""
 
 
 @dataclass(frozen=True)
 class Losses:
-    """What the losses of some prompts come to, in nats per answer token but for `per_cell`."""
+    """Mean losses of some prompts."""
 
     per_token: float
-    """Each token weighs the same."""
+    """Nats per answer token; all tokens have the same weight."""
     per_prompt: float
-    """Each prompt weighs the same."""
+    """Nats per answer token; all prompts have the same weight."""
     per_task: float
-    """Each task weighs the same."""
+    """Nats per answer token; all tasks have the same weight."""
     per_cell: float
-    """In nats per cell of the answers, so that other encoders and tokenizers compare."""
+    """Nats per cell of the answers; comparable between encoders and tokenizers."""
     tasks: dict[str, float]
-    """Task -> its own loss, in which each token weighs the same."""
+    """Task -> its loss in nats per answer token; all its tokens have the same weight."""
 
 
 def mean_losses(prompts: Sequence[PromptLoss]) -> Losses:
-    """Return the losses of at least one prompt; how they were batched cannot matter."""
+    """Return the mean losses of one prompt or more; the order of the prompts does not matter."""
     by_task: dict[str, list[PromptLoss]] = {}
     for prompt in prompts:
         by_task.setdefault(prompt.task, []).append(prompt)
@@ -72,13 +72,13 @@ def _per_token(prompts: Sequence[PromptLoss]) -> float:
 def write(
     path: Path, tests: Sequence[Test], tokens: Sequence[int], curve: Mapping[int, Sequence[float]]
 ) -> None:
-    """Write the losses of all prompts at all measured steps.
+    """Write the table.
 
     Args:
         path: The table.
         tests: The test of each prompt.
         tokens: Number of answer tokens of each prompt.
-        curve: Step -> summed loss of each prompt, in nats.
+        curve: Step -> negative log-likelihood of each prompt's answer, in nats.
     """
     rows = [
         (step, *test, nll, count)
@@ -89,15 +89,15 @@ def write(
 
 
 def read(path: Path, truths: Mapping[Test, np.ndarray]) -> dict[int, list[PromptLoss]]:
-    """Return the losses of the prompts by step, in the order of the steps.
+    """Return step -> the losses of the prompts, by ascending step.
 
     Args:
         path: The table.
-        truths: The right answer to each validation test, uint8 (height, width).
+        truths: Test -> its right answer, uint8 (height, width), for all validation tests.
 
     Raises:
-        ValueError: If the table is of other tests, if a loss is not finite, or if the steps, of
-            which the first is 0, do not all have the same prompts.
+        ValueError: If the table has other tests, if a loss is not finite, if step 0 is missing, or
+            if the steps have different prompts.
     """
     measured: dict[int, list[PromptLoss]] = {}
     prompts: dict[int, set[Test]] = {}
@@ -105,8 +105,8 @@ def read(path: Path, truths: Mapping[Test, np.ndarray]) -> dict[int, list[Prompt
         if row["tokens"] < 1 or not finite(row["nll"]):
             raise ValueError(
                 f"{path}: {test_name(row)} has a loss of {row['nll']} over {row['tokens']} tokens"
-                f" at step {row['step']}; a loss is finite and of one token or more, so repeat the"
-                " fine-tune that wrote it"
+                f" at step {row['step']}; a loss is finite and has one token or more, so repeat the"
+                " fine-tune that wrote the table"
             )
         test = row["task"], row["test"]
         prompt = PromptLoss(row["task"], row["nll"], row["tokens"], truths[test].size)
@@ -115,7 +115,8 @@ def read(path: Path, truths: Mapping[Test, np.ndarray]) -> dict[int, list[Prompt
     counts = {step: len(prompts[step]) for step in sorted(prompts)}
     if 0 not in counts or any(found != prompts[0] for found in prompts.values()):
         raise ValueError(
-            f"{path}: every step from 0 on has the same prompts, got {counts} prompts by step;"
-            " repeat the fine-tune that wrote it"
+            f"{path}: the steps have different prompts or step 0 is missing, got {counts} prompts"
+            " by step; every step from 0 on has the same prompts, so repeat the fine-tune that"
+            " wrote the table"
         )
     return {step: measured[step] for step in counts}

@@ -1,7 +1,7 @@
-"""How good the answers are and how large the losses; docs/metrics.md has the definitions.
+"""Metrics of answers; docs/metrics.md defines them.
 
-The metrics are arc24's since 2024-08-28 with one correction: every validation task counts,
-also one without any answer. Those of before are there under names of their own.
+The metrics are those of arc24 since 2024-08-28, with one correction: a validation task without
+answers counts too. The metrics of arc24 until 2024-08-22 are `best_of_two` and its variants.
 """
 
 import math
@@ -13,19 +13,19 @@ from arcmix import randomness
 from arcmix.prediction.selection import Candidate, Scores, choices, ranked
 
 VERSION = 3
-"""Version of the definitions: raised with every change of what a metric means."""
+"""Version of the definitions; it increases with every change of a definition."""
 
 ATTEMPTS = 2
-"""Attempts that a test allows."""
+"""Number of attempts at a test that ARC allows."""
 
 SELECTED = "selected"
-"""Name of the metrics of the rule that `selection` names."""
+"""Prefix of the metrics of the selected rule (`selection` in `params.yaml`)."""
 
 HEADLINE = ("accuracy", "correct_pixels", "pass_n", "selected_1", "selected_2")
-"""Metrics in `metrics.json` with the ends of their interval, and over the clean tasks."""
+"""Metrics that `metrics.json` holds with their interval and with their mean over clean tasks."""
 
 RESAMPLES = 10_000
-"""Draws of the bootstrap; they are the same in every run."""
+"""Number of bootstrap samples; all runs use the same samples."""
 
 
 def score_test(
@@ -39,13 +39,13 @@ def score_test(
     """Return the metrics of one test by name, each from 0 to 1.
 
     Args:
-        candidates: The answers by view and rank, at least one, which may be no grid.
-        truth: The right answer.
-        scores: The distinct grids' log-probabilities over all views.
-        rules: Rules of selection that have metrics.
-        selection: The rule that is chosen, one of them.
+        candidates: The test's candidates by view and rank, at least one.
+        truth: The right answer, uint8 (height, width).
+        scores: The scores of the distinct grids.
+        rules: The rules whose metrics are computed.
+        selection: The selected rule, one of `rules`.
     """
-    pixels = [share_right(candidate.grid, truth) for candidate in candidates]
+    pixels = [correct_share(candidate.grid, truth) for candidate in candidates]
     sized = [
         candidate.grid is not None and candidate.grid.shape == truth.shape
         for candidate in candidates
@@ -65,17 +65,17 @@ def score_test(
     for rule in rules:
         best = ranked(rule, candidates, scores)
         for count in range(1, ATTEMPTS + 1):
-            right = float(solves([choice.grid for choice in best[:count]], truth))
-            found[f"{rule}_{count}"] = right
+            solved = float(solves([choice.grid for choice in best[:count]], truth))
+            found[f"{rule}_{count}"] = solved
             if rule == selection:
-                found[f"{SELECTED}_{count}"] = right
+                found[f"{SELECTED}_{count}"] = solved
     return found | _best_of_two(candidates, truth)
 
 
 def _best_of_two(candidates: Sequence[Candidate], truth: np.ndarray) -> dict[str, float]:
-    """Return the metrics of arc24 until 2024-08-22, of the first two grids that differ."""
+    """Return the metrics of arc24 until 2024-08-22, which score the first two distinct grids."""
     attempts = [choice.grid for choice in choices(candidates)[:2]]
-    pixels = max((share_right(grid, truth) for grid in attempts), default=0.0)
+    pixels = max((correct_share(grid, truth) for grid in attempts), default=0.0)
     return {
         "best_of_two": float(pixels == 1),
         "best_of_two_pixels": pixels,
@@ -84,8 +84,8 @@ def _best_of_two(candidates: Sequence[Candidate], truth: np.ndarray) -> dict[str
     }
 
 
-def share_right(grid: np.ndarray | None, truth: np.ndarray) -> float:
-    """Return the share of equal cells, 0 for no grid or another shape."""
+def correct_share(grid: np.ndarray | None, truth: np.ndarray) -> float:
+    """Return the share of cells that are right; 0 without a grid or if the shapes differ."""
     if grid is None or grid.shape != truth.shape:
         return 0.0
     return float(np.mean(grid == truth))
@@ -94,8 +94,7 @@ def share_right(grid: np.ndarray | None, truth: np.ndarray) -> float:
 def solves(attempts: Iterable[np.ndarray], truth: np.ndarray) -> bool:
     """Return whether one of the attempts at a test is the right answer.
 
-    This is the one definition of a solved test: the metrics, the report and the score of a
-    submission use it.
+    The metrics, the report and the score of a submission share this definition of a solved test.
 
     Args:
         attempts: Grids, uint8 (height, width).
@@ -107,16 +106,16 @@ def solves(attempts: Iterable[np.ndarray], truth: np.ndarray) -> bool:
 def summary(
     tests: Mapping[str, Sequence[dict[str, float]]], clean: Collection[str]
 ) -> dict[str, dict[str, float]]:
-    """Return each metric of a run, summed up in several ways.
+    """Return several means of each metric.
 
     Args:
         tests: Task -> the metrics of each of its tests (`score_test`).
-        clean: The tasks that share nothing with the training data.
+        clean: Ids of the clean tasks, whose pairs are not in the training data.
 
     Returns:
-        Metric -> `mean` over tasks, `low` and `high` (the 95 % interval of that mean), `per_test`
-        (mean over tests), `all_tests` (mean over tasks of the least value of its tests), and
-        `clean` (mean over the clean tasks, missing if there are none).
+        Metric -> `mean` over tasks; `low` and `high`, the 95 % interval of this mean; `per_test`,
+        the mean over tests; `all_tests`, the mean over tasks of the minimum over the task's tests;
+        and `clean`, the mean over clean tasks, which is missing without such tasks.
     """
     tasks = {task: mean(own) for task, own in tests.items()}
     whole = mean(tasks.values())
@@ -140,11 +139,11 @@ def summary(
 
 
 def intervals(tasks: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
-    """Return the 95 % interval of each metric's mean over tasks.
+    """Return metric -> the 95 % interval of its mean over tasks.
 
-    Percentile bootstrap (Efron 1979) over tasks: the 2.5th and 97.5th percentile of the mean of
-    as many tasks, drawn with replacement. It tells how far the mean depends on which tasks were
-    drawn for validation, and nothing of the chance in training.
+    This is a percentile bootstrap over tasks (Efron 1979): the tasks are resampled with
+    replacement, and the interval runs from the 2.5th to the 97.5th percentile of the resampled
+    means. It covers the random choice of validation tasks, not the randomness of training.
 
     Args:
         tasks: The metrics of each task, at least one.
@@ -160,6 +159,10 @@ def intervals(tasks: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, fl
 
 
 def mean(scores: Collection[dict[str, float]]) -> dict[str, float]:
-    """Return the mean of each metric: a task's over its tests, or a set's over its tasks."""
+    """Return the mean of each metric over tests or tasks.
+
+    Args:
+        scores: The metrics of each test or task, at least one.
+    """
     names = next(iter(scores))
     return {name: math.fsum(score[name] for score in scores) / len(scores) for name in names}
