@@ -150,7 +150,7 @@ def resume(
         _check_shapes(folder, saved.state_dict(), base.state_dict())
         return attach(saved, settings, seed, tokens)
     tuned = _add_adapter(base, settings, seed, tokens)
-    _check_shape(folder, tuned)
+    _check_adapter_settings(folder, tuned)
     weights = peft.load_peft_weights(str(folder), device="cpu")
     current = peft.get_peft_model_state_dict(tuned, save_embedding_layers=False)
     _check_shapes(folder, weights, current)
@@ -174,7 +174,7 @@ def _check_method(folder: Path, method: str) -> None:
         )
 
 
-def _check_shape(folder: Path, tuned: PeftModel) -> None:
+def _check_adapter_settings(folder: Path, tuned: PeftModel) -> None:
     saved = peft.LoraConfig.from_pretrained(str(folder))
     values = {
         ours: (

@@ -1,7 +1,7 @@
-"""Test-time fine-tuning on one task: an adapter of its test_time, from weights common to all tasks.
+"""Test-time fine-tuning on one task: an adapter of its own, from weights common to all tasks.
 
 Iteration 13 of arc24 fine-tuned a model for each task. Here the model is loaded once, and the
-initial weights are restored in position between tasks. Training is a plain loop, because creating a
+initial weights are restored in place between tasks. Training is a plain loop, because creating a
 Trainer for each task would often take longer than training on the task.
 
 The samples are augmented demonstrations, each held out in turn; a task's tests are not used. The
@@ -63,7 +63,7 @@ def prepare(
         tokenize: Tokenizes training samples.
         tokenize_held_out: Tokenizes held-out demonstrations; only their answers carry loss.
         augmentation: The augmentation of the samples.
-        seed: Seed of the experiment; each task derives a seed of its test_time.
+        seed: Seed of the experiment; each task derives a seed of its own.
         settings: The maximum length, and whether longer samples are shortened.
         test_time: The number of steps and the batch size.
     """
@@ -99,7 +99,7 @@ def weights(model: adapters.Tuned) -> Weights:
 
 @torch.no_grad()
 def restore(model: adapters.Tuned, saved: Weights) -> None:
-    """Set the trainable weights of a model in position, to those that `weights` returned."""
+    """Set the trainable weights of a model in place, to those that `weights` returned."""
     for name, one in model.named_parameters():
         if one.requires_grad:
             one.copy_(saved[name])
@@ -124,8 +124,8 @@ def adapt(
         start: The initial weights.
         task: The task; its name is part of the seed of the dropout.
         data: The training data of the task.
-        seed: Seed of dropout.
-        settings: The settings of the fine-tune that the task's test_time do not replace.
+        seed: Seed of the dropout.
+        settings: The settings of the fine-tune; `test_time` overrides some of them.
         test_time: The settings of test-time fine-tuning.
     """
     restore(model, start)
