@@ -1,9 +1,9 @@
 """Stage `adapt`: fine-tune the adapter on each validation task at test time.
 
-Reads the base model, the adapter folder and the validation tasks, of which it uses the
-demonstrations. Writes a folder with an adapter for each task that got a better one, and one row
-for each task with its outcome. Without steps to take, both are empty. A run that was killed resumes
-with the next task when it is started again.
+Reads the base model, the adapter folder and the validation tasks, and uses only the demonstrations
+of the tasks. Writes a folder with an adapter for each task whose loss improved, and a table with
+the outcome of each task. With `test_time.steps` 0, both are empty. A killed run resumes with the
+next task when it is started again.
 """
 
 from pathlib import Path
@@ -20,17 +20,17 @@ class Params(Section):
     """The values that the stage depends on."""
 
     seed: Annotated[int, At("seed")]
-    """The experiment's seed."""
+    """Seed of the experiment."""
     init_seed: Annotated[int | Literal["seed"], At("init_seed")]
-    """The seed of the adapter's dropout."""
+    """Seed of the adapter's dropout."""
     augment: Annotated[params.Augment, At("augment")]
-    """How a sample differs from its task."""
+    """Augmentation of the samples."""
     finetune: Annotated[scales.Finetune, At("scales.${scale}.finetune")]
-    """The fine-tune that made the adapter."""
+    """Settings of the fine-tune that made the adapter."""
     test_time: Annotated[scales.TestTime, At("scales.${scale}.test_time")]
-    """The fine-tuning on each task."""
+    """Settings of the fine-tuning on each task."""
     checkpoint: Annotated[Literal["best", "last"], At("checkpoint")]
-    """The weights that each task starts from."""
+    """The weights of the fine-tune that each task starts from."""
 
 
 def run(
@@ -46,10 +46,10 @@ def run(
 ) -> None:
     """Fine-tune `adapter` on each task of `validation` into `adapted`; write outcomes to `table`.
 
-    Finished tasks are kept in a folder of `checkpoints` until the end. The ranks share the tasks;
-    the first rank writes.
+    Finished tasks are kept in a folder in `checkpoints` until the end. The ranks share the tasks;
+    rank 0 writes the results.
     """
-    # First, since a rank gets its device by it.
+    # This call comes first, because it assigns the device of this rank.
     is_main = parallel.is_main()
     rows, work = [], None
     if config.test_time.steps:
@@ -62,8 +62,10 @@ def run(
             config.seed,
             params.adapter_seed(config.seed, config.init_seed),
         )
-        asked = tasks.read(validation)
-        rows = adaptation.run(base_model, adapter, config.checkpoint, asked, settings, work)
+        validation_tasks = tasks.read(validation)
+        rows = adaptation.run(
+            base_model, adapter, config.checkpoint, validation_tasks, settings, work
+        )
     if is_main:
         adaptation.write_adapters(adapted, rows, work)
         outcomes.write(table, rows)

@@ -1,8 +1,9 @@
-"""Stage `fetch_adapter`: take the adapter of an earlier run to start from.
+"""Stage `fetch_adapter`: fetch the adapter of an earlier run, for a fine-tune to start from.
 
-Reads the ledger of the repository, or that of a revision, and the cache of DVC. Writes a
-folder: `start.json` says where the run starts; `adapter` is what it starts from, absent if that
-is a fresh adapter; `adapter/optimizer.safetensors` is absent if the optimizer starts afresh.
+Reads the ledger of the repository, or of a revision, and DVC's cache. Writes a folder.
+`start.json` describes the start of the run. `adapter` holds the earlier adapter; it is absent if
+the run starts with a new adapter. `adapter/optimizer.safetensors` is absent if the run starts with
+a new optimizer.
 """
 
 import json
@@ -22,23 +23,24 @@ class Params(Section):
     """The values that the stage depends on."""
 
     init: Annotated[params.Init, At("init")]
-    """What the fine-tune starts from."""
+    """The adapter and the optimizer state that the fine-tune starts from."""
     partition: Annotated[params.Partition, At("partition")]
     """The split into training and validation."""
     measure: Annotated[params.Measure, At("measure")]
-    """The part of the tasks that is measured."""
+    """The part of the tasks that validation measures."""
     audit: Annotated[params.Audit, At("audit")]
-    """Whether leaks are dropped."""
+    """Whether leaked tasks are dropped."""
     model: Annotated[origins.Model, At("models.${model}")]
     """The base model."""
     prompt: Annotated[scales.Prompt, At("scales.${scale}.prompt")]
-    """The text of a task."""
+    """The prompt format and the encoder."""
 
 
 def run(*, config: Params, repository: Path, rows: str, adapter: str, out: Path) -> None:
-    """Write what the run starts from to `out`.
+    """Write the start of the run to the folder `out`.
 
-    `rows` and `adapter` are places inside `repository`, now and at any revision.
+    `rows`, the folder of the ledger, and `adapter` are paths relative to `repository`, in the
+    workspace and in every revision.
     """
     init = config.init
     if init.adapter == "none":
@@ -49,12 +51,15 @@ def run(*, config: Params, repository: Path, rows: str, adapter: str, out: Path)
     try:
         store.fetch(repository, row["adapter"], init.checkpoint, out / "adapter")
     except FileNotFoundError as error:
-        raise ValueError(f"the adapter of {name} is gone: {error}; {_again(row)}") from error
+        raise ValueError(f"the adapter of {name} is missing: {error}; {_repeat(row)}") from error
     state = out / "adapter" / "optimizer.safetensors"
     if init.optimizer == "fresh":
         state.unlink(missing_ok=True)
     elif not state.exists():
-        raise ValueError(f"{name} kept no state of its optimizer; set init.optimizer to fresh")
+        raise ValueError(
+            f"init.optimizer is state, but {name} has no state of its optimizer;"
+            " set init.optimizer to fresh"
+        )
     start = {
         "adapter": name,
         "address": row["adapter"],
@@ -66,30 +71,31 @@ def run(*, config: Params, repository: Path, rows: str, adapter: str, out: Path)
     log.info("the %s adapter of %s, optimizer: %s", init.checkpoint, name, init.optimizer)
 
 
-def _row(found: str, repository: Path, rows: str, adapter: str) -> tuple[str, dict[str, Any]]:
-    """Return the name and the content of a row by its name, or by a revision of its run."""
+def _row(reference: str, repository: Path, rows: str, adapter: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the content of a row, given its name or a revision of its run."""
     known = {_name(path): path for path in (repository / rows).glob("*/*.json")}
-    if found in known:
-        row = files.read_json(known[found])
+    if reference in known:
+        row = files.read_json(known[reference])
         if "adapter" not in row:
-            raise ValueError(f"{found} does not tell its adapter, as rows now do; {_again(row)}")
-        return found, row
+            raise ValueError(f"the row {reference} has no address of its adapter; {_repeat(row)}")
+        return reference, row
     try:
-        address = store.address_at(repository, found, adapter)
+        address = store.address_at(repository, reference, adapter)
     except ValueError as error:
         raise ValueError(
-            f"init.adapter: as a row of {rows}, {schema.unknown(found, ['none', *known])};"
-            f" as a revision or an experiment (dvc exp list): {error}"
+            f"init.adapter is not a row of {rows}: {schema.unknown(reference, ['none', *known])};"
+            f" nor a revision or an experiment (dvc exp list): {error}"
         ) from error
-    texts = store.texts_at(repository, found, rows)
+    texts = store.texts_at(repository, reference, rows)
     made = {_name(Path(path)): json.loads(text) for path, text in texts.items()}
-    named = [name for name, row in made.items() if row.get("adapter") == address]
-    if not named:
+    matching = [name for name, row in made.items() if row.get("adapter") == address]
+    if not matching:
         raise ValueError(
-            f"init.adapter: {found!r} has no row of its adapter {address} in {rows}:"
-            " its run did not end, or it is of an earlier version; run it again"
+            f"init.adapter: the revision {reference!r} has no row of its adapter {address} in"
+            f" {rows}: its run did not finish, or an earlier version of arcmix made it;"
+            " run it again"
         )
-    return named[0], made[named[0]]
+    return matching[0], made[matching[0]]
 
 
 def _name(path: Path) -> str:
@@ -97,26 +103,28 @@ def _name(path: Path) -> str:
 
 
 def _check(config: Params, name: str, row: dict[str, Any]) -> None:
-    """Refuse an adapter that this run cannot use, or must not by its own rules."""
+    """Refuse an adapter that does not fit this run, or that may leak its validation tasks."""
     now, then = config.model_dump(mode="json"), row["settings"]
     places = {
         "model": (then["model"], now["model"]),
         "prompt.format": (then["scale"]["prompt"]["format"], now["prompt"]["format"]),
         "prompt.encoder": (then["scale"]["prompt"]["encoder"], now["prompt"]["encoder"]),
-        # Else it may have been trained on tasks that validate this run.
+        # With other values, the adapter may have been trained on validation tasks of this run.
         "partition.seed": (then["partition"]["seed"], now["partition"]["seed"]),
         "partition.tasks": (then["partition"]["tasks"], now["partition"]["tasks"]),
         "audit.drop": (then["audit"]["drop"], now["audit"]["drop"]),
     }
     if now["audit"]["drop"] == "leaks":
-        # What leaks into other tasks was not dropped there.
-        had = then.get("measure", {})
-        places |= {f"measure.{name}": (had.get(name), one) for name, one in now["measure"].items()}
-    for place, (had, has) in places.items():
-        if had != has:
+        # The earlier run dropped only the leaks into its own measured tasks.
+        measured = then.get("measure", {})
+        places |= {
+            f"measure.{name}": (measured.get(name), value) for name, value in now["measure"].items()
+        }
+    for place, (earlier, current) in places.items():
+        if earlier != current:
             raise ValueError(
-                f"init.adapter: {name} was trained with {place} {had}, this run has {has};"
-                " choose a run that has the same"
+                f"init.adapter: {name} was trained with {place} {earlier}, but this run has"
+                f" {current}; choose a run with the same value"
             )
 
 
@@ -125,11 +133,11 @@ def _uses_validation(row: dict[str, Any]) -> bool:
     return row["mix"][key] or row["start"].get(key, False)
 
 
-def _again(row: dict[str, Any]) -> str:
+def _repeat(row: dict[str, Any]) -> str:
     choices = {name: row[name] for name in ("dataset", "model", "scale", "seed")}
     choices |= {"init.adapter": row.get("start", {"adapter": "none"})["adapter"]}
     flags = " ".join(f"-S {name}={value}" for name, value in choices.items())
-    return f"make it again, with the settings of its row: dvc exp run {flags}"
+    return f"repeat its run with the settings of its row: dvc exp run {flags}"
 
 
 if __name__ == "__main__":

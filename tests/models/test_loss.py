@@ -26,7 +26,7 @@ def losses(tiny, examples, tokens):
     return loss.prompt_losses(tiny, examples, tokens, done=lambda _: None)
 
 
-def test_the_loss_is_the_sum_over_the_answer_of_minus_log_p(tiny):
+def test_the_loss_is_the_summed_negative_log_likelihood_of_the_answer(tiny):
     ids = torch.tensor(EXAMPLES[0].input_ids)[None].long()
     with torch.no_grad():
         scores = torch.log_softmax(tiny(input_ids=ids).logits[0], dim=-1)
@@ -35,12 +35,12 @@ def test_the_loss_is_the_sum_over_the_answer_of_minus_log_p(tiny):
 
 
 @pytest.mark.parametrize("tokens", [47, 62, 95, 200])
-def test_the_loss_does_not_depend_on_what_else_is_in_the_row(tiny, tokens):
+def test_the_loss_does_not_depend_on_the_other_examples_of_the_row(tiny, tokens):
     alone = losses(tiny, EXAMPLES, 1)
     assert losses(tiny, EXAMPLES, tokens) == tolerance.close(alone, WITHIN)
 
 
-def test_every_token_that_carries_loss_has_its_own(tiny):
+def test_every_token_that_carries_loss_has_a_loss_of_its_own(tiny):
     numbers = np.random.default_rng(5)
     rows = [one._replace(trained=numbers.random(len(one.input_ids)) < 0.3) for one in EXAMPLES]
     for one in rows:
@@ -51,12 +51,12 @@ def test_every_token_that_carries_loss_has_its_own(tiny):
     assert len(found) == sum(one.trained_tokens for one in rows)
 
 
-def test_the_loss_does_not_depend_on_the_order(tiny):
+def test_the_loss_does_not_depend_on_the_order_of_the_examples(tiny):
     turned = losses(tiny, EXAMPLES[::-1], 100)[::-1]
     assert turned == tolerance.close(losses(tiny, EXAMPLES, 100), WITHIN)
 
 
-def test_the_model_stays_in_training_mode_if_it_was(tiny):
+def test_the_training_mode_of_the_model_is_restored(tiny):
     tiny.train()
     losses(tiny, EXAMPLES[:1], 1)
     assert tiny.training

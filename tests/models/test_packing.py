@@ -15,10 +15,10 @@ def test_every_sequence_is_in_one_pack_and_no_pack_is_too_long(lengths, limit):
 
 
 @given(LENGTHS, st.integers(60, 100))
-def test_two_packs_are_never_both_half_empty(lengths, limit):
+def test_no_two_packs_are_both_half_empty(lengths, limit):
     full = [sum(lengths[number] for number in pack) for pack in packs(lengths, limit)]
     assert sum(2 * size <= limit for size in full) <= 1
 
 
-def test_the_longest_comes_first_and_the_short_fill_up():
+def test_long_sequences_open_packs_and_short_ones_fill_them():
     assert packs([3, 9, 5, 2, 5], 10) == [[1], [2, 4], [0, 3]]

@@ -27,10 +27,10 @@ seen = {
 files.write_json(Path(sys.argv[1]) / f"{rank}.json", seen)
 parallel.leave()
 """
-"""Writes what each rank sees."""
+"""A program in which each rank writes what it sees."""
 
 
-def test_one_process_is_the_main_rank_and_has_all_of_the_work():
+def test_a_single_process_is_the_main_rank_and_does_all_work():
     values = torch.tensor([0.1, 2.0], dtype=torch.float64)
     assert parallel.all_ranks() == parallel.ONE_RANK
     assert parallel.ONE_RANK.share("abcde") == "abcde"
@@ -40,7 +40,7 @@ def test_one_process_is_the_main_rank_and_has_all_of_the_work():
     assert parallel.from_main(lambda: ("any", 1)) == ("any", 1)
 
 
-def test_two_ranks_split_the_work_and_see_the_results_of_both(tmp_path):
+def test_two_ranks_share_the_work_and_both_get_all_results(tmp_path):
     (tmp_path / "report.py").write_text(REPORT)
     finish(launched(TWO, tmp_path / "report.py", tmp_path))
     first, other = (files.read_json(tmp_path / f"{rank}.json") for rank in (0, 1))

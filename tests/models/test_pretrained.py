@@ -7,7 +7,7 @@ import torch
 from arcmix.models import pretrained
 
 
-def test_an_added_token_begins_as_the_token_it_is_like(base_model):
+def test_an_added_token_starts_with_the_embedding_of_its_model_token(base_model):
     plain = pretrained.load(base_model, "float32")
     before = plain.get_parameter("model.embed_tokens.weight").detach().clone()
     tokenizer = pretrained.load_tokenizer(base_model)
@@ -21,7 +21,7 @@ def test_an_added_token_begins_as_the_token_it_is_like(base_model):
     assert plain.get_parameter("lm_head.weight") is weights
 
 
-def test_no_token_is_added_to_a_model_that_could_not_learn_it(base_model):
+def test_no_token_is_added_to_a_model_whose_embeddings_are_not_tied(base_model):
     plain = pretrained.load(base_model, "float32")
     plain.config.tie_word_embeddings = False
     tokenizer = pretrained.load_tokenizer(base_model)
@@ -32,9 +32,9 @@ def test_no_token_is_added_to_a_model_that_could_not_learn_it(base_model):
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """A function that gives this machine a GPU, or takes it, and bitsandbytes likewise."""
+    """A function that sets whether this machine has a GPU and whether it has bitsandbytes."""
 
-    def becomes(*, gpu, library):
+    def set_up(*, gpu, library):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
         # None in place of a module hides it.
         monkeypatch.setitem(sys.modules, "bitsandbytes", None)
@@ -43,7 +43,7 @@ def machine(tmp_path, monkeypatch):
             (tmp_path / "bitsandbytes").mkdir()
             monkeypatch.syspath_prepend(tmp_path)
 
-    return becomes
+    return set_up
 
 
 @pytest.mark.parametrize(
@@ -53,23 +53,23 @@ def machine(tmp_path, monkeypatch):
             ["qlora", "adamw"],
             False,
             True,
-            "method qlora needs a CUDA GPU and bitsandbytes, and here is no CUDA GPU;"
-            " run it elsewhere or choose another method: lora, full",
+            "method qlora needs a CUDA GPU and bitsandbytes, but this machine has no CUDA GPU;"
+            " use another machine or another method: lora, full",
             id="no-gpu",
         ),
         pytest.param(
             ["lora", "paged_adamw_8bit"],
             True,
             False,
-            "optimizer paged_adamw_8bit needs a CUDA GPU and bitsandbytes, and here is no"
-            " bitsandbytes (pip install 'arcmix[qlora]'); run it elsewhere or choose another"
+            "optimizer paged_adamw_8bit needs a CUDA GPU and bitsandbytes, but this machine has no"
+            " bitsandbytes (pip install 'arcmix[qlora]'); use another machine or another"
             " optimizer: adamw",
             id="no-library",
         ),
         pytest.param(["qlora"], False, False, "no CUDA GPU and no bitsandbytes (pip", id="neither"),
     ],
 )
-def test_what_needs_a_gpu_and_bitsandbytes_is_refused_without(
+def test_methods_that_need_a_gpu_and_bitsandbytes_are_refused_without_them(
     machine, values, gpu, library, message
 ):
     machine(gpu=gpu, library=library)
@@ -77,14 +77,14 @@ def test_what_needs_a_gpu_and_bitsandbytes_is_refused_without(
         pretrained.require_gpu(*values)
 
 
-def test_what_needs_no_gpu_runs_anywhere_and_what_does_with_one(machine):
+def test_other_methods_run_anywhere_and_these_run_with_a_gpu(machine):
     machine(gpu=False, library=False)
     pretrained.require_gpu("lora", "full", "adamw")
     machine(gpu=True, library=True)
     pretrained.require_gpu("qlora", "paged_adamw_8bit")
 
 
-def test_no_weights_of_4_bits_are_loaded_without_a_gpu(machine, base_model):
+def test_4_bit_weights_are_not_loaded_without_a_gpu(machine, base_model):
     machine(gpu=False, library=False)
     with pytest.raises(ValueError, match="method qlora needs a CUDA GPU"):
         pretrained.load_base(base_model, "float32", "qlora")

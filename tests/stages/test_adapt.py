@@ -20,7 +20,7 @@ OFF = {"steps": 0, "batch": 2, "learning_rate": 0.01, "eval_every": 10, "patienc
 ON = OFF | {"steps": 60}
 
 SAME = (pair(0), pair(0), pair(0))
-# The test is a copy of the demonstrations, so that whoever learned them knows it.
+# The test is a copy of the demonstrations, so a model that learned them can answer it.
 KNOWN = tasks.Task("0a", "arc", "evaluation", 0, SAME, (pair(0),))
 OTHER = tasks.Task("0b", "arc", "evaluation", 0, (pair(3, 1), pair(3, 1)), (pair(3, 1),))
 LONG, FEW = task("0c", train=9), task("0d", train=1)
@@ -29,7 +29,7 @@ ASKED = [KNOWN, OTHER, LONG, FEW]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, base_model):
-    """A folder with the validation tasks and with an adapter that has not learned anything."""
+    """A folder with the validation tasks and an untrained adapter."""
     folder = tmp_path_factory.mktemp("trained")
     tasks.write(folder / "validation.parquet", ASKED)
     predicting.write_adapter(folder / "adapter", base_model, lora=HOW.lora)
@@ -80,7 +80,7 @@ def adapted(tmp_path_factory, base_model, trained):
     return folder
 
 
-def test_the_table_tells_what_became_of_each_task(adapted):
+def test_the_table_has_the_outcome_of_each_task(adapted):
     found = pd.read_csv(adapted / "adapt.csv", index_col="task")
     assert found.columns.tolist() == [
         "status", "reason", "steps", "best_step", "loss_before", "loss_after", "seconds"
@@ -118,11 +118,11 @@ def test_a_task_is_answered_with_its_own_adapter(tmp_path, base_model, trained, 
         within = tolerance.forward(HOW.dtype)
         assert found.logprob[name] == tolerance.close(expected.logprob[name], within)
         assert found.tokens[name] == expected.tokens[name]
-    # What is not adapted hardly knows what it says.
+    # The answers of the untrained adapter have low log-probabilities.
     assert found.logprob["0a"] > expected.logprob["0a"] + 1
 
 
-def test_no_steps_write_nothing_but_the_heads(tmp_path, trained):
+def test_without_steps_the_table_and_the_folder_are_empty(tmp_path, trained):
     found = run(tmp_path, tmp_path / "no model is read", trained, OFF)
     assert found.empty
     assert (tmp_path / "adapt.csv").read_text().startswith("task,status,reason,")
@@ -147,15 +147,15 @@ from tests.stages import test_adapt
 folder, base_model, trained = map(Path, sys.argv[1:])
 journal = open(folder / f"rank-{os.environ.get('RANK', 0)}", "w")
 
-def told(event, values):
+def record(event, values):
     if event == "os.rename" and Path(values[1]).parents[1] == folder / "checkpoints":
         print(Path(values[1]).name, file=journal)
 
-sys.addaudithook(told)
+sys.addaudithook(record)
 test_adapt.adapting(folder, base_model, trained, test_adapt.ON)
 parallel.leave()
 """
-"""Runs the stage, and tells which process writes the row of which task."""
+"""A program that runs the stage; each process lists the rows that it writes."""
 
 
 def started(folder, base_model, trained, launch="python"):
@@ -164,7 +164,7 @@ def started(folder, base_model, trained, launch="python"):
     return launched(launch, folder / "adapt.py", folder, base_model, trained)
 
 
-def test_two_processes_take_turns_at_the_tasks_and_give_what_one_does(
+def test_two_processes_share_the_tasks_and_have_the_results_of_one(
     tmp_path, base_model, trained, adapted
 ):
     finish(started(tmp_path, base_model, trained, TWO))
@@ -173,14 +173,14 @@ def test_two_processes_take_turns_at_the_tasks_and_give_what_one_does(
     one, two = (
         pd.read_csv(folder / "adapt.csv").drop(columns="seconds") for folder in (adapted, tmp_path)
     )
-    # A task's computation is the same in whichever process.
+    # The computation of a task is the same in every process.
     pd.testing.assert_frame_equal(two, one, check_exact=True)
     for name in ("0a", "0b"):
         assert weights(tmp_path, name) == weights(adapted, name)
     assert not any((tmp_path / "checkpoints").iterdir())
 
 
-def test_a_run_that_was_killed_resumes_with_the_task_that_has_no_row(
+def test_a_killed_run_resumes_with_the_first_task_without_a_row(
     tmp_path, base_model, trained, adapted
 ):
     process = started(tmp_path, base_model, trained)
@@ -193,13 +193,13 @@ def test_a_run_that_was_killed_resumes_with_the_task_that_has_no_row(
     assert not (work / "0b.json").exists()
     assert not (tmp_path / "adapt.csv").exists()
     before = (work / "0a/adapter_model.safetensors").stat().st_mtime_ns
-    # As if the kill had come while this was written.
+    # As if the kill had come while this file was written.
     files.write_text(work / "0b/adapter_model.safetensors", "half of it")
 
     found = run(tmp_path, base_model, trained, ON)
 
     assert found.index.tolist() == ["0a", "0b", "0c", "0d"]
-    # A copy has the time of what it was copied from.
+    # A copy has the modification time of its original.
     after = tmp_path / "adapted/0a/adapter_model.safetensors"
     assert after.stat().st_mtime_ns == before
     for name in ("0a", "0b"):
@@ -207,7 +207,7 @@ def test_a_run_that_was_killed_resumes_with_the_task_that_has_no_row(
     assert not any((tmp_path / "checkpoints").iterdir())
 
 
-def test_a_run_that_was_killed_while_it_cleaned_up_copies_no_broken_adapter(
+def test_a_run_killed_during_its_cleanup_copies_no_incomplete_adapter(
     tmp_path, base_model, trained, adapted, monkeypatch
 ):
     tasks.write(tmp_path / "one.parquet", [KNOWN])
@@ -228,7 +228,7 @@ def test_a_run_that_was_killed_while_it_cleaned_up_copies_no_broken_adapter(
     assert not any((tmp_path / "checkpoints").iterdir())
 
 
-def test_a_failed_task_is_a_warning_and_is_answered_with_the_common_adapter(
+def test_a_failed_task_is_logged_as_a_warning_and_answered_with_the_common_adapter(
     tmp_path, base_model, trained, caplog
 ):
     caplog.set_level(logging.INFO)

@@ -15,7 +15,7 @@ from tests.repository import PARAMS, Repository, settings
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Repository, dict[str, str]]:
-    """A repository after three runs, and the rows of two of them by a word of their adapter."""
+    """A repository after three runs, and the names of two of their rows by revision."""
     found = Repository(tmp_path_factory.mktemp("trained") / "repository")
     rows = {"first": found.train("first")}
     found.commit("first")
@@ -26,7 +26,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Repository, dict[
 
 
 class Run:
-    """The stage in a temporary clone of a repository that queued it."""
+    """A run of the stage, in a temporary folder, on a given repository."""
 
     def __init__(self, folder: Path, repository: Path) -> None:
         self.folder = folder
@@ -35,7 +35,7 @@ class Run:
         self.values |= {"model": "tiny", "scale": "tiny"}
 
     def __call__(self, adapter: str, **init: str) -> dict[str, Any]:
-        """Run the stage and return what `start.json` says."""
+        """Run the stage and return the content of `start.json`."""
         plain = {"checkpoint": "last", "optimizer": "fresh"}
         self.values["init"] = plain | init | {"adapter": adapter}
         path = self.folder / "params.yaml"
@@ -52,7 +52,7 @@ class Run:
         return json.loads((out / "start.json").read_text())
 
     def files(self) -> dict[str, str]:
-        """Return the files that training starts from, and their texts."""
+        """Return the files that training starts from, with their texts."""
         folder = self.folder / "new/initial/adapter"
         return {
             str(path.relative_to(folder)): path.read_text()
@@ -71,7 +71,7 @@ def rows(trained: tuple[Repository, dict[str, str]]) -> dict[str, str]:
     return trained[1]
 
 
-def test_run_says_that_there_is_nothing_to_start_from(tmp_path: Path, run: Run) -> None:
+def test_run_writes_no_adapter_if_init_adapter_is_none(tmp_path: Path, run: Run) -> None:
     run.repository = tmp_path / "no-repository"
 
     assert run("none") == {"adapter": "none"}
@@ -79,7 +79,7 @@ def test_run_says_that_there_is_nothing_to_start_from(tmp_path: Path, run: Run) 
 
 
 @pytest.mark.parametrize("checkpoint", ["best", "last"])
-def test_run_takes_the_adapter_of_a_row(
+def test_run_fetches_the_adapter_of_a_row(
     run: Run, rows: dict[str, str], caplog: pytest.LogCaptureFixture, checkpoint: str
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -99,9 +99,7 @@ def test_run_takes_the_adapter_of_a_row(
     assert caplog.messages == [f"the {checkpoint} adapter of {rows['first']}, optimizer: fresh"]
 
 
-def test_run_takes_the_state_of_the_optimizer_where_it_is_asked_for(
-    run: Run, rows: dict[str, str]
-) -> None:
+def test_run_fetches_the_state_of_the_optimizer_on_request(run: Run, rows: dict[str, str]) -> None:
     fresh = run(rows["first"])
     without = run.files()
     state = run(rows["first"], optimizer="state")
@@ -112,7 +110,7 @@ def test_run_takes_the_state_of_the_optimizer_where_it_is_asked_for(
 
 
 @pytest.mark.parametrize("revision", ["first", "later"])
-def test_a_revision_and_the_row_of_its_run_are_one_start(
+def test_a_revision_and_the_row_of_its_run_give_the_same_start(
     run: Run, rows: dict[str, str], revision: str
 ) -> None:
     by_revision = run(revision)
@@ -124,7 +122,7 @@ def test_a_revision_and_the_row_of_its_run_are_one_start(
 
 
 @pytest.mark.parametrize("later", [False, True])
-def test_a_stage_that_used_validation_demonstrations_is_remembered(
+def test_the_use_of_validation_demonstrations_in_any_earlier_stage_is_recorded(
     run: Run, trained: tuple[Repository, dict[str, str]], rows: dict[str, str], later: bool
 ) -> None:
     repository, _ = trained
@@ -141,12 +139,12 @@ def test_a_stage_that_used_validation_demonstrations_is_remembered(
     assert found["uses_validation_demonstrations"] is later
 
 
-def test_run_answers_an_unknown_name_with_the_rows(run: Run, rows: dict[str, str]) -> None:
+def test_the_error_for_an_unknown_name_lists_the_rows(run: Run, rows: dict[str, str]) -> None:
     typo = rows["first"][:-1]
     message = (
-        rf"init.adapter: as a row of results/ledger, '{typo}' is not one of \['mini-arc/0-.*"
+        rf"init.adapter is not a row of results/ledger: '{typo}' is not one of \['mini-arc/0-.*"
         rf"did you mean '{rows['first']}'\?;"
-        rf" as a revision or an experiment \(dvc exp list\): .*unknown Git revision '{typo}'"
+        rf" nor a revision or an experiment \(dvc exp list\): .*unknown Git revision '{typo}'"
     )
     with pytest.raises(ValueError, match=message):
         run(typo)
@@ -161,25 +159,31 @@ def test_run_refuses_a_revision_whose_run_has_no_row(
     repository.save("cut")
     ledger.with_name("aside").rename(ledger)
 
-    with pytest.raises(ValueError, match=r"'cut' has no row of its adapter [0-9a-f]{32}\.dir in"):
+    with pytest.raises(
+        ValueError, match=r"the revision 'cut' has no row of its adapter [0-9a-f]{32}\.dir in"
+    ):
         run("cut")
 
 
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        ("model", "smollm2-135m", "with model {'heads': 2, .*}, this run has {'kind': 'wheel', "),
-        ("scales/tiny/prompt/format", "v1", "with prompt.format bare, this run has v1;"),
+        (
+            "model",
+            "smollm2-135m",
+            "with model {'heads': 2, .*}, but this run has {'kind': 'wheel', ",
+        ),
+        ("scales/tiny/prompt/format", "v1", "with prompt.format bare, but this run has v1;"),
         (
             "scales/tiny/prompt/encoder",
             ["minimal", "row_number"],
-            re.escape("prompt.encoder ['minimal'], this run has ['minimal', 'row_number'];"),
+            re.escape("prompt.encoder ['minimal'], but this run has ['minimal', 'row_number'];"),
         ),
-        ("partition/seed", 8, "with partition.seed 7, this run has 8; choose a run that has"),
-        ("partition/tasks", 90, "with partition.tasks 100, this run has 90;"),
-        ("measure/part", "train", "with measure.part validation, this run has train;"),
-        ("measure/source", "mini-arc", "with measure.source arc-agi-1, this run has mini-arc;"),
-        ("audit/drop", "none", "with audit.drop leaks, this run has none;"),
+        ("partition/seed", 8, "with partition.seed 7, but this run has 8; choose a run with"),
+        ("partition/tasks", 90, "with partition.tasks 100, but this run has 90;"),
+        ("measure/part", "train", "with measure.part validation, but this run has train;"),
+        ("measure/source", "mini-arc", "with measure.source arc-agi-1, but this run has mini-arc;"),
+        ("audit/drop", "none", "with audit.drop leaks, but this run has none;"),
     ],
 )
 def test_run_refuses_an_adapter_that_does_not_fit(
@@ -195,7 +199,7 @@ def test_run_refuses_an_adapter_that_does_not_fit(
         run(rows["first"])
 
 
-def test_where_no_leak_is_dropped_other_tasks_may_be_measured(
+def test_measured_tasks_may_differ_if_no_leaks_are_dropped(
     run: Run, trained: tuple[Repository, dict[str, str]]
 ) -> None:
     repository, _ = trained
@@ -206,13 +210,13 @@ def test_where_no_leak_is_dropped_other_tasks_may_be_measured(
     assert run(name)["adapter"] == name
 
 
-def test_run_says_how_to_make_an_adapter_again_that_is_gone(
+def test_the_error_for_a_missing_adapter_has_the_command_that_repeats_its_run(
     run: Run, trained: tuple[Repository, dict[str, str]]
 ) -> None:
     repository, _ = trained
     name = repository.train("gone", "arc-1d", adapter=f"{'0' * 32}.dir")
     message = (
-        rf"the adapter of {name} is gone: 0+\.dir is not in the DVC cache of .*; make it again,"
+        rf"the adapter of {name} is missing: 0+\.dir is not in the DVC cache of .*; repeat its run"
         " with the settings of its row: dvc exp run -S dataset=arc-1d -S model=tiny -S scale=tiny"
         " -S seed=0 -S init.adapter=none$"
     )
@@ -220,21 +224,23 @@ def test_run_says_how_to_make_an_adapter_again_that_is_gone(
         run(name)
 
 
-def test_run_refuses_a_row_of_an_earlier_version(
+def test_run_refuses_a_row_without_the_address_of_its_adapter(
     run: Run, trained: tuple[Repository, dict[str, str]]
 ) -> None:
     path = trained[0].folder / "results/ledger/train/9-0123.json"
     row = {"dataset": "train", "model": "tiny", "scale": "tiny", "seed": 9, "settings": settings()}
     path.write_text(json.dumps(row))
-    with pytest.raises(ValueError, match=r"train/9-0123 does not tell its adapter, .*-S seed=9 "):
+    with pytest.raises(
+        ValueError, match=r"the row train/9-0123 has no address of its adapter; .*-S seed=9 "
+    ):
         run("train/9-0123")
     path.unlink()
 
 
-def test_run_refuses_a_state_that_was_not_kept(
+def test_run_refuses_to_load_an_optimizer_state_that_was_not_saved(
     run: Run, trained: tuple[Repository, dict[str, str]]
 ) -> None:
     repository, _ = trained
     name = repository.train("bare", "concept-arc", without=("last/optimizer.safetensors",))
-    with pytest.raises(ValueError, match=f"{name} kept no state of its optimizer; set"):
+    with pytest.raises(ValueError, match=f"{name} has no state of its optimizer; set"):
         run(name, optimizer="state")

@@ -37,7 +37,7 @@ def run(
     code="c0de00000001",
     **changes,
 ):
-    """Fine-tune on a known task and a long one, or other entries, and validate on both."""
+    """Fine-tune on a short and a long task, or on other entries, and validate on both tasks."""
     files.write_text(tmp_path / "code", f"{code}\n")
     tasks.write(tmp_path / "validation.parquet", [KNOWN, LONG])
     if initial is None:
@@ -76,7 +76,7 @@ def run(
 
 
 def adapted(folder):
-    """Return a folder that holds no adapters of tasks."""
+    """Return the folder of stage `adapt` with no adapted tasks."""
     files.write_json(folder / "adapted/tasks.json", [])
     return folder / "adapted"
 
@@ -121,7 +121,7 @@ def test_run_writes_the_adapters_the_tokenizer_and_the_prompt(memorized):
     }
 
 
-def test_the_history_and_the_losses_tell_of_the_same_prompts(memorized):
+def test_the_history_and_the_losses_are_of_the_same_prompts(memorized):
     history = pd.read_csv(memorized / "history.csv")
     losses = pd.read_parquet(memorized / "losses.parquet")
     assert history.step.tolist() == [0, 30, 60]
@@ -153,7 +153,7 @@ def test_a_memorized_task_is_solved_and_a_long_one_is_not_answered(tmp_path, mem
     assert scored == {("known", 0): {}, ("long", 0): {}}
 
 
-def test_added_tokens_are_trained_saved_and_answered_with(tmp_path, base_model):
+def test_added_tokens_are_trained_saved_and_used_in_answers(tmp_path, base_model):
     prompt = {"format": "bare", "encoder": ("tokens",)}
     run(
         tmp_path,
@@ -168,12 +168,12 @@ def test_added_tokens_are_trained_saved_and_answered_with(tmp_path, base_model):
     truth = KNOWN.test[0].output
     first = pd.read_parquet(tmp_path / "candidates.parquet").iloc[0]
     assert first.grid.tolist() == truth.reshape(-1).tolist()
-    # One token a cell, as minimal grids have.
+    # One token per cell, as in minimal grids.
     assert first.tokens == truth.size + truth.shape[0]
 
 
-def test_the_best_adapter_is_that_of_the_lowest_validation_loss(tmp_path, memorized, base_model):
-    # So high a rate ruins what was memorized, and the best one is the one at the start.
+def test_the_best_adapter_has_the_lowest_validation_loss(tmp_path, memorized, base_model):
+    # This learning rate destroys the adapter, so the best one is the initial one.
     start = tmp_path / "initial"
     shutil.copytree(memorized / "adapter" / "last", start / "adapter")
     (start / "adapter" / "optimizer.safetensors").unlink()
@@ -196,7 +196,7 @@ def test_the_best_adapter_is_that_of_the_lowest_validation_loss(tmp_path, memori
 
 
 @pytest.mark.parametrize("format_", ["bare", "v1"])
-def test_grids_to_count_in_are_conversations_among_the_tasks(tmp_path, base_model, format_):
+def test_grids_with_counting_questions_are_trained_among_the_tasks(tmp_path, base_model, format_):
     prompt = {"format": format_, "encoder": ("minimal",)}
     grids = counting.load("count", source(tasks=2, max_side=4)).tasks
     entries = (KNOWN, *grids)
@@ -222,7 +222,7 @@ def test_grids_to_count_in_are_conversations_among_the_tasks(tmp_path, base_mode
 
 
 @pytest.mark.parametrize(("too_long", "kept"), [("skip", 5), ("shorten", 10)])
-def test_long_samples_are_skipped_or_shortened_and_validation_is_not(
+def test_long_samples_are_skipped_or_shortened_and_validation_prompts_are_not(
     tmp_path, base_model, caplog, too_long, kept
 ):
     caplog.set_level(logging.INFO)
@@ -236,7 +236,7 @@ def test_run_refuses_a_limit_that_no_sample_meets(tmp_path, base_model):
         run(tmp_path, base_model, max_tokens=20, too_long="shorten")
 
 
-def test_a_second_stage_goes_on_from_the_first_with_its_own_learning_rate(tmp_path, base_model):
+def test_a_second_stage_continues_the_first_with_its_own_learning_rate(tmp_path, base_model):
     first, second, fresh = (tmp_path / name for name in ("first", "second", "fresh"))
     for folder in (first, second, fresh):
         folder.mkdir()
@@ -255,11 +255,11 @@ def test_a_second_stage_goes_on_from_the_first_with_its_own_learning_rate(tmp_pa
     ended = pd.read_csv(first / "history.csv").val_loss.iloc[-1]
     assert losses[second].val_loss[0] == losses[fresh].val_loss[0]
     assert losses[second].val_loss[0] == tolerance.close(ended, tolerance.forward("float32"))
-    # The moments of the first stage's optimizer make other steps.
+    # The moments of the first stage's optimizer change the steps.
     assert losses[second].val_loss[1] != losses[fresh].val_loss[1]
 
 
-def test_a_run_that_failed_after_its_last_step_trains_no_more(tmp_path, base_model):
+def test_a_run_that_failed_after_its_last_step_does_not_train_again(tmp_path, base_model):
     (tmp_path / "adapter").write_text("in the way")
     with pytest.raises(OSError, match="adapter"):
         run(tmp_path, base_model, budget=2)
@@ -269,12 +269,12 @@ def test_a_run_that_failed_after_its_last_step_trains_no_more(tmp_path, base_mod
 
     run(tmp_path, base_model, budget=2)
 
-    # To the speeds, which another training would not repeat.
+    # Even the speeds are equal, which another training would not repeat.
     assert (tmp_path / "history.csv").read_text() == before
     assert [*(tmp_path / "checkpoints").iterdir()] == []
 
 
-def test_other_code_does_not_resume_the_work_of_a_run_that_failed(tmp_path, base_model):
+def test_other_code_does_not_resume_a_failed_run(tmp_path, base_model):
     (tmp_path / "adapter").write_text("in the way")
     with pytest.raises(OSError, match="adapter"):
         run(tmp_path, base_model, budget=2)
@@ -287,7 +287,7 @@ def test_other_code_does_not_resume_the_work_of_a_run_that_failed(tmp_path, base
     assert len([*(tmp_path / "checkpoints").iterdir()]) == 1
 
 
-def test_a_run_that_was_killed_while_it_cleaned_up_is_repeated(tmp_path, base_model, monkeypatch):
+def test_a_run_killed_during_its_cleanup_is_repeated(tmp_path, base_model, monkeypatch):
     def die(folder):
         assert any(folder.iterdir())
         raise KeyboardInterrupt
@@ -306,7 +306,7 @@ def test_a_run_that_was_killed_while_it_cleaned_up_is_repeated(tmp_path, base_mo
     assert [*(tmp_path / "checkpoints").iterdir()] == []
 
 
-def test_the_summary_tells_what_trained_and_what_was_seen(memorized):
+def test_the_summary_has_the_effective_settings_and_the_samples_seen(memorized):
     found = json.loads((memorized / "training.json").read_text())
     assert found["trained"]["rank"] == [16]
     assert found["trained"]["trainable_dtypes"] == ["torch.float32"]

@@ -1,4 +1,4 @@
-"""The fine-tune as DVC starts it: a program, killed at times, in one process or in two."""
+"""The fine-tune as a program, in one process and in two, killed and resumed."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def start(
     report_to="none",
     **changes,
 ):
-    """Start a fine-tune of three tasks, or of others, as the pipeline does."""
+    """Start a fine-tune on three tasks, or on others, with the command of the pipeline."""
     folder.mkdir(exist_ok=True)
     tasks.write(folder / "validation.parquet", validation)
     slots = np.arange(len(entries))
@@ -93,7 +93,7 @@ def launched(launch, program, *words):
     return subprocess.Popen(
         [*shlex.split(f"{launch} {program}"), *words],
         cwd=ROOT,
-        # A launcher would have each process use one thread where no variable says how many.
+        # Without this variable, a launcher would limit each process to one thread.
         env=os.environ
         | {"PATH": path, "PYTHONPATH": "src:.", "OMP_NUM_THREADS": str(torch.get_num_threads())},
         stderr=subprocess.PIPE,
@@ -109,12 +109,12 @@ def finish(process, status=0):
 
 
 def history(folder):
-    """Return the history of a run without what differs from run to run."""
+    """Return the history of a run without its speeds, which differ from run to run."""
     return pd.read_csv(folder / "history.csv").drop(columns=SPEEDS)
 
 
 def adapter(folder):
-    """Return the address of the adapters of a run, which is that of all their files."""
+    """Return the address of the adapter folder of a run, a hash of all its files."""
     return store.address(folder / "adapter")
 
 
@@ -123,7 +123,7 @@ STEPS = {"budget": 30, "micro_tokens": 200, "learning_rate": 0.001}
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, base_model):
-    """A function that returns the folder of a run that nothing disturbs."""
+    """A function that returns the folder of an uninterrupted run."""
     found = {}
 
     def run(launch):
@@ -136,7 +136,7 @@ def whole(tmp_path_factory, base_model):
     return run
 
 
-def test_two_processes_have_the_history_of_one_that_adds_up_two_passes(whole):
+def test_two_processes_have_the_same_history_as_one(whole):
     one, two = whole("python"), whole(TWO)
     within = tolerance.training("float32")
     tolerance.assert_frames_close(history(two), history(one), within)
@@ -154,32 +154,32 @@ from stages import finetune
 
 written = open(sys.argv.pop(1) + os.environ["RANK"], "w")
 
-def told(event, values):
+def record(event, values):
     if event == "open" and values[2] & (os.O_WRONLY | os.O_RDWR):
         print(values[0], file=written)
     if event == "os.rename":
         print(values[1], file=written)
 
-sys.addaudithook(told)
+sys.addaudithook(record)
 program.main(finetune.run)
 parallel.leave()
 """
-"""Tells, of each process, which files it writes."""
+"""A program in which each process lists the files that it writes."""
 
 
-def test_no_file_is_written_by_both_of_two_processes(tmp_path, base_model):
+def test_no_file_is_written_by_both_processes(tmp_path, base_model):
     (tmp_path / "witness.py").write_text(WITNESS)
     program = f"{tmp_path / 'witness.py'} {tmp_path / 'written'}"
     finish(start(tmp_path / "run", base_model, TWO, program=program, budget=4))
 
     found = [(tmp_path / f"written{rank}").read_text().splitlines() for rank in (0, 1)]
-    first, other = ({one for one in told if str(tmp_path / "run") in one} for told in found)
+    first, other = ({one for one in paths if str(tmp_path / "run") in one} for paths in found)
     assert {Path(one).name for one in first} > {"adapter_config.json", MEASURED}
     assert first & other == set()
 
 
 @pytest.mark.parametrize("launch", ["python", TWO])
-def test_a_run_that_was_killed_goes_on_to_the_same_end(tmp_path, base_model, whole, launch):
+def test_a_killed_run_resumes_and_has_the_same_result(tmp_path, base_model, whole, launch):
     process = start(tmp_path, base_model, launch, **STEPS)
     while not [*tmp_path.glob(f"checkpoints/*/*/{MEASURED}")]:
         assert process.poll() is None, process.communicate()
@@ -188,13 +188,13 @@ def test_a_run_that_was_killed_goes_on_to_the_same_end(tmp_path, base_model, who
     for one in (tree, *tree.children(recursive=True)):
         one.kill()
     finish(process, status=-signal.SIGKILL)
-    # The history is there while it grows.
+    # The history is written during the run.
     assert 2 <= len(history(tmp_path)) < len(history(whole(launch)))
 
     log = finish(start(tmp_path, base_model, launch, **STEPS))
 
     assert "arcmix.finetune: resuming at" in log
-    # As many processes do the same steps again, from the same state.
+    # The same number of processes repeats the same steps from the same state.
     assert_frame_equal(history(tmp_path), history(whole(launch)), check_exact=True)
     assert adapter(tmp_path) == adapter(whole(launch))
     assert [*(tmp_path / "checkpoints").iterdir()] == []
@@ -209,13 +209,13 @@ from arcmix.training import trainer
 
 folder = Path(sys.argv[1])
 rank = os.environ["RANK"]
-(folder / f"told{rank}").write_text(str(trainer.checkpoint(folder / rank)))
+(folder / f"found{rank}").write_text(str(trainer.checkpoint(folder / rank)))
 parallel.leave()
 """
-"""Looks for a checkpoint, each process in a folder of its own, and tells which it goes on at."""
+"""A program in which each process writes which checkpoint it finds in its own folder."""
 
 
-def test_processes_that_see_other_checkpoints_go_on_at_that_of_the_first(tmp_path):
+def test_processes_that_see_different_checkpoints_resume_at_that_of_rank_0(tmp_path):
     for rank, step in (("0", 8), ("0", 10), ("1", 10), ("1", 12)):
         files.write_json(tmp_path / rank / f"checkpoint-{step}" / MEASURED, [])
     (tmp_path / "look.py").write_text(LOOK)
@@ -223,26 +223,28 @@ def test_processes_that_see_other_checkpoints_go_on_at_that_of_the_first(tmp_pat
     finish(launched(TWO, tmp_path / "look.py", tmp_path))
 
     newest = tmp_path / "0" / "checkpoint-10"
-    assert [(tmp_path / f"told{rank}").read_text() for rank in (0, 1)] == [str(newest)] * 2
+    assert [(tmp_path / f"found{rank}").read_text() for rank in (0, 1)] == [str(newest)] * 2
     assert [*(tmp_path / "0").iterdir()] == [newest]
     assert len([*(tmp_path / "1").iterdir()]) == 2
 
 
-def test_processes_that_cannot_share_a_batch_end_in_one_error(tmp_path, base_model):
+def test_processes_that_cannot_share_a_batch_report_one_error(tmp_path, base_model):
     log = finish(start(tmp_path, base_model, TWO, batch=5), status=1)
-    assert log.count("error in finetune: 2 processes cannot share a batch of 5 samples alike") == 1
+    assert (
+        log.count("error in finetune: 2 processes cannot share a batch of 5 samples equally") == 1
+    )
     assert log.count("arcmix.finetune: 19 training samples") == 1
 
 
 def painted(color):
-    """Return a task whose grids are of one color."""
+    """Return a task whose grids have one color."""
     grids = [np.full((1 + number, 2), color, np.uint8) for number in range(3)]
     pairs = tuple(Pair(one, one) for one in grids)
     return Task(f"painted-{color}", "arc", "training", 0, pairs[:2], pairs[2:])
 
 
 def blinded(base_model, folder, color):
-    """Write a copy of a model that answers NaN wherever it reads a color."""
+    """Write a copy of a model whose logits are NaN after it reads a color."""
     tokenizer, one = pretrained.load_tokenizer(base_model), pretrained.load(base_model, "float32")
     one.config.tie_word_embeddings = False
     one.lm_head.weight = torch.nn.Parameter(one.lm_head.weight.detach().clone())
@@ -255,10 +257,10 @@ def blinded(base_model, folder, color):
 
 
 @pytest.mark.parametrize(("place", "step"), [(1, 1), (6, 2)], ids=["in-the-first", "in-the-other"])
-def test_a_loss_that_is_not_finite_in_one_process_ends_both_in_one_error(
+def test_a_loss_that_is_not_finite_in_one_process_stops_both_with_one_error(
     tmp_path, base_model, place, step
 ):
-    # Of the four samples of a step, the first process has the first two.
+    # The first process has the first two of the four samples of a step.
     entries = [painted(color) for color in range(1, 9)]
     order = augment.draw(augment.pool(entries), np.arange(8), make(), 0, 0, 19).entries
     blind = blinded(base_model, tmp_path / "blind", color=order[place] + 1)
@@ -266,11 +268,11 @@ def test_a_loss_that_is_not_finite_in_one_process_ends_both_in_one_error(
 
     log = finish(start(tmp_path / "run", blind, TWO, **run), status=1)
 
-    told = f"error in finetune: the loss is nan at step {step}, samples [{place}]; lower the"
-    assert log.count(told) == log.count("error in finetune") == 1
+    message = f"the loss must be finite, got nan at step {step}, samples [{place}]; lower the"
+    assert log.count(f"error in finetune: {message}") == log.count("error in finetune") == 1
 
 
-def test_a_tracker_follows_the_run_and_does_not_change_it(tmp_path, base_model, whole):
+def test_a_tracker_records_the_run_and_does_not_change_it(tmp_path, base_model, whole):
     finish(start(tmp_path, base_model, report_to="tensorboard", **STEPS))
     [events] = tmp_path.glob("tracking/*/events.out.tfevents.*")
     assert b"train/loss" in events.read_bytes()

@@ -19,10 +19,10 @@ KNOWN = tasks.Task("0b", "arc", "evaluation", 0, (pair(0), pair(0)), (pair(0),))
 FEW = task("0c", train=1)
 
 
-def run(base_model, adapter, asked, work, **changes):
+def run(base_model, adapter, validation, work, **changes):
     how = scales.TestTime.model_validate(TEST_TIME | changes)
     whole = adaptation.Settings(make(), FINETUNE, how, seed=0, adapter_seed=0)
-    return adaptation.run(base_model, adapter, "last", asked, whole, work)
+    return adaptation.run(base_model, adapter, "last", validation, whole, work)
 
 
 def weights(folder, name):
@@ -31,7 +31,7 @@ def weights(folder, name):
 
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory, base_model):
-    """The folder of an adapter that has not learned anything."""
+    """The folder of an untrained adapter."""
     folder = tmp_path_factory.mktemp("adapter")
     base = pretrained.load(base_model, FINETUNE.dtype)
     adapters.save(adapters.attach(base, FINETUNE, 0, []), folder / "last")
@@ -40,7 +40,7 @@ def adapter(tmp_path_factory, base_model):
     return folder
 
 
-def test_each_task_has_a_row_in_their_order_and_the_log_counts_them(
+def test_the_rows_are_in_the_order_of_the_tasks_and_the_log_counts_them(
     tmp_path, base_model, adapter, caplog
 ):
     caplog.set_level(logging.INFO)
@@ -53,7 +53,7 @@ def test_each_task_has_a_row_in_their_order_and_the_log_counts_them(
     assert ("arcmix.adapt", logging.INFO, "3 tasks: 2 adapted, 1 skipped") in caplog.record_tuples
 
 
-def test_a_failed_task_makes_the_count_a_warning(tmp_path, base_model, adapter, caplog):
+def test_the_count_is_logged_as_a_warning_if_a_task_failed(tmp_path, base_model, adapter, caplog):
     run(base_model, adapter, [KNOWN], tmp_path, learning_rate=1e36)
     assert ("arcmix.adapt", logging.WARNING, "1 tasks: 1 failed") in caplog.record_tuples
 
@@ -62,7 +62,7 @@ def test_a_run_resumes_with_the_tasks_that_have_no_row(tmp_path, base_model, ada
     first = run(base_model, adapter, [KNOWN], tmp_path / "work")
     before = (tmp_path / "work/0b/adapter_model.safetensors").stat().st_mtime_ns
     again = run(base_model, adapter, [ALIKE, KNOWN], tmp_path / "work")
-    # To the seconds, which another training would not repeat.
+    # Even the seconds are equal, which another training would not repeat.
     assert again[1] == first[0]
     assert (tmp_path / "work/0b/adapter_model.safetensors").stat().st_mtime_ns == before
     whole = run(base_model, adapter, [ALIKE, KNOWN], tmp_path / "whole")
@@ -81,7 +81,7 @@ def test_the_adapters_of_the_adapted_tasks_are_written_with_their_ids(
     assert weights(tmp_path / "out", "0b") == weights(tmp_path / "work", "0b")
 
 
-def test_where_no_task_was_fine_tuned_the_ids_are_an_empty_list(tmp_path):
+def test_the_ids_are_an_empty_list_if_no_task_was_fine_tuned(tmp_path):
     adaptation.write_adapters(tmp_path / "out", [], None)
     assert files.read_json(tmp_path / "out/tasks.json") == []
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["tasks.json"]

@@ -20,7 +20,7 @@ SHORT, LONG = task("short", train=2), task("long", train=9)
 
 
 def samples(count=10):
-    """Return samples that are short and long by turns, in some order."""
+    """Return short and long samples, mixed."""
     return augment.draw(augment.pool([SHORT, LONG]), np.arange(2), make(), 0, 0, count)
 
 
@@ -34,7 +34,7 @@ def ids(examples):
     return [one.input_ids.tolist() for one in examples]
 
 
-def test_the_corpus_is_the_samples_that_are_short_enough_with_their_entries(tmp_path, caplog):
+def test_the_corpus_holds_the_samples_that_are_short_enough_with_their_entries(tmp_path, caplog):
     caplog.set_level(logging.INFO)
     found = load(tmp_path)
     whole = samples()
@@ -46,19 +46,19 @@ def test_the_corpus_is_the_samples_that_are_short_enough_with_their_entries(tmp_
     assert "5 training samples of at most 150 tokens among the first 10" in caplog.messages
 
 
-def test_the_corpus_holds_long_samples_that_could_be_shortened(tmp_path):
+def test_the_corpus_holds_shortened_samples(tmp_path):
     found = load(tmp_path, too_long="shorten")
     assert found.entries.tolist() == samples().entries.tolist()
     assert max(len(one.input_ids) for one in found.examples) <= 150
 
 
-def test_the_corpus_is_no_larger_than_the_budget_and_reads_no_further(tmp_path):
+def test_the_corpus_stops_reading_when_the_budget_is_reached(tmp_path):
     found = load(tmp_path, count=2 * corpus.CHUNK, budget=3, batch=2)
     assert len(found.examples) == len(found.entries) == 6
     assert found.read == corpus.CHUNK
 
 
-def test_a_budget_of_tokens_takes_as_many_samples_as_have_them(tmp_path):
+def test_a_budget_of_tokens_takes_the_fewest_samples_that_reach_it(tmp_path):
     [answer] = {one.trained_tokens for one in load(tmp_path).examples}
     found = load(tmp_path, unit="answer_tokens", budget=2 * answer + 1, batch=1)
     assert len(found.examples) == 3
@@ -69,19 +69,19 @@ def fitting(**changes):
     return dict(corpus.fitting(tokenize, samples(), settings(**changes)))
 
 
-def test_a_sample_that_fits_is_told_by_its_place_in_the_chunk():
+def test_samples_that_fit_have_their_indices_in_the_chunk():
     found = fitting(max_tokens=150)
     assert [*found] == np.flatnonzero(samples().entries == 0).tolist()
     assert [*fitting(max_tokens=1000)] == [*range(10)]
     assert [*fitting(max_tokens=10)] == []
 
 
-def test_a_sample_that_is_too_long_with_one_demonstration_does_not_fit():
+def test_a_sample_too_long_with_one_demonstration_does_not_fit():
     assert [*fitting(max_tokens=10, too_long="shorten")] == []
 
 
 @pytest.mark.parametrize("loss", prompt.LOSSES)
-def test_the_validation_prompts_are_the_short_tests_with_loss_on_their_answers(loss):
+def test_the_validation_prompts_are_the_short_tests_and_only_answers_carry_loss(loss):
     style = dataclasses.replace(STYLE, loss=loss)
     two = task("two", train=2, test=2)
     found = corpus.validation_prompts([two, LONG, SHORT], TOKENIZER, style, 150)

@@ -28,7 +28,7 @@ def trained_weights(model):
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory, base_model):
-    """A folder with the adapter folder of a fine-tune, its history and its checkpoints."""
+    """A folder with the adapter folder, the history and the checkpoints of a fine-tune."""
     folder = tmp_path_factory.mktemp("tuned")
     start = load(base_model, folder / "none")
     _, optimizer = finetune.run(start, plan(), folder / "work", folder / "history.csv")
@@ -38,7 +38,7 @@ def tuned(tmp_path_factory, base_model):
     return folder
 
 
-def test_a_fine_tune_starts_with_a_fresh_adapter_or_with_an_earlier_one(base_model, tuned):
+def test_a_fine_tune_starts_with_a_new_adapter_or_with_an_earlier_one(base_model, tuned):
     fresh = load(base_model, tuned / "none")
     earlier = load(base_model, tuned / "adapter/last")
     assert not torch.equal(trained_weights(fresh.model), trained_weights(earlier.model))
@@ -55,12 +55,12 @@ def test_a_fine_tune_starts_with_the_tokens_of_its_encoder(tmp_path, base_model)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine may have what qlora needs")
-def test_a_method_that_this_machine_cannot_run_is_refused_before_anything_is_read(tmp_path):
+def test_a_method_that_this_machine_cannot_run_is_refused_before_any_file_is_read(tmp_path):
     with pytest.raises(ValueError, match="method qlora needs a CUDA GPU"):
         load(tmp_path / "no model", tmp_path / "none", method="qlora")
 
 
-def test_the_state_of_the_optimizer_is_beside_the_last_weights_alone(tuned):
+def test_only_the_last_weights_have_the_state_of_the_optimizer(tuned):
     path = tuned / "adapter/last" / finetune.OPTIMIZER_STATE
     assert finetune.optimizer_state(tuned / "adapter/last") == path
     assert finetune.optimizer_state(tuned / "adapter/best") is None
@@ -70,7 +70,7 @@ def test_the_history_has_a_row_for_each_measurement(tuned):
     assert pd.read_csv(tuned / "history.csv").step.tolist() == [0, 2, 4, 6]
 
 
-def test_the_adapter_folder_holds_both_weights_and_the_text_format(tuned):
+def test_the_adapter_folder_holds_the_best_and_the_last_weights_and_the_text_format(tuned):
     names = {path.name for path in (tuned / "adapter").iterdir()}
     assert names == {"best", "last", "tokenizer", "prompt.json"}
     tokenizer, style = adapters.load_text(tuned / "adapter", "answer")
@@ -78,8 +78,8 @@ def test_the_adapter_folder_holds_both_weights_and_the_text_format(tuned):
     assert len(tokenizer) > 0
 
 
-def test_the_best_weights_are_those_of_the_lowest_validation_loss(tmp_path, base_model, tuned):
-    # So high a rate ruins what was learned, and the best weights are those of the start.
+def test_the_best_weights_have_the_lowest_validation_loss(tmp_path, base_model, tuned):
+    # This learning rate destroys the adapter, so the best weights are the initial ones.
     start = load(base_model, tuned / "adapter/last")
     before = trained_weights(start.model).clone()
     high = plan(learning_rate=100.0, max_grad_norm=1e9)
@@ -89,7 +89,7 @@ def test_the_best_weights_are_those_of_the_lowest_validation_loss(tmp_path, base
     assert torch.equal(trained_weights(best.model), before)
 
 
-def test_a_run_that_was_killed_after_its_last_step_takes_no_step_more(tmp_path, base_model, caplog):
+def test_a_run_killed_after_its_last_step_takes_no_further_step(tmp_path, base_model, caplog):
     caplog.set_level(logging.INFO)
     work, history = tmp_path / "work", tmp_path / "history.csv"
     first, _ = finetune.run(load(base_model, tmp_path / "none"), plan(), work, history)
@@ -103,7 +103,7 @@ def test_a_run_that_was_killed_after_its_last_step_takes_no_step_more(tmp_path, 
     assert torch.equal(trained_weights(start.model), last)
 
 
-def test_the_summary_tells_what_trained_and_how_much_was_seen(tmp_path, base_model):
+def test_the_summary_has_the_effective_settings_and_the_samples_seen(tmp_path, base_model):
     start = load(base_model, tmp_path / "none")
     made = plan()
     found, _ = finetune.run(start, made, tmp_path / "work", tmp_path / "history.csv")

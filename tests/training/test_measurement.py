@@ -19,17 +19,17 @@ def plain(base_model):
 
 
 def measure(base_model):
-    """Return what measures a model that learns nothing here."""
+    """Return the callback for a model that is not trained here."""
     plan = Plan(SAMPLES, VALIDATION, settings(), 0, "none", None)
     return measurement.Measure(pretrained.load(base_model, "float32"), plan, lambda _: None)
 
 
-def test_the_loss_is_measured_at_step_0_at_the_cadence_and_at_the_end(base_model, plain):
+def test_the_loss_is_measured_at_step_0_every_eval_every_steps_and_at_the_end(base_model, plain):
     assert [one.step for one in plain] == [0, 2, 4, 6]
     assert [one.step for one in finetune(base_model, eval_every=4)] == [0, 4, 6]
 
 
-def test_the_first_train_loss_is_that_of_the_first_samples_token_by_token(base_model):
+def test_the_first_train_loss_is_the_mean_over_the_tokens_of_the_first_samples(base_model):
     found = finetune(base_model, budget=1, eval_every=1)
     base = pretrained.load(base_model, "float32")
     losses = prompt_losses(base, SAMPLES[:4], 40, done=lambda _: None)
@@ -39,14 +39,14 @@ def test_the_first_train_loss_is_that_of_the_first_samples_token_by_token(base_m
     assert found[-1].answer_tokens == tokens
 
 
-def test_samples_come_again_when_they_are_used_up(plain):
+def test_samples_repeat_after_the_last_one(plain):
     answers = [one.trained_tokens for one in SAMPLES]
     expected = sum((answers * 3)[: STEPS * 4])
     assert plain[-1].answer_tokens == expected
     assert plain[-1].samples == STEPS * 4
 
 
-def test_the_validation_loss_is_that_of_all_answer_tokens(base_model, plain):
+def test_the_validation_loss_is_the_mean_over_all_answer_tokens(base_model, plain):
     losses = prompt_losses(pretrained.load(base_model, "float32"), VALIDATION, 500, lambda _: None)
     tokens = sum(one.trained_tokens for one in VALIDATION)
     within = tolerance.forward("float32")
@@ -54,11 +54,11 @@ def test_the_validation_loss_is_that_of_all_answer_tokens(base_model, plain):
     assert plain[0].losses == tolerance.close(losses.tolist(), within)
 
 
-def test_a_checkpoint_holds_the_account_up_to_it(tmp_path, base_model, plain):
+def test_measurements_are_restored_from_a_checkpoint(tmp_path, base_model, plain):
     (tmp_path / measurement.MEASURED).write_text(json.dumps([asdict(one) for one in plain]))
     again = measure(base_model)
     again.restore(tmp_path)
-    assert again.found == plain
+    assert again.measurements == plain
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(tmp_path, base_model):
@@ -72,9 +72,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(tmp_path,
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_and_names_the_samples(base_model):
-    # The update is nothing times this scale, so that the loss is as ever.
+    # The update is zero at this scale, so the loss stays finite.
     steep = lora(alpha=10**38)
-    with pytest.raises(ValueError, match=r"norm is inf at step 1, samples \[0, 1, 2, 3\]; lower"):
+    with pytest.raises(
+        ValueError, match=r"norm must be finite, got inf at step 1, samples \[0, 1, 2, 3\]; lower"
+    ):
         finetune(base_model, lora=steep)
 
 

@@ -17,7 +17,7 @@ def tuned(base_model, rank=4, targets: str | list[str] = "all-linear"):
 
 
 def adamw(found, rate=RATE, reverse=False):
-    """Return an optimizer of two groups, as the trainer makes them."""
+    """Return an optimizer with two parameter groups, like that of the trainer."""
     trained = [one for one in found.parameters() if one.requires_grad]
     trained = trained[::-1] if reverse else trained
     groups = [
@@ -54,7 +54,7 @@ def load(path, found, made, kind="adamw", rates=(RATE, RATE)):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_the_state_comes_back_by_name_and_the_settings_do_not(base_model, first, reverse):
+def test_the_state_is_restored_by_name_and_the_settings_are_not(base_model, first, reverse):
     found, made, path = first
     second = tuned(base_model)
     fresh = adamw(second, reverse=reverse)
@@ -71,7 +71,7 @@ def test_the_state_comes_back_by_name_and_the_settings_do_not(base_model, first,
     assert any(state["exp_avg"].any() for state in after.values())
 
 
-def test_torch_would_bring_the_earlier_learning_rate_back(base_model, first):
+def test_torch_would_restore_the_earlier_learning_rate(base_model, first):
     _, made, path = first
     second = tuned(base_model)
     fresh = adamw(second)
@@ -79,11 +79,13 @@ def test_torch_would_bring_the_earlier_learning_rate_back(base_model, first):
     fresh.load_state_dict(made.state_dict())
 
     assert [group["lr"] for group in fresh.param_groups] == [EARLIER, EARLIER]
-    with pytest.raises(ValueError, match=r"rates are \[0.05, 0.05\], the schedule says \[0.001, 0"):
+    with pytest.raises(
+        ValueError, match=r"rates \[0.05, 0.05\], but the schedule requires \[0.001, 0"
+    ):
         load(path, second, fresh)
 
 
-def test_a_stage_that_takes_the_state_goes_on_as_if_it_had_not_stopped(base_model, first):
+def test_training_with_a_loaded_state_continues_as_if_it_had_not_stopped(base_model, first):
     found, made, path = first
     resumed, afresh = tuned(base_model), tuned(base_model)
     for other in (resumed, afresh):
@@ -97,35 +99,35 @@ def test_a_stage_that_takes_the_state_goes_on_as_if_it_had_not_stopped(base_mode
         torch.cat([part.detach().flatten() for part in one.parameters() if part.requires_grad])
         for one in (found, resumed, afresh)
     ]
-    # The same steps on the same machine, from a state that was copied.
+    # The steps are the same, on the same machine, from a copied state.
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_another_kind_of_optimizer_is_refused(base_model, first):
+def test_the_state_of_another_kind_of_optimizer_is_refused(base_model, first):
     second = tuned(base_model)
-    message = "the state of optimizer adamw, this run's is paged_adamw_8bit; set init.optimizer"
+    message = "the state of optimizer adamw, but this run uses paged_adamw_8bit; set init.optimizer"
     with pytest.raises(ValueError, match=message):
         load(first[2], second, adamw(second), kind="paged_adamw_8bit")
 
 
-def test_an_adapter_of_another_shape_is_refused(base_model, first):
+def test_the_state_of_an_adapter_with_another_rank_is_refused(base_model, first):
     second = tuned(base_model, rank=5)
     fresh = adamw(second)
-    message = r"lora_A.* has shape \(5, 32\), its first moment \[\(4, 32\)\]; set init.optimizer to"
+    message = r"lora_A.* has shape \(5, 32\), but its first moment has \[\(4, 32\)\]; set init"
     with pytest.raises(ValueError, match=message):
         load(first[2], second, fresh)
     assert not fresh.state
 
 
-def test_an_adapter_of_other_layers_is_refused(base_model, first):
+def test_the_state_of_an_adapter_on_other_layers_is_refused(base_model, first):
     second = tuned(base_model, targets=["q_proj"])
-    message = re.escape("the state is of 28 parameters and 4 are trained, 24 not in both, such as")
+    message = re.escape("28 parameters, but this run trains 4; 24 are not in both, such as")
     with pytest.raises(ValueError, match=message):
         load(first[2], second, adamw(second))
 
 
-def test_a_count_of_steps_that_is_a_number_stays_one(tmp_path):
+def test_an_integer_step_count_stays_an_integer(tmp_path):
     weight = torch.nn.Parameter(torch.ones(2, 3))
     made = torch.optim.SGD([weight])
     made.state[weight] = {"step": 7, "state1": torch.zeros(2, 3, dtype=torch.uint8)}

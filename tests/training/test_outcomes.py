@@ -30,11 +30,11 @@ def test_the_tasks_are_counted_by_status(tmp_path):
     assert found == {"adapted": 2, "skipped": 1, "failed": 1}
 
 
-def test_a_table_of_no_tasks_has_its_columns_and_no_counts(tmp_path):
+def test_a_table_without_tasks_has_its_columns_and_no_counts(tmp_path):
     outcomes.write(tmp_path / "adapt.csv", [])
     assert (tmp_path / "adapt.csv").read_text() == f"{','.join(outcomes.COLUMNS)}\n"
     assert outcomes.read_statuses(tmp_path / "adapt.csv") == {}
 
 
-def test_the_adapted_tasks_are_those_with_that_status():
+def test_the_adapted_tasks_are_those_with_status_adapted():
     assert outcomes.adapted(ROWS) == ["00576224", "d"]

@@ -34,19 +34,19 @@ def test_the_rate_rises_in_the_warmup_to_the_peak(name):
     ("name", "middle", "end"),
     [("linear", 0.5, 0.0), ("constant", 1.0, 1.0), ("cosine", 0.5, 0.0), ("cyclic", 0.505, 0.01)],
 )
-def test_the_rate_falls_as_its_name_says(name, middle, end):
+def test_the_rate_decays_as_the_name_of_the_schedule_says(name, middle, end):
     found = rates(schedule=name, warmup=0.0)
     assert found[20] == pytest.approx(middle)
     assert found[40] == pytest.approx(end)
 
 
-def test_restarts_come_back_to_the_peak():
+def test_each_restart_returns_to_the_peak():
     found = rates(schedule="cosine_with_restarts", cycles=4, warmup=0.0)
     assert [step for step in range(TOTAL) if found[step] == pytest.approx(1.0)] == [0, 10, 20, 30]
     assert found[40] == pytest.approx(0.0)
 
 
-def test_each_cycle_has_a_lower_peak_and_never_a_rate_of_zero():
+def test_each_cycle_has_a_lower_peak_and_no_rate_is_zero():
     found = rates(schedule="cyclic", cycles=4, warmup=0.5)
     assert [found[step] for step in (5, 15, 25, 35)] == pytest.approx(
         [schedule.FLOOR + (1 - schedule.FLOOR) * peak for peak in (1, 0.75, 0.5, 0.25)]
@@ -55,7 +55,7 @@ def test_each_cycle_has_a_lower_peak_and_never_a_rate_of_zero():
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(1, 60), st.integers(1, 5))
-def test_a_budget_of_tokens_is_met_by_its_samples_and_by_no_step_less(counts, budget, batch):
+def test_a_budget_of_tokens_takes_the_fewest_steps_that_reach_it(counts, budget, batch):
     how = settings(unit="answer_tokens", budget=budget, batch=batch)
     taken = schedule.samples(how, counts)
     stream = [counts[number % len(counts)] for number in range(taken)]
@@ -63,6 +63,6 @@ def test_a_budget_of_tokens_is_met_by_its_samples_and_by_no_step_less(counts, bu
     assert sum(stream) >= budget > sum(stream[:-batch])
 
 
-def test_steps_and_samples_are_whole_batches():
+def test_budgets_of_steps_and_of_samples_are_whole_batches():
     assert schedule.samples(settings(unit="steps", budget=6), [1]) == 24
     assert schedule.samples(settings(unit="samples", budget=6), [1]) == 8

@@ -28,7 +28,7 @@ def own_settings(**changes):
 
 @pytest.fixture(scope="module")
 def tokens(base_model):
-    """What makes samples to train on, and samples to measure."""
+    """The tokenizers of training samples and of held-out demonstrations."""
     tokenizer = pretrained.load_tokenizer(base_model)
     style = tokenization.style(tokenizer, "bare", Encoder(("minimal",)), "outputs")
     answer = dataclasses.replace(style, loss="answer")
@@ -36,7 +36,7 @@ def tokens(base_model):
 
 
 class Bench:
-    """A model with an adapter, and its start."""
+    """A model with an adapter, and its initial weights."""
 
     def __init__(self, base_model, tokens, **changes):
         self.tokens = tokens
@@ -45,13 +45,15 @@ class Bench:
         self.start = test_time.weights(self.model)
 
     def data(self, of, **own):
-        found = self.look(of, **own)
+        found = self.prepare(of, **own)
         assert isinstance(found, test_time.Data)
         return found
 
-    def look(self, of, changes=COLORS, **own):
-        encode, ask = self.tokens
-        return test_time.data(of, encode, ask, changes, 0, self.how, own_settings(**own))
+    def prepare(self, of, changes=COLORS, **own):
+        encode, encode_held_out = self.tokens
+        return test_time.prepare(
+            of, encode, encode_held_out, changes, 0, self.how, own_settings(**own)
+        )
 
     def run(self, of, seed=0, found=None, **own):
         found = found or self.data(of, **own)
@@ -75,7 +77,7 @@ def equal(one, other):
     return all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def test_the_held_out_are_the_demonstrations_each_answered_from_the_others(bench, tokens):
+def test_each_demonstration_is_held_out_once_and_prompted_with_the_others(bench, tokens):
     found = bench.data(ONE)
     others = [[ONE.train[1], ONE.train[2]], [ONE.train[0], ONE.train[2]], [*ONE.train[:2]]]
     whole = [[*shown, pair] for shown, pair in zip(others, ONE.train, strict=True)]
@@ -88,7 +90,7 @@ def test_the_held_out_are_the_demonstrations_each_answered_from_the_others(bench
     ]
 
 
-def test_the_samples_are_of_the_demonstrations_and_never_of_the_tests(bench):
+def test_the_samples_come_from_the_demonstrations_and_never_from_the_tests(bench):
     unlike = dataclasses.replace(ONE, test=OTHER.train)
     found, same = bench.data(ONE), bench.data(unlike)
     assert len(found.samples) == 16
@@ -97,7 +99,7 @@ def test_the_samples_are_of_the_demonstrations_and_never_of_the_tests(bench):
     ]
 
 
-def test_each_task_has_draws_of_its_own(bench):
+def test_each_task_has_its_own_random_draws(bench):
     renamed = dataclasses.replace(ONE, id="renamed")
     first, second = (
         [one.input_ids.tolist() for one in bench.data(of).samples] for of in (ONE, renamed)
@@ -107,14 +109,16 @@ def test_each_task_has_draws_of_its_own(bench):
 
 
 def test_a_task_with_one_demonstration_is_skipped(bench):
-    assert bench.look(task("few", train=1)) == test_time.Outcome(
+    assert bench.prepare(task("few", train=1)) == test_time.Outcome(
         "skipped", "fewer than 2 demonstrations", 0, None, None, None
     )
 
 
 @pytest.mark.parametrize(("too_long", "kept"), [("skip", False), ("shorten", True)])
-def test_a_task_too_long_is_skipped_or_shortened(base_model, tokens, too_long, kept):
-    found = Bench(base_model, tokens, too_long=too_long, max_tokens=90).look(task("long", train=9))
+def test_a_task_that_is_too_long_is_skipped_or_shortened(base_model, tokens, too_long, kept):
+    found = Bench(base_model, tokens, too_long=too_long, max_tokens=90).prepare(
+        task("long", train=9)
+    )
     if kept:
         assert isinstance(found, test_time.Data)
         assert len(found.held_out) == 9
@@ -125,7 +129,7 @@ def test_a_task_too_long_is_skipped_or_shortened(base_model, tokens, too_long, k
 
 
 @pytest.mark.parametrize("changes", [{}, {"lora": lora(dora=True)}, {"dtype": "bfloat16"}])
-def test_a_task_is_learned(base_model, tokens, changes):
+def test_fine_tuning_on_a_task_lowers_its_loss(base_model, tokens, changes):
     bench = Bench(base_model, tokens, **changes)
     before = bench.loss(ONE)
     outcome = bench.run(ONE, steps=30, eval_every=5)
@@ -136,15 +140,15 @@ def test_a_task_is_learned(base_model, tokens, changes):
     assert outcome.loss_after == tolerance.close(bench.loss(ONE), within)
 
 
-def test_activations_are_computed_again_only_if_asked_to(base_model, tokens):
-    found = [Bench(base_model, tokens, gradient_checkpointing=asked) for asked in (False, True)]
+def test_gradient_checkpointing_is_on_only_if_the_settings_say_so(base_model, tokens):
+    found = [Bench(base_model, tokens, gradient_checkpointing=on) for on in (False, True)]
     outcomes = [bench.run(ONE) for bench in found]
     assert [bench.model.is_gradient_checkpointing for bench in found] == [False, True]
     plain, asked = (one.loss_after for one in outcomes)
     assert asked == tolerance.close(plain, tolerance.training("float32"))
 
 
-def test_the_first_step_has_the_gradient_of_all_its_samples(base_model, tokens):
+def test_a_step_has_the_gradient_of_all_its_samples_in_any_packing(base_model, tokens):
     found = [Bench(base_model, tokens, micro_tokens=limit) for limit in (1, 1000)]
     for bench in found:
         assert bench.run(ONE, steps=1, batch=5).steps == 1
@@ -153,7 +157,7 @@ def test_the_first_step_has_the_gradient_of_all_its_samples(base_model, tokens):
         tolerance.assert_close(value, other[name], tolerance.training("float32"))
 
 
-def test_an_adapter_does_not_depend_on_the_tasks_before(base_model, tokens):
+def test_an_adapter_does_not_depend_on_earlier_tasks(base_model, tokens):
     bench = Bench(base_model, tokens, lora=lora(dropout=0.3))
     found = {}
     for order in ((ONE, OTHER), (OTHER, ONE)):
@@ -164,17 +168,19 @@ def test_an_adapter_does_not_depend_on_the_tasks_before(base_model, tokens):
         assert equal(first, second)
     assert not equal(found["one"][0], found["other"][0])
     bench.run(ONE, seed=1)
-    assert not equal(found["one"][0], test_time.weights(bench.model))  # by its dropout
+    assert not equal(found["one"][0], test_time.weights(bench.model))  # because of its dropout
 
 
-def test_the_base_model_stays_as_it_is(bench):
+def test_the_base_model_does_not_change(bench):
     frozen = [one for one in bench.model.parameters() if not one.requires_grad]
     before = [one.clone() for one in frozen]
     bench.run(ONE)
     assert all(torch.equal(one, other) for one, other in zip(frozen, before, strict=True))
 
 
-def test_a_task_stops_after_losses_that_are_no_better_and_keeps_the_best(base_model, tokens):
+def test_a_task_stops_early_when_its_loss_stops_improving_and_keeps_the_best_weights(
+    base_model, tokens
+):
     bench = Bench(base_model, tokens)
     own = {"steps": 200, "eval_every": 1, "patience": 4, "learning_rate": 0.3}
     outcome = bench.run(ONE, **own)
@@ -184,14 +190,14 @@ def test_a_task_stops_after_losses_that_are_no_better_and_keeps_the_best(base_mo
     assert outcome.loss_after == tolerance.close(bench.loss(ONE), tolerance.forward("float32"))
 
 
-def test_a_task_that_gets_no_better_keeps_its_start(bench):
+def test_a_task_whose_loss_does_not_improve_keeps_the_initial_weights(bench):
     outcome = bench.run(ONE, learning_rate=1e-30, eval_every=1, patience=2)
     assert (outcome.status, outcome.reason, outcome.steps) == ("unchanged", "stopped early", 2)
     assert outcome.loss_after == outcome.loss_before
     assert equal(test_time.weights(bench.model), bench.start)
 
 
-def test_a_loss_that_is_not_finite_fails_its_task_and_no_other(base_model, tokens):
+def test_a_loss_that_is_not_finite_fails_only_its_task(base_model, tokens):
     bench = Bench(base_model, tokens)
     good = bench.run(ONE)
 
@@ -209,7 +215,7 @@ def test_a_loss_that_is_not_finite_fails_its_task_and_no_other(base_model, token
     assert bench.run(ONE) == good
 
 
-def test_a_task_without_enough_memory_fails_and_no_other(bench):
+def test_running_out_of_memory_fails_only_the_task(bench):
     good = bench.run(ONE)
 
     def exhaust(*_):

@@ -55,7 +55,7 @@ VALIDATION = [example(100 + seed, 15 + 7 * seed, 3) for seed in range(5)]
 def finetune(
     base_model, samples=SAMPLES, validation=VALIDATION, seed=0, folder=None, stop=None, **changes
 ):
-    """Return the measurements of a fine-tune, killed at a step if `stop` is one."""
+    """Return the measurements of a fine-tune that is interrupted at step `stop`, if given."""
     how = settings(**changes)
     one = adapters.attach(pretrained.load(base_model, how.dtype), how, seed, [])
     tokenizer = pretrained.load_tokenizer(base_model)
@@ -89,7 +89,7 @@ def test_the_same_seed_gives_the_same_history_to_the_last_bit(base_model, plain)
 
 
 @pytest.mark.parametrize("tokens", [1, 70, 500])
-def test_the_packing_does_not_change_the_training(base_model, plain, tokens):
+def test_packing_does_not_change_the_training(base_model, plain, tokens):
     whole = finetune(base_model, micro_tokens=tokens)
     within = tolerance.training("float32")
     assert [one.val_loss for one in whole] == tolerance.close(
@@ -98,7 +98,7 @@ def test_the_packing_does_not_change_the_training(base_model, plain, tokens):
     assert whole[-1].train_loss == tolerance.close(plain[-1].train_loss, within)
 
 
-def test_the_learning_rate_rises_in_the_warmup_and_then_falls_to_the_end(base_model):
+def test_the_learning_rate_rises_during_the_warmup_and_then_decays(base_model):
     found = finetune(base_model, schedule="linear", warmup=0.5, eval_every=1)
     rates = [one.learning_rate for one in found[1:]]
     assert np.argmax(rates) in (2, 3)
@@ -117,25 +117,27 @@ def test_a_tracker_that_is_not_installed_is_refused(tmp_path):
         trainer.prepare_tracker("wandb", tmp_path)
 
 
-def test_a_tracker_writes_where_the_user_says(tmp_path, monkeypatch):
+def test_a_tracker_writes_to_the_place_in_its_environment_variable(tmp_path, monkeypatch):
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", "elsewhere")
     trainer.prepare_tracker("tensorboard", tmp_path)
     assert os.environ["TENSORBOARD_LOGGING_DIR"] == "elsewhere"
 
 
-def test_processes_that_share_the_weights_are_refused(base_model, monkeypatch):
+def test_processes_that_split_the_weights_are_refused(base_model, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    with pytest.raises(ValueError, match="by fsdp, which is not supported"):
+    with pytest.raises(
+        ValueError, match="fsdp splits the weights over the processes, which is not supported"
+    ):
         finetune(base_model)
 
 
 @pytest.mark.parametrize(("stop", "dropout"), [(4, 0.0), (4, 0.3), (2, 0.0)])
-def test_a_run_that_was_cut_short_goes_on_to_the_same_end(tmp_path, base_model, stop, dropout):
+def test_an_interrupted_run_resumes_and_has_the_same_result(tmp_path, base_model, stop, dropout):
     how = {"lora": lora(dropout=dropout), "schedule": "linear"}
     whole = finetune(base_model, **how)
     with pytest.raises(KeyboardInterrupt):
         finetune(base_model, folder=tmp_path, stop=stop, **how)
-    # The measurement came before the checkpoint, so that one is of the step before it.
+    # The interrupt comes before the checkpoint of this step, so the last one is earlier.
     kept = trainer.checkpoint(tmp_path)
     assert (kept and int(kept.name.split("-")[1])) == (stop - 2 or None)
 
@@ -146,7 +148,7 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_end(tmp_path, base_model, 
     assert [one.learning_rate for one in again] == [one.learning_rate for one in whole]
 
 
-def test_a_checkpoint_that_was_cut_short_is_not_gone_on_from(tmp_path):
+def test_an_incomplete_checkpoint_is_removed(tmp_path):
     for step in (8, 10, 12):
         (tmp_path / f"checkpoint-{step}").mkdir()
     for step in (8, 10):
@@ -155,7 +157,7 @@ def test_a_checkpoint_that_was_cut_short_is_not_gone_on_from(tmp_path):
     assert [*tmp_path.iterdir()] == [tmp_path / "checkpoint-10"]
 
 
-def test_a_budget_of_answer_tokens_is_the_fewest_steps_that_see_them(base_model, plain):
+def test_a_budget_of_answer_tokens_takes_the_fewest_steps_that_reach_it(base_model, plain):
     tokens = plain[1].answer_tokens
     found = finetune(base_model, unit="answer_tokens", budget=tokens)
     assert [one.step for one in found] == [0, 2]

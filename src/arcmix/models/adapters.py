@@ -1,8 +1,8 @@
-"""What a fine-tune trains: an adapter or a whole model, fresh, from a file and to a file.
+"""The weights that a fine-tune trains, an adapter or the whole model: create, save and load.
 
-An adapter that starts as pissa or olora takes its start out of the base model's weights, so
-that nothing changes at first. Its config says so, and peft takes the same part out again
-when it loads the adapter: a base model is always given as it was fetched.
+The initializations pissa and olora subtract the initial adapter from the base weights, so the
+model's output does not change at first. peft reads the initialization from the adapter's config
+and repeats the subtraction on loading. So callers always pass the original base model.
 """
 
 import copy
@@ -26,10 +26,10 @@ from arcmix.text.encode import Encoder
 from arcmix.text.prompt import Style
 
 Tuned = PreTrainedModel | PeftModel
-"""A model that trains: with an adapter, or as a whole."""
+"""A model with trainable weights: an adapter, or all of its own."""
 
 INITS = {"default": True, "gaussian": "gaussian", "pissa": "pissa", "olora": "olora"}
-"""The start of an adapter -> peft's `init_lora_weights`."""
+"""Initialization of an adapter -> peft's `init_lora_weights`."""
 
 SHAPE = {
     "r": "rank",
@@ -40,70 +40,70 @@ SHAPE = {
     "init_lora_weights": "init",
     "trainable_token_indices": "added tokens",
 }
-"""What decides how the weights of an adapter are read: peft's name -> ours."""
+"""Settings that the weights of an adapter depend on: peft's name -> our name."""
 
 
 def attach(
     base: PreTrainedModel, settings: scales.Finetune, seed: int, tokens: Sequence[int]
 ) -> Tuned:
-    """Return the model ready to train: with a fresh adapter, or all of it for `full`.
+    """Return the model ready to train: with a new adapter, or with all weights for `full`.
 
     Args:
-        base: The base model; it is changed.
-        settings: The method and the shape of the adapter.
-        seed: Seed of the adapter's weights.
-        tokens: Added tokens, whose embeddings train too.
+        base: The base model; it is modified in place.
+        settings: The method and the settings of the adapter.
+        seed: Seed of the adapter's initial weights.
+        tokens: Ids of the added tokens, whose embeddings are trained as well.
 
     Raises:
-        ValueError: If the model has no layer of a target's name or one too small for the
-            rank, or if the adapter would have embeddings that are tied.
+        ValueError: If no layer of the model has a target's name, if a layer is too small for the
+            rank, or if a target is an embedding that is tied to another.
     """
     if settings.method == "full":
         return base.requires_grad_(requires_grad=True)
-    return _adapted(base, settings, seed, tokens)
+    return _add_adapter(base, settings, seed, tokens)
 
 
-def _adapted(
+def _add_adapter(
     base: PreTrainedModel, settings: scales.Finetune, seed: int, tokens: Sequence[int]
 ) -> PeftModel:
     lora = settings.lora
-    _check_ends(base, settings)
+    _check_tied(base, settings)
     if settings.method == "qlora":
-        # The trainer sees to the checkpointing, whatever the method.
+        # The trainer enables gradient checkpointing for all methods.
         base = peft.prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
     transformers.set_seed(seed)
-    tuned = peft.PeftModelForCausalLM(base, _config(lora, tokens))
+    tuned = peft.PeftModelForCausalLM(base, _lora_config(lora, tokens))
     ranks = {
         cast("Any", layer.lora_A["default"]).weight.shape[0]
-        for layer in _layers(tuned)
+        for layer in _lora_layers(tuned)
         if "default" in layer.lora_A
     }
     if ranks - {lora.rank}:
         raise ValueError(
-            f"init {lora.init} takes the rank from the layers, the smallest of which has"
-            f" {min(ranks)}, got rank {lora.rank}; lower the rank or choose init default"
+            f"rank {lora.rank} is too high for init {lora.init}: the smallest target layer allows"
+            f" at most {min(ranks)}; lower the rank or choose init default"
         )
     return tuned
 
 
-def _check_ends(base: PreTrainedModel, settings: scales.Finetune) -> None:
-    """Refuse an adapter of embeddings that are tied to the head."""
-    ends = base.get_input_embeddings(), base.get_output_embeddings()
+def _check_tied(base: PreTrainedModel, settings: scales.Finetune) -> None:
+    """Refuse an adapter on embeddings that are tied to the output layer."""
+    embeddings = base.get_input_embeddings(), base.get_output_embeddings()
     found = sorted(
         target
         for target in settings.lora.targets
         for name, layer in base.named_modules()
-        if layer in ends and f".{name}".endswith(f".{target}")
+        if layer in embeddings and f".{name}".endswith(f".{target}")
     )
     if found and base.config.tie_word_embeddings:
         raise ValueError(
-            f"the model's embeddings and its head are one, so that neither can have an adapter,"
+            f"the model's input and output embeddings are tied, so neither can have an adapter,"
             f" got targets {found}; choose other targets or method full"
         )
 
 
-def _config(lora: scales.Lora, tokens: Sequence[int]) -> peft.LoraConfig:
-    # peft divides alpha by this again.
+def _lora_config(lora: scales.Lora, tokens: Sequence[int]) -> peft.LoraConfig:
+    # peft divides alpha by this number.
     divisor = math.sqrt(lora.rank) if lora.rslora else lora.rank
     alpha = lora.alpha if lora.scale == "alpha" else lora.scale * divisor
     return peft.LoraConfig(
@@ -124,7 +124,7 @@ def _targets(names: Sequence[str]) -> list[str] | str:
     return "all-linear" if list(names) == ["all-linear"] else list(names)
 
 
-def _layers(tuned: PeftModel) -> list[LoraLayer]:
+def _lora_layers(tuned: PeftModel) -> list[LoraLayer]:
     return [layer for layer in tuned.modules() if isinstance(layer, LoraLayer)]
 
 
@@ -135,72 +135,82 @@ def resume(
     seed: int,
     tokens: Sequence[int],
 ) -> Tuned:
-    """Return what `save` wrote, ready to train on; the other arguments are those of `attach`.
+    """Load what `save` wrote, and return the model ready to continue training.
 
-    The adapter keeps the shape that it has; its dropout is that of the settings.
+    The settings must describe the saved adapter, except for its dropout. The arguments other than
+    `folder` are the same as in `attach`.
 
     Raises:
-        ValueError: As `attach`, and if the folder holds no fine-tune, or one of another
+        ValueError: As in `attach`, and if the folder holds no fine-tune, or one with another
             method, adapter, encoder or base model.
     """
     _check_method(folder, settings.method)
     if settings.method == "full":
         saved = pretrained.load(folder, settings.dtype)
-        _check_sizes(folder, saved.state_dict(), base.state_dict())
+        _check_shapes(folder, saved.state_dict(), base.state_dict())
         return attach(saved, settings, seed, tokens)
-    tuned = _adapted(base, settings, seed, tokens)
-    _check_shape(folder, tuned)
+    tuned = _add_adapter(base, settings, seed, tokens)
+    _check_adapter_settings(folder, tuned)
     weights = peft.load_peft_weights(str(folder), device="cpu")
-    now = peft.get_peft_model_state_dict(tuned, save_embedding_layers=False)
-    _check_sizes(folder, weights, now)
+    current = peft.get_peft_model_state_dict(tuned, save_embedding_layers=False)
+    _check_shapes(folder, weights, current)
     peft.set_peft_model_state_dict(tuned, weights)
     return tuned
 
 
 def _check_method(folder: Path, method: str) -> None:
     names = {"adapter_config.json": "an adapter", "config.json": "a whole model"}
-    found = [what for name, what in names.items() if (folder / name).is_file()]
+    found = [kind for name, kind in names.items() if (folder / name).is_file()]
     if not found:
-        raise ValueError(f"no fine-tune in {folder}: it has none of the files {list(names)}")
+        raise ValueError(
+            f"no fine-tune in {folder}: it has none of the files {list(names)};"
+            " choose the folder of a finished fine-tune"
+        )
     wanted = "a whole model" if method == "full" else "an adapter"
     if found != [wanted]:
         raise ValueError(
-            f"{folder} holds {found[0]}, and method {method} goes on from {wanted};"
-            " choose the method of the fine-tune that it goes on from"
+            f"{folder} holds {found[0]}, but method {method} continues {wanted};"
+            " choose the method of the fine-tune that this run continues"
         )
 
 
-def _check_shape(folder: Path, tuned: PeftModel) -> None:
+def _check_adapter_settings(folder: Path, tuned: PeftModel) -> None:
     saved = peft.LoraConfig.from_pretrained(str(folder))
-    pairs = {
-        ours: (_plain(getattr(saved, name)), _plain(getattr(tuned.peft_config["default"], name)))
+    values = {
+        ours: (
+            _as_json(getattr(saved, name)),
+            _as_json(getattr(tuned.peft_config["default"], name)),
+        )
         for name, ours in SHAPE.items()
     }
-    wrong = [f"{name} {had} and not {has}" for name, (had, has) in pairs.items() if had != has]
+    wrong = [f"{name} {had} instead of {has}" for name, (had, has) in values.items() if had != has]
     if wrong:
         raise ValueError(
-            f"the adapter in {folder} has {', '.join(wrong)};"
-            " give the settings of the fine-tune that it goes on from"
+            f"the adapter in {folder} has other settings than this run: {', '.join(wrong)};"
+            " choose the settings of the fine-tune that this run continues"
         )
 
 
-def _check_sizes(
-    folder: Path, saved: Mapping[str, torch.Tensor], now: Mapping[str, torch.Tensor]
+def _check_shapes(
+    folder: Path, saved: Mapping[str, torch.Tensor], current: Mapping[str, torch.Tensor]
 ) -> None:
-    sizes = [{name: tuple(one.shape) for name, one in weights.items()} for weights in (saved, now)]
-    if wrong := sorted(name for name, _ in sizes[0].items() ^ sizes[1].items()):
+    shapes = [
+        {name: tuple(tensor.shape) for name, tensor in weights.items()}
+        for weights in (saved, current)
+    ]
+    if wrong := sorted(name for name, _ in shapes[0].items() ^ shapes[1].items()):
         name = wrong[0]
         raise ValueError(
-            f"the fine-tune in {folder} is of another model or encoder: {name} has"
-            f" {sizes[0].get(name, 'no weights')} there and {sizes[1].get(name, 'none')} here;"
-            " go on from one of the same model and encoder"
+            f"the fine-tune in {folder} has another model or encoder than this run: {name} has"
+            f" shape {shapes[0].get(name, 'none')} there and {shapes[1].get(name, 'none')} here;"
+            " continue a fine-tune of the same model and encoder"
         )
 
 
 def save(tuned: Tuned, folder: Path) -> None:
-    """Write the adapter of a model with the embeddings of added tokens, or the whole model."""
+    """Write the adapter and the embeddings of added tokens, or the whole model."""
     if isinstance(tuned, PeftModel):
-        # Of the other embeddings none has changed.
+        # The adapter has the embeddings of added tokens; the other embeddings are unchanged.
         tuned.save_pretrained(str(folder), save_embedding_layers=False)
         _sort_sets(tuned.peft_config["default"].to_dict(), folder / "adapter_config.json")
     else:
@@ -208,9 +218,10 @@ def save(tuned: Tuned, folder: Path) -> None:
 
 
 def _sort_sets(config: Mapping[str, Any], path: Path) -> None:
-    """Write the sets of a saved config in order: peft's order is another in each process.
+    """Write the sets of a saved config in sorted order.
 
-    Equal runs would have adapters of unequal addresses else.
+    peft writes them in an order that differs between processes. Equal runs would have adapters
+    with different addresses.
     """
     sets = {name: sorted(value) for name, value in config.items() if isinstance(value, set)}
     files.write_json(path, files.read_json(path) | sets)
@@ -224,7 +235,7 @@ def load(
     tokenizer: PreTrainedTokenizerBase,
     tokens: Mapping[str, str],
 ) -> PreTrainedModel:
-    """Return a fine-tuned model to predict with; the arguments are those of `load_each`."""
+    """Return a fine-tuned model for prediction; the arguments are the same as in `load_each`."""
     return next(load_each(base_model, [folder], dtype, method, tokenizer, tokens))
 
 
@@ -236,18 +247,18 @@ def load_each(
     tokenizer: PreTrainedTokenizerBase,
     tokens: Mapping[str, str],
 ) -> Iterator[PreTrainedModel]:
-    """Yield fine-tuned models to predict with, an adapter merged into its model's weights.
+    """Yield fine-tuned models for prediction, each with its adapter merged into the weights.
 
-    The base model is read once. Each adapter but the last is merged into a copy of it, since to
-    take an adapter out of rounded weights again would not give them back.
+    The base model is read once. Each adapter but the last is merged into a copy of it, because
+    subtracting an adapter from rounded weights does not restore them.
 
     Args:
         base_model: Folder of the base model.
-        folders: Where `save` wrote.
+        folders: Folders that `save` wrote.
         dtype: Type of the weights.
-        method: How they were fine-tuned.
-        tokenizer: Their tokenizer.
-        tokens: Added tokens, as `model.add_tokens` takes them.
+        method: The method of the fine-tunes.
+        tokenizer: The tokenizer of all models.
+        tokens: Added tokens, as in `pretrained.add_tokens`.
 
     Raises:
         ValueError: If the method needs a GPU and there is none.
@@ -258,24 +269,24 @@ def load_each(
     base = pretrained.load_base(base_model, dtype, method)
     pretrained.add_tokens(base, tokenizer, tokens)
     for number, folder in enumerate(folders, start=1):
-        own = base if number == len(folders) else copy.deepcopy(base)
-        tuned = PeftModel.from_pretrained(own, str(folder))
-        # An adapter merged into 4 bits would be rounded away.
-        found = tuned.get_base_model() if method == "qlora" else tuned.merge_and_unload()
-        yield _aligned(cast("PreTrainedModel", found))
+        target = base if number == len(folders) else copy.deepcopy(base)
+        tuned = PeftModel.from_pretrained(target, str(folder))
+        # Rounding to 4 bits would lose a merged adapter.
+        model = tuned.get_base_model() if method == "qlora" else tuned.merge_and_unload()
+        yield _aligned(cast("PreTrainedModel", model))
 
 
 def save_text(folder: Path, tokenizer: PreTrainedTokenizerBase, settings: scales.Prompt) -> None:
-    """Write the tokenizer and the prompt format that a model was trained with."""
+    """Write the tokenizer and the prompt format of a model to its adapter folder."""
     tokenizer.save_pretrained(folder / "tokenizer")
     files.write_json(folder / "prompt.json", settings.model_dump())
 
 
 def load_text(folder: Path, loss: str) -> tuple[PreTrainedTokenizerBase, Style]:
-    """Return the tokenizer and the style that a model was trained with.
+    """Return the tokenizer and the text style of a trained model.
 
     Args:
-        folder: The adapter folder, where `save_text` wrote.
+        folder: The adapter folder that `save_text` wrote.
         loss: The part of a text that carries loss (`prompt.LOSSES`).
     """
     settings = scales.Prompt.model_validate_json((folder / "prompt.json").read_text())
@@ -285,10 +296,10 @@ def load_text(folder: Path, loss: str) -> tuple[PreTrainedTokenizerBase, Style]:
 
 
 def _aligned(model: PreTrainedModel) -> PreTrainedModel:
-    """Return the model with its CPU weights in memory that torch has allocated.
+    """Return the model with its CPU weights copied to memory that torch allocated.
 
-    Products of matrices depend on the alignment in their last bits, and weights read from a file
-    lie where the file has them.
+    The last bits of a matrix product depend on memory alignment. The alignment of weights that
+    are mapped from a file depends on the file.
     """
     for weight in model.parameters():
         if weight.device.type == "cpu":
@@ -297,25 +308,26 @@ def _aligned(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def effective(tuned: Tuned) -> dict[str, Any]:
-    """Return what trains, read off the model and not off its settings, as JSON.
+    """Return the settings that are in effect, as JSON.
 
-    Of an adapter, each value that occurs in its layers. A run of arc24 had dora on where
-    its configuration had it off (iteration 2).
+    They come from the model's layers, not from its configuration: in iteration 2 of arc24, DoRA
+    was on although the configuration had it off. For an adapter, each setting is the list of its
+    distinct values over all layers.
     """
-    trains = [one for one in tuned.parameters() if one.requires_grad]
+    trainable = [weight for weight in tuned.parameters() if weight.requires_grad]
     found: dict[str, Any] = {
-        "parameters": sum(one.numel() for one in tuned.parameters()),
-        "trainable_parameters": sum(one.numel() for one in trains),
-        "dtypes": sorted({str(one.dtype) for one in tuned.parameters()}),
-        "trainable_dtypes": sorted({str(one.dtype) for one in trains}),
+        "parameters": sum(weight.numel() for weight in tuned.parameters()),
+        "trainable_parameters": sum(weight.numel() for weight in trainable),
+        "dtypes": sorted({str(weight.dtype) for weight in tuned.parameters()}),
+        "trainable_dtypes": sorted({str(weight.dtype) for weight in trainable}),
     }
     if not isinstance(tuned, PeftModel):
         return found
-    config, layers = cast("peft.LoraConfig", tuned.peft_config["default"]), _layers(tuned)
+    config, layers = cast("peft.LoraConfig", tuned.peft_config["default"]), _lora_layers(tuned)
     return found | {
-        # Weights of 4 bits are stored by twos.
+        # 4-bit weights are stored in pairs, so `numel` would count half of them.
         "parameters": tuned.get_nb_trainable_parameters()[1],
-        "targets": _plain(config.target_modules),
+        "targets": _as_json(config.target_modules),
         "layers": len(layers),
         "rank": sorted({layer.r["default"] for layer in layers}),
         "scale": sorted({layer.scaling["default"] for layer in layers}),
@@ -327,7 +339,7 @@ def effective(tuned: Tuned) -> dict[str, Any]:
     }
 
 
-def _plain(value: object) -> object:
-    """Return a value of a config of peft's as JSON has it, layers by their last name."""
-    # peft writes all-linear out, layer by layer.
+def _as_json(value: object) -> object:
+    """Return a value of peft's config as JSON, with layers by the last part of their name."""
+    # peft replaces all-linear by the list of all layers.
     return sorted({name.rpartition(".")[2] for name in value}) if isinstance(value, set) else value

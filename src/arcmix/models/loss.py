@@ -1,12 +1,12 @@
-"""The loss of each token, whatever the tokens it is computed beside.
+"""The loss of each token, independent of the other examples in its batch.
 
-Examples lie one after the other in a row, without padding; positions begin anew with each, by
-which transformers knows that none attends to another. Logits are made only where a token
-carries loss.
+Examples are packed into one row without padding. Position ids restart at each example, from which
+transformers infers that examples do not attend to each other. Logits are computed only for tokens
+that carry loss.
 
-The Trainer's own evaluation averages over batches, so that its loss depends on which
-prompts meet in one (transformers issue 39241; arc24 measured a spread of 0.04). Here each
-prompt has a sum and a count, and a mean is taken once, over those.
+The Trainer's own evaluation averages the means of batches, so its loss depends on how prompts are
+batched (transformers issue 39241; arc24 measured a spread of 0.04). Here each prompt has a sum
+and a token count, and the mean is computed once from these.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,10 +23,12 @@ from arcmix.text.tokenization import Example
 def token_losses(model: torch.nn.Module, examples: Sequence[Example]) -> torch.Tensor:
     """Return the negative log-likelihood of each token that carries loss, float32 (tokens,).
 
+    The unit is nats. The tokens are in the order of the examples.
+
     Args:
-        model: A causal language model of transformers, wrapped or not.
-        examples: What stands in one row; their tokens come in this order. The first token
-            of an example carries no loss, since nothing foretells it.
+        model: A causal language model of transformers, or a wrapper of one.
+        examples: The examples of one packed row. The first token of an example must not carry
+            loss, because the model does not predict it.
     """
     device = next(model.parameters()).device
     ids = torch.from_numpy(np.concatenate([one.input_ids for one in examples])).long().to(device)
@@ -49,23 +51,23 @@ def prompt_losses(
     tokens: int,
     done: Callable[[int], object],
 ) -> np.ndarray:
-    """Return the summed negative log-likelihood of each example's answer, float64 (n,).
+    """Return the summed negative log-likelihood of each answer in nats, float64 (n,).
 
     Args:
         model: A causal language model, with or without an adapter.
-        examples: Prompts and answers in tokens.
-        tokens: Most tokens of one forward pass, but for longer examples; the result does not
-            depend on it beyond the rounding of the model's dtype.
-        done: Called with the number of examples of each pass.
+        examples: Prompts with answers, as token ids.
+        tokens: Maximum number of tokens in a forward pass; a longer example has its own pass. It
+            affects the result only by rounding in the model's dtype.
+        done: Called after each forward pass with its number of examples.
     """
     was_training = model.training
     model.eval()
     losses = np.zeros(len(examples))
     for chosen in packs([len(one.input_ids) for one in examples], tokens):
         row = [examples[number] for number in chosen]
-        found = token_losses(model, row).double().cpu().numpy()
+        nll = token_losses(model, row).double().cpu().numpy()
         stops = np.cumsum([one.trained_tokens for one in row])
-        losses[chosen] = [part.sum() for part in np.split(found, stops[:-1])]
+        losses[chosen] = [part.sum() for part in np.split(nll, stops[:-1])]
         done(len(chosen))
     model.train(was_training)
     return losses

@@ -1,27 +1,27 @@
-"""Sequences in rows without padding."""
+"""Packing of sequences into rows without padding."""
 
 from collections.abc import Sequence
 
 
 def packs(lengths: Sequence[int], limit: int) -> list[list[int]]:
-    """Return the numbers of the sequences of each pack, the pack of the longest first.
+    """Return the indices of the sequences in each pack; the longest sequence is in the first.
 
-    First fit in decreasing order: a sequence goes to the first pack with room for it, which
-    takes at most 11/9 of the fewest packs possible (Johnson 1973).
+    First-fit decreasing: in order of decreasing length, a sequence goes to the first pack with
+    room for it. This needs at most 11/9 of the minimum number of packs (Johnson 1973).
 
     Args:
         lengths: Length of each sequence in tokens.
-        limit: Most tokens of a pack; a longer sequence is a pack of its own.
+        limit: Maximum number of tokens in a pack; a longer sequence has its own pack.
     """
-    found: list[list[int]] = []
+    result: list[list[int]] = []
     room: list[int] = []
-    for number in sorted(range(len(lengths)), key=lambda number: (-lengths[number], number)):
+    for number in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
         length = lengths[number]
-        fits = next((pack for pack, left in enumerate(room) if left >= length), None)
-        if fits is None:
-            found.append([])
+        index = next((pack for pack, left in enumerate(room) if left >= length), None)
+        if index is None:
+            result.append([])
             room.append(limit)
-            fits = len(found) - 1
-        found[fits].append(number)
-        room[fits] -= length
-    return found
+            index = len(result) - 1
+        result[index].append(number)
+        room[index] -= length
+    return result

@@ -1,4 +1,4 @@
-"""Base models: fetch, convert, build, load, change their vocabulary; the first with torch."""
+"""Load base models and tokenizers, and extend their vocabulary."""
 
 import functools
 import importlib.util
@@ -18,16 +18,16 @@ NEED_GPU = {
     "qlora": ("method", "lora, full"),
     "paged_adamw_8bit": ("optimizer", "adamw"),
 }
-"""Values that bitsandbytes implements -> the parameter, and its values that run anywhere."""
+"""Values that need bitsandbytes -> their parameter, and its values that run on any machine."""
 
 
 def quiet() -> None:
-    """Keep the libraries' remarks out of the log; errors still come through."""
+    """Silence the messages of the libraries, except errors."""
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     huggingface_hub.utils.disable_progress_bars()
     logging.getLogger("torchao").setLevel(logging.ERROR)
-    # Its bar for the conversion knows no switch; like ours, it is for a terminal only.
+    # The progress bar of the conversion cannot be disabled; show it only in a terminal.
     bar = functools.partial(tqdm.tqdm, disable=None, leave=False)
     gguf.tqdm = bar  # pyright: ignore[reportPrivateImportUsage]
     warnings.filterwarnings("ignore", category=FutureWarning)
@@ -40,7 +40,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
-    """Return the number of a token."""
+    """Return the id of a token."""
     return tokenizer.get_vocab()[token]
 
 
@@ -49,18 +49,18 @@ def load(folder: Path, dtype: str) -> PreTrainedModel:
 
     Args:
         folder: The folder.
-        dtype: `bfloat16`, `float32` or `float16`.
+        dtype: Type of the weights: `bfloat16`, `float32` or `float16`.
     """
     return _load(folder, dtype, None)
 
 
 def load_base(folder: Path, dtype: str, method: str) -> PreTrainedModel:
-    """Load a model to fine-tune, its weights in 4 bits for the method `qlora`.
+    """Load a model to fine-tune; the method `qlora` quantizes its weights to 4 bits.
 
     Args:
         folder: The folder in Hugging Face format.
-        dtype: Type of the weights, or of what is computed with those of 4 bits.
-        method: How it is fine-tuned.
+        dtype: Type of the weights; with `qlora`, type of the computation.
+        method: The method of the fine-tune.
 
     Raises:
         ValueError: If this machine cannot run the method.
@@ -68,14 +68,14 @@ def load_base(folder: Path, dtype: str, method: str) -> PreTrainedModel:
     require_gpu(method)
     if method != "qlora":
         return load(folder, dtype)
-    # NF4 with doubly quantized constants, as in the paper (Dettmers et al. 2023).
-    weights = transformers.BitsAndBytesConfig(
+    # NF4 with double quantization, as in the paper (Dettmers et al. 2023).
+    quantization = transformers.BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=getattr(torch, dtype),
     )
-    return _load(folder, dtype, weights)
+    return _load(folder, dtype, quantization)
 
 
 def _load(
@@ -90,58 +90,59 @@ def _load(
 
 
 def extend(tokenizer: PreTrainedTokenizerBase, tokens: Iterable[str]) -> None:
-    """Add tokens to a tokenizer that lacks them."""
+    """Add the tokens that a tokenizer lacks."""
     tokenizer.add_tokens([transformers.AddedToken(token, normalized=False) for token in tokens])
 
 
 def require_gpu(*values: str) -> None:
-    """Refuse what this machine cannot run.
+    """Refuse methods and optimizers that this machine cannot run.
 
     Args:
-        values: A method, an optimizer.
+        values: Names of methods and optimizers.
 
     Raises:
-        ValueError: If one of them needs a CUDA GPU and bitsandbytes and either is missing.
+        ValueError: If one of them needs a CUDA GPU and bitsandbytes, and either is missing.
     """
-    lacks = []
+    missing = []
     if not torch.cuda.is_available():
-        lacks.append("no CUDA GPU")
+        missing.append("no CUDA GPU")
     if importlib.util.find_spec("bitsandbytes") is None:
-        lacks.append("no bitsandbytes (pip install 'arcmix[qlora]')")
+        missing.append("no bitsandbytes (pip install 'arcmix[qlora]')")
     for value in values:
-        if lacks and value in NEED_GPU:
+        if missing and value in NEED_GPU:
             name, allowed = NEED_GPU[value]
             raise ValueError(
-                f"{name} {value} needs a CUDA GPU and bitsandbytes, and here is"
-                f" {' and '.join(lacks)}; run it elsewhere or choose another {name}: {allowed}"
+                f"{name} {value} needs a CUDA GPU and bitsandbytes, but this machine has"
+                f" {' and '.join(missing)}; use another machine or another {name}: {allowed}"
             )
 
 
 def add_tokens(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: Mapping[str, str]
 ) -> list[int]:
-    """Add tokens to a tokenizer that lacks them, and to a model, and return their numbers.
+    """Add tokens to a tokenizer and a model, and return their ids.
 
     Args:
-        model: The model, whose input and output embeddings are one.
-        tokenizer: Its tokenizer.
-        tokens: The new tokens -> the tokens whose embeddings they begin with.
+        model: The model; its input and output embeddings must be tied.
+        tokenizer: Its tokenizer; it is modified in place.
+        tokens: New token -> the existing token whose embedding initializes it.
 
     Raises:
-        ValueError: If the model's output embeddings are its own: new ones would not train.
+        ValueError: If the model's embeddings are not tied: its new output embeddings would not
+            be trained.
     """
     if not tokens:
         return []
     if not model.config.tie_word_embeddings:
         raise ValueError(
-            "the encoder 'tokens' needs a model whose input and output embeddings are tied;"
-            " choose another model or the encoder 'minimal'"
+            "the encoder 'tokens' needs a model whose input and output embeddings are tied, got"
+            " a model whose embeddings are separate; choose another model or the encoder 'minimal'"
         )
     extend(tokenizer, tokens)
-    # A model may have more rows than its tokenizer has tokens.
+    # A model may have more embedding rows than its tokenizer has tokens.
     rows = max(len(tokenizer), model.config.vocab_size)
     weights = model.resize_token_embeddings(rows, mean_resizing=False).weight
-    numbers = [token_id(tokenizer, token) for token in tokens]
+    ids = [token_id(tokenizer, token) for token in tokens]
     with torch.no_grad():
-        weights[numbers] = weights[[token_id(tokenizer, like) for like in tokens.values()]]
-    return numbers
+        weights[ids] = weights[[token_id(tokenizer, like) for like in tokens.values()]]
+    return ids

@@ -1,1 +1,1 @@
-"""From samples and a base model to an adapter: the fine-tune, and test-time fine-tuning."""
+"""Train an adapter: the fine-tune on all samples, and test-time fine-tuning on single tasks."""

@@ -1,4 +1,4 @@
-"""Test-time fine-tuning of all validation tasks, shared by ranks and resumable after a kill."""
+"""Test-time fine-tuning on all validation tasks: ranks share them, and killed runs resume."""
 
 import dataclasses
 import functools
@@ -24,16 +24,16 @@ log = logging.getLogger("arcmix.adapt")
 
 @dataclass(frozen=True)
 class Settings:
-    """How tasks are fine-tuned at test time."""
+    """Settings of test-time fine-tuning."""
 
     augment: Augment
-    """How a sample differs from its task."""
+    """Augmentation of the samples."""
     finetune: Finetune
-    """The fine-tune that made the adapter; its settings hold where `test_time` has none."""
+    """Settings of the fine-tune that made the adapter; `test_time` overrides some of them."""
     test_time: TestTime
-    """The steps, their batch and their learning rate."""
+    """Number of own, batch size, learning rate and early stopping."""
     seed: int
-    """The experiment's seed."""
+    """Seed of the experiment."""
     adapter_seed: int
     """Seed of the dropout."""
 
@@ -46,15 +46,15 @@ def run(
     settings: Settings,
     work: Path,
 ) -> list[outcomes.Row]:
-    """Fine-tune the adapter on each task; return the rows of all tasks, on the first rank.
+    """Fine-tune the adapter on each task; return the rows of all tasks on rank 0.
 
     Args:
         base_model: Folder of the base model.
         adapter: The adapter folder.
-        checkpoint: The weights in it to start from, `best` or `last`.
-        tasks: The tasks, of which this uses the demonstrations.
-        settings: How they are fine-tuned.
-        work: Folder of the finished tasks: a row for each, and an adapter for each adapted one.
+        checkpoint: The weights of that folder to start from, `best` or `last`.
+        tasks: The tasks; only their demonstrations are used.
+        settings: Settings of the fine-tuning.
+        work: Folder for finished tasks: a row of each, and an adapter of each adapted one.
     """
     pretrained.quiet()
     ranks = parallel.all_ranks()
@@ -62,7 +62,7 @@ def run(
     parallel.state().wait_for_everyone()
     if not parallel.is_main():
         return []
-    rows = [files.read_json(_row(work, task)) for task in tasks]
+    rows = [files.read_json(_row_file(work, task)) for task in tasks]
     counts = Counter(row["status"] for row in rows)
     summary = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     level = logging.WARNING if counts["failed"] else logging.INFO
@@ -71,12 +71,12 @@ def run(
 
 
 def write_adapters(out: Path, rows: Sequence[outcomes.Row], work: Path | None) -> None:
-    """Write the adapters of the adapted tasks, and the ids of these tasks.
+    """Write the adapters and the ids of the adapted tasks.
 
     Args:
-        out: A folder, for `tasks.json` and one folder for each adapter, named after its task.
+        out: The folder to write: `tasks.json`, and each adapter in a folder named after its task.
         rows: The rows of all tasks.
-        work: The folder that `run` was given; none if no task was fine-tuned.
+        work: The folder `work` of `run`; none if no task was fine-tuned.
     """
     adapted = outcomes.adapted(rows)
     for name in adapted:
@@ -85,8 +85,8 @@ def write_adapters(out: Path, rows: Sequence[outcomes.Row], work: Path | None) -
     files.write_json(out / "tasks.json", adapted)
 
 
-def _row(work: Path, task: Task) -> Path:
-    """Return the file of a task's row, which is written last."""
+def _row_file(work: Path, task: Task) -> Path:
+    """Return the file of a task's row; it is written last, so it marks a finished task."""
     return work / f"{task.id}.json"
 
 
@@ -105,16 +105,16 @@ def _fine_tune(
         base, adapter / checkpoint, settings.finetune, settings.adapter_seed, added
     )
     start = test_time.weights(model)
-    tried = sample_table.from_pairs([task.train for task in tasks])
-    tokenize = fastpath.sample_tokenizer(tokenizer, style, tried)
+    pairs = sample_table.from_pairs([task.train for task in tasks])
+    tokenize = fastpath.sample_tokenizer(tokenizer, style, pairs)
     answer_style = dataclasses.replace(style, loss="answer")
     tokenize_held_out = functools.partial(fastpath.as_texts, tokenizer, answer_style)
     own = settings.test_time
     with program.progress(len(tasks), "adapt", "task") as bar:
         for task in tasks:
-            if not _row(work, task).exists():
-                began = time.perf_counter()
-                found = test_time.data(
+            if not _row_file(work, task).exists():
+                started = time.perf_counter()
+                result = test_time.prepare(
                     task,
                     tokenize,
                     tokenize_held_out,
@@ -123,12 +123,12 @@ def _fine_tune(
                     settings.finetune,
                     own,
                 )
-                if isinstance(found, test_time.Data):
-                    found = test_time.adapt(
-                        model, start, task, found, settings.adapter_seed, settings.finetune, own
+                if isinstance(result, test_time.Data):
+                    result = test_time.adapt(
+                        model, start, task, result, settings.adapter_seed, settings.finetune, own
                     )
-                if found.status == "adapted":
+                if result.status == "adapted":
                     adapters.save(model, work / task.id)
-                seconds = time.perf_counter() - began
-                files.write_json(_row(work, task), outcomes.as_row(task.id, found, seconds))
+                seconds = time.perf_counter() - started
+                files.write_json(_row_file(work, task), outcomes.as_row(task.id, result, seconds))
             bar.update()

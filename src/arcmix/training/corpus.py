@@ -1,4 +1,4 @@
-"""Training samples and validation prompts in tokens, as many as the budget and the limits take."""
+"""Training samples and validation prompts as token ids, within the budget and the limits."""
 
 from __future__ import annotations
 
@@ -28,73 +28,73 @@ if TYPE_CHECKING:
 log = logging.getLogger("arcmix.finetune")
 
 CHUNK = 512
-"""Samples brought into tokens at once: what the processor's cache holds."""
+"""Samples tokenized at once; they fit into the processor's cache."""
 
-TRIED = 64
-"""Samples on which the fast path is proven at the start."""
+VERIFIED = 64
+"""Samples on which the fast tokenizer is verified at the start."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Samples in tokens, and where they come from."""
+    """Training samples as token ids, with their entries."""
 
     examples: list[tokenization.Example]
-    """The samples that are short enough, or made so."""
+    """The samples of at most `max_tokens` tokens, some of them shortened."""
     entries: np.ndarray
-    """Entry of the dataset that each was drawn from, int64 (n,)."""
+    """Entry of the dataset that each sample was drawn from, int64 (n,)."""
     read: int
-    """Samples of the file that were looked at."""
+    """Number of samples read from the file."""
 
 
 def load(
     path: Path, tokenizer: PreTrainedTokenizerBase, style: prompt.Style, settings: scales.Finetune
 ) -> Corpus:
-    """Return the first samples of a file that are short enough, as many as the budget takes.
+    """Return the first samples of a file that are short enough, up to the budget.
 
-    Fewer if the file has no more; they are then for use over and over.
+    If the file has fewer, all of them are returned; training then repeats them.
 
     Args:
-        path: What `augment.write` wrote.
+        path: The table of samples (`sample_table.write`).
         tokenizer: The model's tokenizer.
-        style: How the model is shown a task.
-        settings: The budget, the longest sample and what becomes of a longer one.
+        style: The text format of a task.
+        settings: The budget, the maximum length, and whether longer samples are shortened.
     """
     tokenize = fastpath.sample_tokenizer(
-        tokenizer, style, next(sample_table.read_chunks(path, TRIED))
+        tokenizer, style, next(sample_table.read_chunks(path, VERIFIED))
     )
-    found: list[tokenization.Example] = []
-    places: list[int] = []
+    examples: list[tokenization.Example] = []
+    indices: list[int] = []
     trained: list[int] = []
-    read = enough = 0
+    read = wanted = 0
     with program.progress(0, "tokenize", "sample") as bar:
         for chunk in sample_table.read_chunks(path, CHUNK):
-            for place, example in fitting(tokenize, chunk, settings):
-                found.append(example)
-                places.append(read + place)
+            for index, example in fitting(tokenize, chunk, settings):
+                examples.append(example)
+                indices.append(read + index)
                 trained.append(example.trained_tokens)
             read += len(chunk.grids)
-            bar.update(len(found) - bar.n)
-            enough = schedule.samples(settings, trained)
-            if len(found) >= enough:
+            bar.update(len(examples) - bar.n)
+            wanted = schedule.samples(settings, trained)
+            if len(examples) >= wanted:
                 break
     entries = pq.read_table(path, columns=["entry"])["entry"].to_numpy()
     log.info(
         "%d training samples of at most %d tokens among the first %d",
-        len(found[:enough]),
+        len(examples[:wanted]),
         settings.max_tokens,
         read,
     )
-    return Corpus(found[:enough], entries[places[:enough]], read)
+    return Corpus(examples[:wanted], entries[indices[:wanted]], read)
 
 
 @dataclass(frozen=True)
 class ValidationPrompts:
-    """The tests of the validation tasks with their answers in tokens, without the longest."""
+    """Tests of the validation tasks with their answers as token ids, without those too long."""
 
     tests: list[tuple[str, int]]
-    """The id of the task and the number of the test."""
+    """Task id and test index of each prompt."""
     examples: list[tokenization.Example]
-    """Prompt and answer of each test; only the answer carries loss."""
+    """Prompt with answer of each test; only the answer carries loss."""
 
     @property
     def tokens(self) -> list[int]:
@@ -108,24 +108,26 @@ def validation_prompts(
     style: prompt.Style,
     max_tokens: int,
 ) -> ValidationPrompts:
-    """Return the tests whose prompt and answer have at most `max_tokens` tokens.
+    """Return the tests whose prompt with answer has at most `max_tokens` tokens.
 
     Args:
         validation: The validation tasks.
         tokenizer: The model's tokenizer.
-        style: The form of a training text. Validation measures the answer alone, even where
-            training has loss on more.
-        max_tokens: Longest prompt and answer.
+        style: The text format of a training sample. Validation measures the loss of the answer
+            only, even if more of a training sample carries loss.
+        max_tokens: Maximum length of a prompt with its answer.
     """
-    measured = dataclasses.replace(style, loss="answer")
+    answer_style = dataclasses.replace(style, loss="answer")
     tests = [(task, number) for task in validation for number in range(len(task.test))]
     texts = [
-        prompt.render(measured, task.train, task.test[number].input, task.test[number].output)
+        prompt.render(answer_style, task.train, task.test[number].input, task.test[number].output)
         for task, number in tests
     ]
-    pairs = zip(tests, tokenization.tokenize(tokenizer, texts), strict=True)
+    tokenized = zip(tests, tokenization.tokenize(tokenizer, texts), strict=True)
     kept = [
-        (task.id, number, one) for (task, number), one in pairs if len(one.input_ids) <= max_tokens
+        (task.id, number, one)
+        for (task, number), one in tokenized
+        if len(one.input_ids) <= max_tokens
     ]
     log.info("%d of %d validation prompts of at most %d tokens", len(kept), len(tests), max_tokens)
     return ValidationPrompts([(id_, number) for id_, number, _ in kept], [one for *_, one in kept])
@@ -134,14 +136,20 @@ def validation_prompts(
 def fitting(
     tokenize: Tokenize, chunk: sample_table.Chunk, settings: scales.Finetune
 ) -> Iterator[tuple[int, tokenization.Example]]:
-    """Yield the samples that are short enough, or made so, each after its place in the chunk."""
+    """Yield the samples that fit, each with its index in the chunk.
 
-    def lengths(some: sample_table.Chunk) -> list[int]:
-        return [len(example.input_ids) for example in tokenize(some)]
+    Args:
+        tokenize: Returns the examples of a chunk.
+        chunk: The samples.
+        settings: The maximum length, and whether longer samples are shortened.
+    """
+
+    def lengths(samples: sample_table.Chunk) -> list[int]:
+        return [len(example.input_ids) for example in tokenize(samples)]
 
     if settings.too_long == "shorten":
         chunk = sample_table.shorten(chunk, lengths, settings.max_tokens)
-    for place, example in enumerate(tokenize(chunk)):
+    for index, example in enumerate(tokenize(chunk)):
         if len(example.input_ids) <= settings.max_tokens:
-            # A copy, since the tokens of the long ones need not stay.
-            yield place, tokenization.Example(*map(np.copy, example))
+            # A copy, so that the memory of the whole chunk can be freed.
+            yield index, tokenization.Example(*map(np.copy, example))

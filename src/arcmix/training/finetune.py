@@ -1,7 +1,7 @@
-"""The fine-tune of an experiment: the model and its texts, the training, and the adapter folder.
+"""The fine-tune of an experiment: load the model, train it, write the adapter folder.
 
-An adapter folder holds `best` and `last`, the weights of the lowest validation loss and of the last
-step, the latter with the optimizer's state, and the text format (`adapters.save_text`).
+An adapter folder holds the weights of the lowest validation loss, `best`, those of the last step
+with the optimizer's state, `last`, and the text format (`adapters.save_text`).
 """
 
 import logging
@@ -27,32 +27,32 @@ from arcmix.training.plan import Plan
 log = logging.getLogger("arcmix.finetune")
 
 OPTIMIZER_STATE = "optimizer.safetensors"
-"""The file of an adapter that holds the state of its optimizer."""
+"""Name of the file with the optimizer's state, in the folder of an adapter."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """A model that is ready to train, and the form of its texts."""
+    """A model that is ready to train, with its tokenizer and its text format."""
 
     model: adapters.Tuned
-    """The model; what trains requires gradients."""
+    """The model; its trainable weights require gradients."""
     tokenizer: PreTrainedTokenizerBase
-    """Its tokenizer, with the tokens that the encoder adds."""
+    """The tokenizer, with the tokens that the encoder adds."""
     style: Style
-    """The form of a training text."""
+    """The format of a training text."""
 
 
 def load(
     base_model: Path, adapter: Path, prompt: scales.Prompt, settings: scales.Finetune, seed: int
 ) -> Start:
-    """Load a base model with a fresh adapter, or with the adapter of an earlier run.
+    """Load a base model with a new adapter, or with the adapter of an earlier run.
 
     Args:
         base_model: Folder of the base model.
-        adapter: Folder of the adapter of an earlier run; a fresh one starts if it does not exist.
-        prompt: The form of a text.
-        settings: The method and the adapter's shape.
-        seed: Seed of a fresh adapter's weights.
+        adapter: Folder of an earlier run's adapter; if it does not exist, a new adapter is made.
+        prompt: The prompt format and the encoder.
+        settings: The method and the settings of the adapter.
+        seed: Seed of a new adapter's weights.
 
     Raises:
         ValueError: If this machine cannot run the method or the optimizer, or if the settings do
@@ -72,7 +72,7 @@ def load(
 
 
 def optimizer_state(adapter: Path) -> Path | None:
-    """Return the file of the optimizer's state in the folder of an adapter, if there is one."""
+    """Return the file of the optimizer's state in an adapter's folder, or none if it has none."""
     path = adapter / OPTIMIZER_STATE
     return path if path.exists() else None
 
@@ -85,28 +85,30 @@ def run(
     Args:
         start: The model.
         plan: The samples, their order and the budget.
-        work: Folder of the checkpoints, and of the best weights as `best`.
-        history: The table of the measurements, written anew after each of them.
+        work: Folder for the checkpoints, and for the best weights in `best`.
+        history: The table of measurements; it is rewritten after each measurement.
     """
     last = trainer.checkpoint(work)
     if last is not None:
         log.info("resuming at %s", last)
     with program.progress(plan.steps, "finetune", "step") as bar:
 
-        def report(found: Sequence[Measurement]) -> None:
-            *before, now = found
-            bar.update(now.step - bar.n)
+        def report(measurements: Sequence[Measurement]) -> None:
+            *previous, latest = measurements
+            bar.update(latest.step - bar.n)
             if parallel.is_main():
-                log.info("step %d: validation loss %.4f", now.step, now.val_loss)
-                measurement.write_history(history, found)
-                if all(now.val_loss < earlier.val_loss for earlier in before):
+                log.info("step %d: validation loss %.4f", latest.step, latest.val_loss)
+                measurement.write_history(history, measurements)
+                if all(latest.val_loss < earlier.val_loss for earlier in previous):
                     adapters.save(start.model, work / "best")
 
-        found, made = trainer.train(start.model, start.tokenizer, plan, work, last, report)
+        measurements, trained = trainer.train(
+            start.model, start.tokenizer, plan, work, last, report
+        )
     if parallel.is_main():
-        # Again, since a run that was killed after its last step measures no more.
-        measurement.write_history(history, found)
-    return found, made
+        # A run that was killed after its last step takes no measurement, so write it again.
+        measurement.write_history(history, measurements)
+    return measurements, trained
 
 
 def write_adapter(
@@ -122,10 +124,10 @@ def write_adapter(
     Args:
         out: The adapter folder.
         start: The model, with the weights of the last step.
-        prompt: The form of its texts.
+        prompt: The prompt format and the encoder.
         settings: The settings of the fine-tune.
         trained: The optimizer after the last step.
-        work: The folder that `run` was given.
+        work: The folder `work` of `run`.
     """
     shutil.copytree(work / "best", out / "best", dirs_exist_ok=True)
     adapters.save(start.model, out / "last")
@@ -141,22 +143,22 @@ def write_adapter(
 def summary(
     start: Start,
     plan: Plan,
-    found: Sequence[Measurement],
+    measurements: Sequence[Measurement],
     components: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Return what trained and how much was seen, as JSON.
+    """Return what was trained and how many samples were seen, as JSON.
 
     Args:
         start: The model.
         plan: The samples and the budget.
-        found: All measurements.
-        components: What was seen of each component (`mix.seen`).
+        measurements: All measurements.
+        components: Samples and epochs of each component (`mix.seen`).
     """
     return {
         "trained": adapters.effective(start.model),
         "steps": plan.steps,
         "samples": len(plan.order),
-        "epochs": found[-1].epochs,
-        "answer_tokens": found[-1].answer_tokens,
+        "epochs": measurements[-1].epochs,
+        "answer_tokens": measurements[-1].answer_tokens,
         "components": components,
     }

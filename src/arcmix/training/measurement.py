@@ -1,6 +1,6 @@
-"""What is measured of a fine-tune: its account of the steps, and the validation loss between them.
+"""Measurements of a fine-tune: training loss, validation loss, tokens and speed.
 
-A checkpoint holds the account up to it, so that a run that goes on there has all of it.
+Each checkpoint holds all measurements up to it, so a run that resumes there has a full history.
 """
 
 import math
@@ -23,7 +23,7 @@ from arcmix.training.optimizer import load_state
 from arcmix.training.plan import Plan
 
 MEASURED = "measured.json"
-"""The file of a checkpoint that is written last: where it is, the checkpoint is whole."""
+"""Name of the last file written to a checkpoint; it marks the checkpoint as complete."""
 
 
 @dataclass(frozen=True)
@@ -31,42 +31,44 @@ class Measurement:
     """The state of a fine-tune after a step."""
 
     step: int
-    """Optimizer steps done."""
+    """Number of optimizer steps taken."""
     samples: int
-    """Training samples seen."""
+    """Number of training samples seen."""
     epochs: float
-    """Passes over the training samples that fit."""
+    """Number of passes over the training samples that are short enough."""
     answer_tokens: int
-    """Tokens that carried loss."""
+    """Number of trained tokens that carried loss."""
     learning_rate: float
     """Learning rate of the last step; 0 before the first."""
     train_loss: float | None
-    """Mean loss of such a token since the previous measurement; none at step 0."""
+    """Mean loss since the previous measurement, in nats per token that carried loss; none at
+    step 0."""
     val_loss: float
-    """Mean loss of an answer token over all validation prompts."""
+    """Mean loss over all validation prompts, in nats per answer token."""
     tokens_per_second: float | None
-    """Tokens trained on since then, prompts included, a second of training; none at step 0."""
+    """Tokens per second of training since the previous measurement, prompts included; none at
+    step 0."""
     answer_tokens_per_second: float | None
-    """The same of the tokens that carried loss."""
+    """The same for the tokens that carried loss."""
     seconds_per_step: float | None
-    """The same of optimizer steps, the inverse."""
+    """Seconds of training per optimizer step since the previous measurement; none at step 0."""
     losses: tuple[float, ...]
-    """Summed loss of each validation prompt."""
+    """Summed loss of each validation prompt, in nats."""
 
 
-def write_history(path: Path, found: Sequence[Measurement]) -> None:
-    """Write the table of measurements, one row each, without the losses of single prompts."""
-    table = pd.DataFrame([asdict(one) for one in found])
+def write_history(path: Path, measurements: Sequence[Measurement]) -> None:
+    """Write the table of measurements, one row each, without the losses of the prompts."""
+    table = pd.DataFrame([asdict(one) for one in measurements])
     files.write_csv(path, table.drop(columns="losses"))
 
 
 class Measure(TrainerCallback):
-    """Keeps account of the steps and measures the validation loss between them.
+    """Records each step, and measures the validation loss every `eval_every` steps.
 
     Args:
-        model: What is trained.
-        plan: What on, and how.
-        report: Called with all measurements so far after each of them.
+        model: The model that is trained.
+        plan: The samples, the validation prompts and the settings.
+        report: Called after each measurement with all measurements so far.
     """
 
     def __init__(
@@ -78,20 +80,20 @@ class Measure(TrainerCallback):
         self.model = model
         self.plan = plan
         self.report = report
-        self.trained = plan.per_step([one.trained_tokens for one in plan.samples])
-        self.tokens = plan.per_step([len(one.input_ids) for one in plan.samples])
-        self.found: list[Measurement] = []
-        self.losses: list[float] = []
+        self.trained_per_step = plan.per_step([one.trained_tokens for one in plan.samples])
+        self.tokens_per_step = plan.per_step([len(one.input_ids) for one in plan.samples])
+        self.measurements: list[Measurement] = []
+        self.step_losses: list[float] = []
         self.rows: list[tuple[list[int], torch.Tensor]] = []
-        self.rate = 0.0
+        self.learning_rate = 0.0
         self.seconds = 0.0
         self.started = 0.0
 
     def restore(self, checkpoint: Path) -> None:
-        """Take up the account where a checkpoint left it."""
+        """Load the measurements of a checkpoint."""
         for one in files.read_json(checkpoint / MEASURED):
             values: dict[str, Any] = one | {"losses": tuple(one["losses"])}
-            self.found.append(Measurement(**values))
+            self.measurements.append(Measurement(**values))
 
     def on_train_begin(
         self,
@@ -103,9 +105,9 @@ class Measure(TrainerCallback):
         lr_scheduler: torch.optim.lr_scheduler.LRScheduler,
         **_: object,
     ) -> None:
-        """Measure the model as it starts, unless it goes on from a checkpoint."""
+        """Load the optimizer's state and measure the model, unless training resumes."""
         del args, state, control
-        if self.found:  # a checkpoint has brought its own
+        if self.measurements:  # restored from a checkpoint
             return
         if self.plan.state is not None:
             load_state(
@@ -118,7 +120,7 @@ class Measure(TrainerCallback):
         self._measure(0)
 
     def on_step_begin(self, *_: object, **__: object) -> None:
-        """Note the time."""
+        """Start the timer of a step."""
         self.started = time.perf_counter()
 
     def on_step_end(self, *_: object, **__: object) -> None:
@@ -133,67 +135,67 @@ class Measure(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: object,
     ) -> None:
-        """Enter a step, and measure after it if it is its turn."""
+        """Record a step, and measure the model if a measurement is due."""
         del args, control
-        # One entry a step, and one without a loss when the training is over.
+        # The Trainer logs each step, and at the end a summary without a loss.
         if logs is None or "loss" not in logs:
             return
         step, batch = state.global_step, self.plan.settings.batch
-        # Once a step, and here: a look at each row would stop a GPU each time, and all processes
-        # come here, to end with the same error.
+        # Checking each row would synchronize the GPU each time. Here, all processes see the same
+        # values, so all raise the same error.
         if not math.isfinite(logs["loss"]):
-            raise _not_finite("the loss", logs["loss"], step, self._suspects())
+            raise _not_finite("the loss", logs["loss"], step, self._not_finite_samples())
         if not math.isfinite(norm := logs["grad_norm"]):
             numbers = self.plan.order[(step - 1) * batch : step * batch].tolist()
-            raise _not_finite("the gradient's norm", norm, step, numbers)
-        self.losses.append(logs["loss"])
-        self.rate = logs["learning_rate"]
+            raise _not_finite("the gradient norm", norm, step, numbers)
+        self.step_losses.append(logs["loss"])
+        self.learning_rate = logs["learning_rate"]
         if step % self.plan.settings.eval_every == 0 or step == self.plan.steps:
             self._measure(step)
 
-    def _suspects(self) -> list[int]:
-        """Return the samples of rows whose loss is not finite, in whichever process."""
+    def _not_finite_samples(self) -> list[int]:
+        """Return the samples of the rows, in all processes, whose loss is not finite."""
         mine = [number for row, loss in self.rows if not loss.isfinite() for number in row]
         return sorted(accelerate.utils.gather_object(mine))
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        """Write the account into the checkpoint."""
+        """Write the measurements to the checkpoint."""
         del control
-        # Each has a file of its own in there.
+        # Each process writes its own file to the checkpoint.
         parallel.state().wait_for_everyone()
         if parallel.is_main():
             folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-            files.write_json(folder / MEASURED, [asdict(one) for one in self.found])
+            files.write_json(folder / MEASURED, [asdict(one) for one in self.measurements])
 
     def _measure(self, step: int) -> None:
-        since = slice(self.found[-1].step if self.found else 0, step)
+        since = slice(self.measurements[-1].step if self.measurements else 0, step)
         losses = self._prompt_losses()
         answers = sum(one.trained_tokens for one in self.plan.validation)
         samples = step * self.plan.settings.batch
-        trained, tokens = self.trained[since], self.tokens[since]
+        trained, tokens = self.trained_per_step[since], self.tokens_per_step[since]
         measurement = Measurement(
             step=step,
             samples=samples,
             epochs=samples / len(self.plan.samples),
-            answer_tokens=int(self.trained[:step].sum()),
-            learning_rate=self.rate,
-            train_loss=float(np.average(self.losses, weights=trained)) if step else None,
+            answer_tokens=int(self.trained_per_step[:step].sum()),
+            learning_rate=self.learning_rate,
+            train_loss=float(np.average(self.step_losses, weights=trained)) if step else None,
             val_loss=float(losses.sum() / answers),
             tokens_per_second=float(tokens.sum() / self.seconds) if step else None,
             answer_tokens_per_second=float(trained.sum() / self.seconds) if step else None,
             seconds_per_step=self.seconds / len(trained) if step else None,
             losses=tuple(losses.tolist()),
         )
-        self.losses, self.seconds = [], 0.0
-        self.found.append(measurement)
-        self.report(self.found)
+        self.step_losses, self.seconds = [], 0.0
+        self.measurements.append(measurement)
+        self.report(self.measurements)
 
     def _prompt_losses(self) -> np.ndarray:
-        """Return the loss of each validation prompt, the work shared among the processes."""
-        shared = parallel.state()
-        mine = range(shared.process_index, len(self.plan.validation), shared.num_processes)
+        """Return the loss of each validation prompt; the processes share the prompts."""
+        state = parallel.state()
+        mine = range(state.process_index, len(self.plan.validation), state.num_processes)
         losses = np.zeros(len(self.plan.validation))
         losses[mine] = prompt_losses(
             self.model,
@@ -206,6 +208,6 @@ class Measure(TrainerCallback):
 
 def _not_finite(what: str, value: float, step: int, samples: list[int]) -> ValueError:
     return ValueError(
-        f"{what} is {value} at step {step}, samples {samples};"
+        f"{what} must be finite, got {value} at step {step}, samples {samples};"
         " lower the learning rate or train in float32"
     )

@@ -1,4 +1,4 @@
-"""The table of test-time fine-tuning: what it came to for each task."""
+"""The table of test-time fine-tuning: its outcome for each task."""
 
 import dataclasses
 from collections import Counter
@@ -17,25 +17,25 @@ class Outcome:
     """The result of test-time fine-tuning on one task."""
 
     status: Literal["adapted", "unchanged", "skipped", "failed"]
-    """adapted: the adapter is better than its start; unchanged: no step improved it; skipped: the
-    task has nothing to train on; failed: the training broke."""
+    """adapted: fine-tuning lowered the loss; unchanged: it did not; skipped: the task has no
+    training data; failed: fine-tuning ended with an error."""
     reason: str
-    """Why it ended."""
+    """Why fine-tuning ended, or why it did not start."""
     steps: int
-    """Optimizer steps done."""
+    """Number of optimizer steps taken."""
     best_step: int | None
-    """The step whose weights are kept."""
+    """The step whose weights were kept; none for a skipped or failed task."""
     loss_before: float | None
-    """Mean loss per answer token on the held-out demonstrations before the first step, in nats."""
+    """Mean loss on the held-out demonstrations before the first step, in nats per answer token."""
     loss_after: float | None
-    """The same loss with the weights that are kept."""
+    """The same loss with the kept weights."""
 
 
 Row = dict[str, Any]
-"""An outcome with the task's id and the seconds that it took."""
+"""An outcome with the id of its task and its duration in seconds."""
 
 COLUMNS = ["task", *(field.name for field in dataclasses.fields(Outcome)), "seconds"]
-"""Columns of the table, one row a task."""
+"""Columns of the table; it has one row per task."""
 
 
 def as_row(task: str, outcome: Outcome, seconds: float) -> Row:
@@ -44,15 +44,15 @@ def as_row(task: str, outcome: Outcome, seconds: float) -> Row:
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
-    """Write the table; it has no rows where no task was fine-tuned."""
+    """Write the table; it has no rows if test-time fine-tuning is off."""
     files.write_csv(path, pd.DataFrame(rows, columns=COLUMNS))
 
 
 def read_statuses(path: Path) -> dict[str, int]:
-    """Return the number of tasks by status."""
+    """Return the number of tasks of each status in a table."""
     return dict(Counter(pd.read_csv(path)["status"]))
 
 
 def adapted(rows: Sequence[Row]) -> list[str]:
-    """Return the ids of the tasks that have an adapter of their own."""
+    """Return the ids of the tasks with status `adapted`, which have their own adapters."""
     return [row["task"] for row in rows if row["status"] == "adapted"]

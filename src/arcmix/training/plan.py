@@ -1,4 +1,4 @@
-"""What a fine-tune takes its steps on, before it takes any."""
+"""The plan of a fine-tune: its samples, their order and its number of steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,29 +13,29 @@ from arcmix.training import schedule
 
 @dataclass
 class Plan:
-    """What is trained on, in which order, for how long.
+    """The data, the order and the length of a fine-tune.
 
     Raises:
         ValueError: If there are no samples or no validation prompts.
     """
 
     samples: Sequence[Example]
-    """Training samples in tokens; step k takes samples k * batch and on, and when they are used
-    up they come again from the first."""
+    """Training samples as token ids. Step k, from 0, takes `batch` samples from sample k * batch;
+    after the last sample, the first one follows."""
     validation: Sequence[Example]
-    """Validation prompts in tokens."""
+    """Validation prompts as token ids."""
     settings: scales.Finetune
     """Budget and hyperparameters."""
     seed: int
-    """Seed of dropout."""
+    """Seed of the dropout."""
     report_to: str
-    """A tracker that the Trainer knows, or none."""
+    """Name of an experiment tracker of the Trainer, or `none`."""
     state: Path | None
-    """The state of an optimizer to begin with (`optimizer.save_state`), if not afresh."""
+    """File of the initial optimizer state (`optimizer.save_state`); none for a new optimizer."""
     steps: int = field(init=False)
-    """Optimizer steps of the budget."""
+    """Number of optimizer steps in the budget."""
     order: np.ndarray = field(init=False)
-    """Number of the sample at each place of the stream, int64 (steps * batch,)."""
+    """Index of each sample in training order, int64 (steps * batch,)."""
 
     def __post_init__(self) -> None:
         for what, examples in (
@@ -43,12 +43,19 @@ class Plan:
             ("validation prompt", self.validation),
         ):
             if not examples:
-                raise ValueError(f"no {what} is short enough; raise the scale's max_tokens")
+                raise ValueError(
+                    f"no {what} is short enough, and training needs at least one;"
+                    " raise the scale's max_tokens"
+                )
         counts = [one.trained_tokens for one in self.samples]
         self.steps = schedule.samples(self.settings, counts) // self.settings.batch
         self.order = np.arange(self.steps * self.settings.batch) % len(self.samples)
 
-    def per_step(self, numbers: Sequence[int]) -> np.ndarray:
-        """Return the sum over the samples of each step of a number of each sample."""
-        chosen = np.asarray(numbers)[self.order]
+    def per_step(self, values: Sequence[int]) -> np.ndarray:
+        """Return the sum of the samples' values in each step, int64 (steps,).
+
+        Args:
+            values: A value for each sample, such as its number of tokens.
+        """
+        chosen = np.asarray(values)[self.order]
         return chosen.reshape(self.steps, self.settings.batch).sum(axis=1)

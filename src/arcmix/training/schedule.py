@@ -1,4 +1,4 @@
-"""The learning rate of every step, and how many steps a budget is."""
+"""The learning rate of each step, and the number of samples in a budget."""
 
 import functools
 import math
@@ -11,8 +11,8 @@ import transformers
 from arcmix.config.scales import Finetune
 
 FLOOR = 0.01
-"""Share of the peak that a cycle of `cyclic` starts and ends at (arc24 meant a hundredth, and
-had 0 by a floor division)."""
+"""Learning rate at the start and the end of a cycle of `cyclic`, relative to the peak. arc24 meant
+0.01, but its floor division gave 0."""
 
 NAMES = {
     "linear": "linear",
@@ -20,16 +20,16 @@ NAMES = {
     "cosine": "cosine",
     "cosine_with_restarts": "cosine_with_restarts",
 }
-"""Our names of the schedules that transformers has -> its names."""
+"""Our name of a schedule -> its name in transformers."""
 
 
 def samples(settings: Finetune, trained_tokens: Sequence[int]) -> int:
-    """Return how many samples a budget takes: whole steps of them.
+    """Return the number of samples in a budget, rounded up to whole steps.
 
     Args:
         settings: The budget, its unit and the batch.
-        trained_tokens: Tokens that carry loss, of each sample; after the last sample, the first
-            one comes again.
+        trained_tokens: Number of tokens that carry loss in each sample. After the last sample,
+            the first one follows.
     """
     wanted = settings.budget * (settings.batch if settings.unit == "steps" else 1)
     if settings.unit == "answer_tokens":
@@ -42,12 +42,12 @@ def samples(settings: Finetune, trained_tokens: Sequence[int]) -> int:
 def scheduler(
     optimizer: torch.optim.Optimizer, settings: Finetune, total: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """Return the schedule of an optimizer's learning rate.
+    """Return the learning rate scheduler of an optimizer.
 
     Args:
         optimizer: The optimizer, with the peak learning rate.
         settings: The schedule, its warmup and its cycles.
-        total: Steps of the whole fine-tune.
+        total: Number of steps in the whole fine-tune.
     """
     if settings.schedule == "cyclic":
         factor = functools.partial(_cyclic, settings, total)
@@ -63,13 +63,13 @@ def scheduler(
 
 
 def _cyclic(settings: Finetune, total: int, step: int) -> float:
-    """Return the share of the peak that a step is taken with, after `step` others."""
+    """Return the learning rate of a step, counted from 0, relative to the peak."""
     length = total / settings.cycles
     cycle = min(int(step / length), settings.cycles - 1)
-    place = step / length - cycle
+    progress = step / length - cycle
     peak = 1.0 - cycle / settings.cycles
-    if place < settings.warmup:
-        height = place / settings.warmup
+    if progress < settings.warmup:
+        height = progress / settings.warmup
     else:
-        height = (1.0 - place) / max(1e-9, 1.0 - settings.warmup)
+        height = (1.0 - progress) / max(1e-9, 1.0 - settings.warmup)
     return FLOOR + (1.0 - FLOOR) * peak * max(0.0, height)

@@ -1,11 +1,12 @@
-"""Test-time fine-tuning: one adapter a task, each from the same start.
+"""Test-time fine-tuning on one task: an adapter of its own, from weights common to all tasks.
 
-Iteration 13 of arc24 fine-tuned a model for each task. Here the model is loaded once, and its
-adapter's weights are set back in place between tasks. Training needs no more than a plain loop:
-a Trainer for each task would take longer to be built than many a task to be trained on.
+Iteration 13 of arc24 fine-tuned a model for each task. Here the model is loaded once, and the
+initial weights are restored in place between tasks. Training is a plain loop, because creating a
+Trainer for each task would often take longer than training on the task.
 
-A task's data are its demonstrations, each held out in turn; its tests are not looked at. The
-loss on them as they are decides when a task stops, and which of its states is kept.
+The samples are augmented demonstrations, each held out in turn; a task's tests are not used. The
+loss on the held-out demonstrations without augmentation decides when training stops and which
+weights are kept.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,66 +30,66 @@ from arcmix.training import corpus, schedule
 from arcmix.training.outcomes import Outcome
 
 Weights = Mapping[str, torch.Tensor]
-"""Copies on the CPU of the weights that train, by name."""
+"""Name of each trainable weight -> its copy on the CPU."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """What a task gives to train on."""
+    """The samples and the held-out demonstrations of a task, as token ids."""
 
     samples: Sequence[Example]
-    """Training samples in tokens; used up, they come again."""
+    """Training samples; after the last one, the first one follows."""
     held_out: Sequence[Example]
-    """Each demonstration as it is, to be answered from the others."""
+    """Each demonstration, unchanged, as the test in a prompt with the others."""
 
 
 class NotFiniteError(ArithmeticError):
     """A loss or a gradient that is not finite."""
 
 
-def data(
+def prepare(
     task: Task,
     tokenize: Tokenize,
-    ask: Tokenize,
-    changes: Augment,
+    tokenize_held_out: Tokenize,
+    augmentation: Augment,
     seed: int,
     settings: Finetune,
-    own: TestTime,
+    test_time: TestTime,
 ) -> Data | Outcome:
-    """Return a task's data, or, if it gives none, the outcome that this is.
+    """Return the training data of a task, or the outcome `skipped` if it has none.
 
     Args:
         task: The task.
-        tokenize: Makes the tokens of samples to train on.
-        ask: Makes the tokens of samples whose answers alone carry loss.
-        changes: How a sample differs from the task.
-        seed: The experiment's seed; each task has draws of its own.
-        settings: How long a sample may be, and what happens to a longer one.
-        own: The number of steps and their batch.
+        tokenize: Tokenizes training samples.
+        tokenize_held_out: Tokenizes held-out demonstrations; only their answers carry loss.
+        augmentation: The augmentation of the samples.
+        seed: Seed of the experiment; each task derives a seed of its own.
+        settings: The maximum length, and whether longer samples are shortened.
+        test_time: The number of steps and the batch size.
     """
     entries = narrow.leave_out(task, 1)
     if not entries:
         return _skipped("fewer than 2 demonstrations")
-    drawn = augment.draw(
+    augmented = augment.draw(
         augment.pool(entries),
         np.arange(len(entries)),
-        changes,
+        augmentation,
         randomness.derived(seed, _purpose(task)),
         0,
-        own.steps * own.batch,
+        test_time.steps * test_time.batch,
     )
-    whole = sample_table.from_pairs([(*entry.train, *entry.test) for entry in entries])
-    found = Data(
-        [one for _, one in corpus.fitting(tokenize, drawn, settings)],
-        [one for _, one in corpus.fitting(ask, whole, settings)],
+    unchanged = sample_table.from_pairs([(*entry.train, *entry.test) for entry in entries])
+    data = Data(
+        [one for _, one in corpus.fitting(tokenize, augmented, settings)],
+        [one for _, one in corpus.fitting(tokenize_held_out, unchanged, settings)],
     )
-    if not found.samples or not found.held_out:
+    if not data.samples or not data.held_out:
         return _skipped(f"no sample of at most {settings.max_tokens} tokens")
-    return found
+    return data
 
 
 def weights(model: adapters.Tuned) -> Weights:
-    """Return copies of the weights that train."""
+    """Return copies of the trainable weights on the CPU."""
     return {
         name: one.detach().to("cpu", copy=True)
         for name, one in model.named_parameters()
@@ -97,89 +98,89 @@ def weights(model: adapters.Tuned) -> Weights:
 
 
 @torch.no_grad()
-def put(model: adapters.Tuned, found: Weights) -> None:
-    """Set the weights that train, in place."""
+def restore(model: adapters.Tuned, saved: Weights) -> None:
+    """Set the trainable weights of a model in place, to those that `weights` returned."""
     for name, one in model.named_parameters():
         if one.requires_grad:
-            one.copy_(found[name])
+            one.copy_(saved[name])
 
 
 def adapt(
     model: adapters.Tuned,
     start: Weights,
     task: Task,
-    found: Data,
+    data: Data,
     seed: int,
     settings: Finetune,
-    own: TestTime,
+    test_time: TestTime,
 ) -> Outcome:
-    """Train a model on a task and leave it with the weights of the lowest held-out loss.
+    """Train a model on a task, and leave it with the weights of the lowest held-out loss.
 
-    The result does not depend on what the model was trained on before. Where the status is not
-    `adapted`, the model is left with its start.
+    The result does not depend on earlier training of the model. If the status is not `adapted`,
+    the model has the initial weights afterwards.
 
     Args:
         model: A model with an adapter.
-        start: The weights to start from.
-        task: The task, for its name.
-        found: Its data.
-        seed: Seed of dropout.
-        settings: The settings of the fine-tune that the task's own do not replace.
-        own: The settings of test-time fine-tuning.
+        start: The initial weights.
+        task: The task; its name is part of the seed of the dropout.
+        data: The training data of the task.
+        seed: Seed of the dropout.
+        settings: The settings of the fine-tune; `test_time` overrides some of them.
+        test_time: The settings of test-time fine-tuning.
     """
-    put(model, start)
-    # Torch draws the dropout; a task's is the same whatever the tasks before it.
+    restore(model, start)
+    # Torch draws the dropout. The seed makes it independent of the tasks before this one.
     torch.manual_seed(randomness.derived(seed, _purpose(task)))
-    loop = _Loop(model, found, settings, own)
+    loop = _Loop(model, data, settings, test_time)
     try:
         outcome = loop.run()
     except NotFiniteError as error:
-        outcome = loop.ended("failed", str(error))
+        outcome = loop.outcome("failed", str(error))
     except torch.OutOfMemoryError:
-        outcome = loop.ended("failed", "out of memory")
+        outcome = loop.outcome("failed", "out of memory")
     model.zero_grad()
-    put(model, loop.best if outcome.status == "adapted" else start)
+    restore(model, loop.best if outcome.status == "adapted" else start)
     return outcome
 
 
 class _Loop:
-    """The training on one task and the account of it."""
+    """The training loop on one task, with its losses and its best weights."""
 
     def __init__(
-        self, model: adapters.Tuned, found: Data, settings: Finetune, own: TestTime
+        self, model: adapters.Tuned, data: Data, settings: Finetune, test_time: TestTime
     ) -> None:
         self.model = model
-        self.found = found
+        self.data = data
         self.settings = settings
-        self.own = own
+        self.test_time = test_time
         self.trained = [one for one in model.parameters() if one.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            self.trained, lr=own.learning_rate, weight_decay=settings.weight_decay
+            self.trained, lr=test_time.learning_rate, weight_decay=settings.weight_decay
         )
-        self.scheduler = schedule.scheduler(self.optimizer, settings, own.steps)
+        self.scheduler = schedule.scheduler(self.optimizer, settings, test_time.steps)
         self.best: Weights = {}
         self.step = self.best_step = 0
         self.losses: dict[int, float] = {}
 
     def run(self) -> Outcome:
         if self.settings.gradient_checkpointing:
-            # What is checkpointed has inputs without a gradient, which the other way needs.
-            how = {"use_reentrant": False}
-            self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=how)
+            # Reentrant checkpointing needs inputs with gradients, and these inputs have none.
+            options = {"use_reentrant": False}
+            self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
         self._measure()
         reason = "all steps done"
-        while self.step < self.own.steps:
+        while self.step < self.test_time.steps:
             self._train()
-            if self.step % self.own.eval_every == 0 or self.step == self.own.steps:
+            if self.step % self.test_time.eval_every == 0 or self.step == self.test_time.steps:
                 self._measure()
-                since = sum(step > self.best_step for step in self.losses)
-                if since >= self.own.patience:
+                without_improvement = sum(step > self.best_step for step in self.losses)
+                if without_improvement >= self.test_time.patience:
                     reason = "stopped early"
                     break
-        return self.ended("adapted" if self.best_step else "unchanged", reason)
+        return self.outcome("adapted" if self.best_step else "unchanged", reason)
 
-    def ended(self, status: Literal["adapted", "unchanged", "failed"], reason: str) -> Outcome:
-        """Return the outcome as of now."""
+    def outcome(self, status: Literal["adapted", "unchanged", "failed"], reason: str) -> Outcome:
+        """Return the outcome of the steps taken so far."""
         before, kept = self.losses.get(0), status != "failed"
         return Outcome(
             status=status,
@@ -192,9 +193,9 @@ class _Loop:
 
     def _measure(self) -> None:
         losses = prompt_losses(
-            self.model, self.found.held_out, self.settings.eval_tokens, done=lambda _: None
+            self.model, self.data.held_out, self.settings.eval_tokens, done=lambda _: None
         )
-        loss = float(losses.sum() / sum(one.trained_tokens for one in self.found.held_out))
+        loss = float(losses.sum() / sum(one.trained_tokens for one in self.data.held_out))
         if not np.isfinite(loss):
             raise NotFiniteError(f"the held-out loss is {loss} at step {self.step}")
         self.losses[self.step] = loss
@@ -202,10 +203,10 @@ class _Loop:
             self.best_step, self.best = self.step, weights(self.model)
 
     def _train(self) -> None:
-        """Take one step, with the loss that a step of the fine-tune has."""
+        """Take one optimizer step, with the same loss as in the fine-tune."""
         self.model.train()
-        places = range(self.step * self.own.batch, (self.step + 1) * self.own.batch)
-        chosen = [self.found.samples[place % len(self.found.samples)] for place in places]
+        positions = range(self.step * self.test_time.batch, (self.step + 1) * self.test_time.batch)
+        chosen = [self.data.samples[position % len(self.data.samples)] for position in positions]
         tokens = sum(one.trained_tokens for one in chosen)
         self.optimizer.zero_grad()
         loss = torch.zeros((), device=self.trained[0].device)
@@ -214,7 +215,7 @@ class _Loop:
             part.backward()
             loss += part.detach()
         norm = torch.nn.utils.clip_grad_norm_(self.trained, self.settings.max_grad_norm)
-        # Neither is, unless both are, so that a GPU is waited for once.
+        # The sum is finite only if both are, so one check synchronizes the GPU once.
         if not torch.isfinite(loss + norm):
             raise NotFiniteError(
                 f"the loss is {loss.item()} and the gradient's norm {norm.item()}"

@@ -1,7 +1,7 @@
-"""The fine-tune: TRL's trainer over token ids of our own, from one checkpoint to the next.
+"""The training loop of the fine-tune: TRL's trainer on token ids, with checkpoints.
 
-A step's samples are packed into rows without padding, and its loss is the mean over their
-tokens that carry loss, however they were packed and however many processes share them.
+The samples of a step are packed into rows without padding. The loss of a step is the mean over all
+tokens that carry loss; it does not depend on the packing or on the number of processes.
 """
 
 import contextlib
@@ -29,22 +29,22 @@ from arcmix.training.measurement import MEASURED, Measure, Measurement
 from arcmix.training.plan import Plan
 
 OPTIMIZERS = {"adamw": "adamw_torch", "paged_adamw_8bit": "paged_adamw_8bit"}
-"""Our names of the optimizers -> the Trainer's."""
+"""Our name of an optimizer -> the Trainer's name."""
 
 TRACKERS = {
     "tensorboard": "TENSORBOARD_LOGGING_DIR",
     "wandb": "WANDB_DIR",
     "mlflow": "MLFLOW_TRACKING_URI",
 }
-"""The Trainer's trackers -> the variable of the environment that says where each writes."""
+"""Name of a tracker -> the environment variable with the place that it writes to."""
 
 
 def prepare_tracker(name: str, folder: Path) -> None:
-    """Have a tracker write into a folder, unless the environment says otherwise.
+    """Make a tracker write to a folder, unless its environment variable is set.
 
     Args:
-        name: A tracker, or none.
-        folder: A folder of this run alone.
+        name: Name of the tracker, or `none`.
+        folder: A folder that no other run writes to.
 
     Raises:
         ValueError: If the tracker is not installed.
@@ -57,7 +57,7 @@ def prepare_tracker(name: str, folder: Path) -> None:
             f" pip install {name}, or set report_to to none"
         )
     if name == "wandb":
-        folder.mkdir(parents=True, exist_ok=True)  # else it writes to /tmp
+        folder.mkdir(parents=True, exist_ok=True)  # otherwise it writes to /tmp
     os.environ.setdefault(TRACKERS[name], str(folder.resolve()))
 
 
@@ -69,30 +69,31 @@ def train(
     last: Path | None,
     report: Callable[[Sequence[Measurement]], None],
 ) -> tuple[list[Measurement], torch.optim.Optimizer]:
-    """Train a model; return all measurements, and the optimizer as the last step left it.
+    """Train a model; return all measurements, and the optimizer after the last step.
 
     Args:
-        model: The model; what is to train requires gradients.
+        model: The model; its trainable weights require gradients.
         tokenizer: Its tokenizer.
-        plan: What to train on and how.
-        folder: Where checkpoints are kept, one at each measurement.
-        last: The one of them where training goes on, or none to begin anew.
-        report: Called at step 0, every `eval_every` steps and at the last, while the model is as
-            it was measured, with all measurements up to then, those of a checkpoint included.
+        plan: The samples, their order and the settings.
+        folder: Folder for checkpoints, one for each measurement after step 0.
+        last: The checkpoint to resume from; none to start at step 0.
+        report: Called with all measurements so far, those of a checkpoint included, at step 0,
+            every `eval_every` steps and after the last step. The model then still has the
+            weights that were measured.
 
     Raises:
-        ValueError: If the loss or the gradient is not finite; the message names the step and
-            the samples.
+        ValueError: If the loss or the gradient is not finite (the message names the step and the
+            samples), if the processes cannot share the batch equally, or if they split the weights.
     """
     measure = Measure(model, plan, report)
-    made = trainer(model, tokenizer, plan, folder, measure)
-    measure.rows = made.rows
+    runner = trainer(model, tokenizer, plan, folder, measure)
+    measure.rows = runner.rows
     if last is not None:
         measure.restore(last)
-    made.train(resume_from_checkpoint=None if last is None else str(last))
-    # All have read the folder then, which the caller may remove.
+    runner.train(resume_from_checkpoint=None if last is None else str(last))
+    # After this, no process reads the folder any more, so the caller may remove it.
     parallel.state().wait_for_everyone()
-    return measure.found, cast("torch.optim.Optimizer", made.optimizer)
+    return measure.measurements, cast("torch.optim.Optimizer", runner.optimizer)
 
 
 def trainer(
@@ -102,8 +103,16 @@ def trainer(
     folder: Path,
     callback: TrainerCallback,
 ) -> "_Trainer":
-    """Return what takes the steps of a plan, with one callback beside its own; none is taken."""
-    made = _Trainer(
+    """Return a trainer for a plan, before its first step.
+
+    Args:
+        model: The model; its trainable weights require gradients.
+        tokenizer: Its tokenizer.
+        plan: The samples, their order and the settings.
+        folder: Folder for checkpoints.
+        callback: A callback in addition to the Trainer's own.
+    """
+    runner = _Trainer(
         model=model,
         args=_arguments(plan, folder),
         train_dataset=_dataset(plan),
@@ -111,24 +120,25 @@ def trainer(
         processing_class=tokenizer,
         callbacks=[callback],
     )
-    made.plan, made.rows = plan, []
-    # It prints the numbers of every step.
-    made.remove_callback(PrinterCallback)
-    return made
+    runner.plan, runner.rows = plan, []
+    # This callback prints the values of each step.
+    runner.remove_callback(PrinterCallback)
+    return runner
 
 
 def checkpoint(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint of a folder, to each process, and remove the others."""
-    # Another machine may see the folder as it was.
+    """Return the newest complete checkpoint of a folder to each process, and remove the others."""
+    # Other machines may see an outdated listing of the folder.
     return parallel.from_main(lambda: _newest(folder))
 
 
 def _newest(folder: Path) -> Path | None:
-    found = sorted(folder.glob("checkpoint-*"), key=lambda one: int(one.name.split("-")[1]))
-    whole = [one for one in found if (one / MEASURED).is_file()]
-    last = whole[-1] if whole else None
-    # An older one may be cut short too, in its removal, which makes it the newest by its date.
-    for one in set(found) - {last}:
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    complete = [one for one in checkpoints if (one / MEASURED).is_file()]
+    last = complete[-1] if complete else None
+    # An older checkpoint may be incomplete as well, if the kill came while it was removed. It
+    # would be the newest by modification time.
+    for one in set(checkpoints) - {last}:
         shutil.rmtree(one)
     return last
 
@@ -138,16 +148,16 @@ def _arguments(plan: Plan, folder: Path) -> SFTConfig:
     for kind in ("fsdp", "deepspeed"):
         if os.environ.get(f"ACCELERATE_USE_{kind.upper()}") == "true":
             raise ValueError(
-                f"the processes share the weights by {kind}, which is not supported: each needs"
-                " a whole model; launch them with --config_file launch/ddp.yaml"
+                f"{kind} splits the weights over the processes, which is not supported: each"
+                " process needs the whole model; launch with --config_file launch/ddp.yaml"
             )
     count = parallel.state().num_processes
     if settings.batch % count:
         raise ValueError(
-            f"{count} processes cannot share a batch of {settings.batch} samples alike;"
+            f"{count} processes cannot share a batch of {settings.batch} samples equally;"
             " choose a number of processes that divides finetune.batch"
         )
-    found = SFTConfig(
+    arguments = SFTConfig(
         output_dir=str(folder),
         use_cpu=not torch.cuda.is_available(),
         max_steps=plan.steps,
@@ -160,8 +170,8 @@ def _arguments(plan: Plan, folder: Path) -> SFTConfig:
         train_sampling_strategy="sequential",
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
-        # The weights have their dtype already: autocast would convert them at every use,
-        # which is 14 times slower on a CPU.
+        # The weights have their final dtype. Autocast would convert them at each use, which is
+        # 14 times slower on a CPU.
         bf16=False,
         fp16=False,
         gradient_checkpointing=settings.gradient_checkpointing,
@@ -170,20 +180,21 @@ def _arguments(plan: Plan, folder: Path) -> SFTConfig:
         logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=settings.eval_every,
-        # The one before the last stays until the last is whole.
+        # The previous checkpoint stays until the last one is complete.
         save_total_limit=2,
         report_to=plan.report_to,
         disable_tqdm=True,
         dataloader_pin_memory=False,
         ddp_find_unused_parameters=False,
     )
-    # A process has one GPU: of two, the Trainer would take both, and a batch for each.
-    found._n_gpu = min(found.n_gpu, 1)  # noqa: SLF001 - there is no argument for it
-    return found
+    # Each process uses one GPU. Otherwise the Trainer would use all visible GPUs, with a batch for
+    # each.
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # noqa: SLF001 - no argument sets it
+    return arguments
 
 
 def _dataset(plan: Plan) -> Dataset:
-    # By way of Arrow: as lists of Python's numbers, ids would take ten times the memory.
+    # Arrow arrays, because lists of Python integers would take ten times the memory.
     ends = np.cumsum([0, *(len(one.input_ids) for one in plan.samples)])
     columns = {
         "number": np.arange(len(plan.samples)),
@@ -198,27 +209,27 @@ def _dataset(plan: Plan) -> Dataset:
 
 
 def _collate(rows: Sequence[dict[str, np.ndarray]]) -> dict[str, list[np.ndarray]]:
-    # Not "input_ids", which the Trainer takes for a tensor.
-    names = {"number": "number", "ids": "input_ids", "trained": "trained"}
-    return {short: [row[name] for row in rows] for short, name in names.items()}
+    # Renamed, because the Trainer expects a tensor in "input_ids".
+    columns = {"number": "number", "ids": "input_ids", "trained": "trained"}
+    return {key: [row[column] for row in rows] for key, column in columns.items()}
 
 
 class _Trainer(SFTTrainer):
-    """TRL's trainer with steps that waste nothing on padding.
+    """TRL's trainer with packed rows instead of padded batches.
 
-    Its own fused head gives the same loss, in float32 tiles that take a CPU longer.
+    TRL's own fused output layer gives the same loss, but its float32 tiles are slower on a CPU.
     """
 
     plan: Plan
     rows: list[tuple[list[int], torch.Tensor]]
-    """The samples and the loss of each row of the last step."""
+    """Sample indices and loss of each row in the last step."""
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
     ) -> torch.optim.lr_scheduler.LRScheduler:
-        """Return the schedule of the plan."""
-        made = optimizer or cast("torch.optim.Optimizer", self.optimizer)
-        self.lr_scheduler = schedule.scheduler(made, self.plan.settings, num_training_steps)
+        """Create the learning rate scheduler of the plan."""
+        optimizer = optimizer or cast("torch.optim.Optimizer", self.optimizer)
+        self.lr_scheduler = schedule.scheduler(optimizer, self.plan.settings, num_training_steps)
         return self.lr_scheduler
 
     def training_step(  # pyright: ignore[reportIncompatibleMethodOverride] - not typed there
@@ -227,33 +238,33 @@ class _Trainer(SFTTrainer):
         inputs: dict[str, list[np.ndarray]],
         num_items_in_batch: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Add the gradient of this process's samples and return its share of the mean loss."""
-        del num_items_in_batch  # counts labels, which are not there
+        """Add the gradient of this process's samples; return their part of the mean loss."""
+        del num_items_in_batch  # it counts labels, and the inputs have none
         model.train()
         samples = [
             Example(ids, trained)
             for ids, trained in zip(inputs["ids"], inputs["trained"], strict=True)
         ]
-        # Processes average their gradients, and the loss is a mean over the tokens of all.
-        share = self.accelerator.num_processes / self._tokens(samples)
+        # Gradients are averaged over processes, but the loss is a mean over all tokens.
+        scale = self.accelerator.num_processes / self._tokens(samples)
         rows = packs([len(one.input_ids) for one in samples], self.plan.settings.micro_tokens)
         self.rows.clear()
         for row in rows:
             last = row is rows[-1]
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
-                found = token_losses(model, [samples[number] for number in row]).sum() * share
-                self.accelerator.backward(found)
+                loss = token_losses(model, [samples[number] for number in row]).sum() * scale
+                self.accelerator.backward(loss)
             numbers = [int(inputs["number"][number]) for number in row]
-            self.rows.append((numbers, found.detach()))
+            self.rows.append((numbers, loss.detach()))
         return torch.stack([loss for _, loss in self.rows]).sum()
 
     def _save(self, output_dir: str | None = None, state_dict: object = None) -> None:
-        # The Trainer's own would write all embeddings too. All ranks come here.
+        # The Trainer's own method would write all embeddings as well. All ranks call this method.
         del state_dict
         if parallel.is_main():
             unwrapped = self.accelerator.unwrap_model(self.model)
             adapters.save(cast("adapters.Tuned", unwrapped), Path(str(output_dir)))
 
     def _tokens(self, samples: Sequence[Example]) -> int:
-        counted = torch.tensor(sum(one.trained_tokens for one in samples))
-        return int(parallel.all_reduce_sum(counted).item())
+        count = torch.tensor(sum(one.trained_tokens for one in samples))
+        return int(parallel.all_reduce_sum(count).item())
