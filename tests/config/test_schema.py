@@ -88,7 +88,7 @@ class Whole(Section):
 
 
 def finetune(defaults: str, own: str = "{}") -> str:
-    """Return a file with one scale, given the defaults of a fine-tune and the scale's own values."""
+    """Return a file with one scale: the defaults of a fine-tune and the own values of the scale."""
     indented = "".join(f"  {line}\n" for line in defaults.splitlines())
     return f"scale: b\nfinetune:\n{indented}scales:\n  b:\n    finetune: {own}\n"
 
