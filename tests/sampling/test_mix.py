@@ -57,7 +57,8 @@ def test_dropped_refuses_the_audit_of_another_dataset():
     audit = {"components": [{"table": "train", "dropped": ["a"]}]}
     assert mix.dropped(audit, ["train"]) == [{"a"}]
     with pytest.raises(
-        ValueError, match=r"the audit is of tables \['train'\], not of \['new-train'\]"
+        ValueError,
+        match=r"about the tables \['train'\], but the dataset has the tables \['new-train'\]",
     ):
         mix.dropped(audit, ["new-train"])
 

