@@ -41,5 +41,5 @@ def test_each_split_of_a_table_has_a_row_for_each_style(tmp_path, base_model):
 
 def test_the_program_says_what_it_needs_where_there_are_no_tables(tmp_path):
     assert lengths("--tables", tmp_path / "none") == [
-        "lengths: needs task tables and a model; run: make repro"
+        "lengths: there are no task tables or no model; run: make repro"
     ]

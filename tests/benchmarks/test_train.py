@@ -61,5 +61,5 @@ def test_the_benchmark_says_what_it_needs_where_there_is_no_model(tmp_path):
         check=True,
     )
     assert done.stdout == (
-        "train: needs a model; run: dvc repro fetch_model, or name a folder by --model\n"
+        "train: there is no model; run: dvc repro fetch_model, or set --model to a folder\n"
     )

@@ -58,7 +58,7 @@ def test_dropped_refuses_the_audit_of_another_dataset():
     assert mix.dropped(audit, ["train"]) == [{"a"}]
     with pytest.raises(
         ValueError,
-        match=r"about the tables \['train'\], but the dataset has the tables \['new-train'\]",
+        match=r"the tables \['train'\], but the dataset has the tables \['new-train'\]",
     ):
         mix.dropped(audit, ["new-train"])
 
