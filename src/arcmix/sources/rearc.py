@@ -219,7 +219,7 @@ def _fill(unit: _Unit, *, path: Path, source: origins.GeneratorSource) -> None:
         return
     drawn = [_draw(id_, unit.variation, path, source) for id_ in unit.ids]
     tasks.write(unit.file, [task for task, _ in drawn if task is not None])
-    files.write_json(unit.rejects, sum((refused for _, refused in drawn), Counter[str]()))
+    files.write_json(unit.rejects, sum((rejects for _, rejects in drawn), Counter[str]()))
 
 
 def _cores() -> int:
@@ -274,8 +274,8 @@ def _draw(
         try:
             pair = _pair(generate, verify, rng, source.max_side)
         except DRAW_ERRORS as error:
-            ours = isinstance(error, ValueError)
-            rejects[str(error).split(",")[0] if ours else type(error).__name__] += 1
+            rejected = isinstance(error, ValueError)
+            rejects[str(error).split(",")[0] if rejected else type(error).__name__] += 1
             continue
         if _content(pair) in pairs:
             rejects["a pair occurs in its task twice"] += 1
