@@ -1,4 +1,4 @@
-# All of it needs Python 3.11 with venv, git, make and a package index, and nothing else.
+# The targets need only Python 3.11 with venv, git, make and a package index.
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,14 +13,14 @@ RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 help: ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
 
-setup: $(STAMP) ## Make the environment .venv; the other targets do it where needed.
+setup: $(STAMP) ## Create the environment .venv; the other targets do this if necessary.
 
 repro: $(STAMP) ## Run the pipeline and print its table.
 	@$(RUN) dvc repro
 	@cat results/ablation.md
 
-noise: $(STAMP) ## Run the experiment of NOISE over each of its seeds alone; print the spread by each.
-	@# Of each run: seed, init_seed and partition.seed.
+noise: $(STAMP) ## Vary one seed at a time of the experiment NOISE; print the spread of each seed.
+	@# Values of seed, init_seed and partition.seed of each run.
 	@for seeds in "0 0 7" "1 0 7" "2 0 7" "0 1 7" "0 2 7" "0 0 11" "0 0 12"; do \
 	  set -- $$seeds; \
 	  $(RUN) dvc exp run -q --temp $(NOISE) \
@@ -29,11 +29,11 @@ noise: $(STAMP) ## Run the experiment of NOISE over each of its seeds alone; pri
 	@$(RUN) dvc repro -q code
 	@$(RUN) python -m tools.noise --code data/code/all --rows results/ledger
 
-gallery: $(STAMP) ## Draw the tasks and the samples of the last run as pages.
+gallery: $(STAMP) ## Draw pages with the tasks and the samples of the last run.
 	@$(RUN) python -m tools.gallery --params params.yaml --tables data/tasks \
 	  --samples data/samples.parquet --base-model data/base-model --shown $(SHOWN) --out gallery
 
-score: $(STAMP) ## Score SUBMISSION, a file in Kaggle's format, against the validation tasks, or TASKS.
+score: $(STAMP) ## Score SUBMISSION, a file in Kaggle's format, on the validation tasks or on TASKS.
 	@$(RUN) python -m tools.score --tasks "$(TASKS)" \
 	  --answers "$(or $(SUBMISSION),$(error name a file: make score SUBMISSION=FILE))"
 
@@ -48,7 +48,7 @@ test: $(STAMP) ## Run the tests, but for those that take minutes.
 slow: $(STAMP) ## Run the tests that take minutes: the benchmarks in small.
 	@$(PYTEST) -m slow
 
-check: $(STAMP) ## Check style, types, layers and the script of the report.
+check: $(STAMP) ## Check style, types, imports and the script of the report.
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
 	@$(RUN) pyright
@@ -64,7 +64,7 @@ bench: $(STAMP) ## Run the benchmarks.
 readme: ## Copy the table into README.md, for a commit of new results.
 	@sed -i -e '/<!-- table -->/,/<!-- end -->/{//!d}' -e '/<!-- table -->/r results/ablation.md' README.md
 
-# The stamp comes last, so an installation that was cut short is taken up again.
+# The stamp is written last, so an interrupted installation is repeated.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and \
 	  f"arcmix needs Python 3.11 or later, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'

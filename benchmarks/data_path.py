@@ -1,14 +1,15 @@
-"""How many training samples a second the data path makes, on one core.
+"""Training samples per second of the data path, on one core.
 
-Three ways from the 800 tasks of ARC-AGI-1 to token ids and labels, augmentation included:
+The benchmark compares three ways from the 800 tasks of ARC-AGI-1 to augmented samples as token ids
+and labels:
 
-- `sample by sample`: a baseline written as the pipelines of arc24 and the ARChitects are:
-  transform each grid of a task with numpy, render the text, tokenize it, one sample at a time;
-- `texts`: our samples, drawn a chunk at a time, rendered and tokenized as a batch;
-- `fast path`: our samples, drawn and brought into tokens by `arcmix.text.fastpath`.
+- `sample by sample`: a baseline like the pipelines of arc24 and the ARChitects. It transforms each
+  grid of a task with numpy, renders the text and tokenizes it, one sample at a time.
+- `texts`: arcmix draws a chunk of samples, renders them and tokenizes them as a batch.
+- `fast path`: arcmix draws a chunk of samples and tokenizes them with `arcmix.text.fastpath`.
 
-The last two make equal tokens, which is asserted. Time is that of the processor, so that a
-busy machine does not count. Without a model folder the tokenizer is the character tokenizer.
+The benchmark verifies that the last two give equal tokens. It measures processor time, which does
+not depend on other processes. Without a model folder, it uses the character tokenizer.
 """
 
 import argparse
@@ -35,10 +36,10 @@ STYLES = (
     ("v0", ("minimal", "code_block")),
     ("v1", ("minimal", "row_number", "shape")),
 )
-"""Of the scales quick and paper, and the best of arc24."""
+"""Format and encoder of the scale quick, of the scale paper, and of arc24's best model."""
 
 CHUNK = 512
-"""Samples drawn at once."""
+"""Number of samples drawn at once."""
 
 SEED = 0
 
@@ -73,7 +74,7 @@ def sample_by_sample(
     style: prompt.Style,
     count: int,
 ) -> Iterator[list[tokenization.Example]]:
-    """Yield the tokens of samples, each made on its own, as the peers do it."""
+    """Yield the tokens of samples, drawn and tokenized one at a time."""
     random = np.random.default_rng(SEED)
     for number in range(count):
         task = entries[number % len(entries)]
@@ -91,7 +92,7 @@ def sample_by_sample(
 
 
 def chunks(pool: augment.Pool, slots: np.ndarray, count: int) -> Iterator[sample_table.Chunk]:
-    """Yield the samples that the stage `augment` would draw."""
+    """Yield samples as stage `augment` draws them."""
     for first in range(0, count, CHUNK):
         drawn = augment.draw(pool, slots, AUGMENT, SEED, first, min(CHUNK, count - first))
         yield sample_table.Chunk(
@@ -100,9 +101,8 @@ def chunks(pool: augment.Pool, slots: np.ndarray, count: int) -> Iterator[sample
 
 
 def timed(make: Callable[[], Iterator[list[tokenization.Example]]]) -> tuple[float, int, int]:
-    """Return seconds, samples and tokens of one run; the tokens are dropped as they come."""
+    """Return the processor seconds, samples and tokens of one run; no tokens are kept."""
     samples = tokens = 0
-    # Of the processor: whoever else is on the core does not count.
     started = time.process_time()
     for found in make():
         samples += len(found)
@@ -111,7 +111,7 @@ def timed(make: Callable[[], Iterator[list[tokenization.Example]]]) -> tuple[flo
 
 
 def equal(one: list[tokenization.Example], other: list[tokenization.Example]) -> bool:
-    """Tell whether two ways made the same tokens and labels."""
+    """Return whether two ways give the same tokens and labels."""
     return all(
         np.array_equal(a.input_ids, b.input_ids) and np.array_equal(a.labels, b.labels)
         for a, b in zip(one, other, strict=True)
@@ -121,10 +121,16 @@ def equal(one: list[tokenization.Example], other: list[tokenization.Example]) ->
 def ways(
     tokenizer: pretrained.PreTrainedTokenizerBase, style: prompt.Style, slow: int, fast: int
 ) -> dict[str, Callable[[], Iterator[list[tokenization.Example]]]]:
-    """Return the ways, the fast path with its templates learned.
+    """Return the ways by name. The fast path has already derived its templates.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        style: The style of the texts.
+        slow: Number of samples of the first two ways.
+        fast: Number of samples of the fast path.
 
     Raises:
-        ValueError: If the fast path and the texts differ.
+        ValueError: If the fast path and the texts give different tokens.
     """
     entries = mix.part("arc-agi-1", _arc(), per_test=False, weight=1, digest="").entries
     pool, slots = augment.pool(entries), np.arange(len(entries))
@@ -134,7 +140,10 @@ def ways(
         encode(chunk)
     for chunk in chunks(pool, slots, slow):
         if not equal(encode(chunk), as_texts(chunk)):
-            raise ValueError(f"the fast path and the texts differ in format {style.format}")
+            raise ValueError(
+                f"the fast path and the texts give different tokens in format {style.format}; they"
+                " have to be equal: correct arcmix.text.fastpath"
+            )
     return {
         "sample by sample": lambda: sample_by_sample(entries, tokenizer, style, slow),
         "texts": lambda: map(as_texts, chunks(pool, slots, slow)),
@@ -145,7 +154,7 @@ def ways(
 def compare(
     tokenizer: pretrained.PreTrainedTokenizerBase, repeats: int, slow: int, fast: int
 ) -> None:
-    """Print the table: a row for each style and way."""
+    """Print a table with a row for each style and way."""
     print(f"{'':30} {'samples/s':>10} {'tokens/s':>12} {'ratio':>8} {'to texts':>9}")
     for format_, names in STYLES:
         style = tokenization.style(tokenizer, format_, Encoder(names), "answer")
@@ -167,13 +176,13 @@ def _arc() -> list[tasks.Task]:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description="Samples a second of the data path.")
-    parser.add_argument("--model", type=Path, help="a folder in Hugging Face format")
+    parser = argparse.ArgumentParser(description="Samples per second of the data path.")
+    parser.add_argument("--model", type=Path, help="folder in Hugging Face format")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--slow", type=int, default=800, help="samples of a slow way")
+    parser.add_argument("--slow", type=int, default=800, help="samples of each slow way")
     parser.add_argument("--fast", type=int, default=16384, help="samples of the fast path")
     arguments = parser.parse_args()
-    # One core is one core: neither numpy nor the tokenizer may take another.
+    # Restrict numpy and the tokenizer to one core.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})

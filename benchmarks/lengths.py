@@ -1,7 +1,7 @@
-"""How long the texts of task tables are, in tokens of a model.
+"""Lengths of the texts of task tables, in tokens of a model.
 
-A row for each table and style: the tests of a task with its demonstrations as they are,
-no augmentation. Prints the lengths that `docs/data.md` shows.
+The program prints the table in `docs/data.md`, with a row for each split of a table and each style.
+A text contains the demonstrations and one test of a task, without augmentation.
 """
 
 import argparse
@@ -24,7 +24,7 @@ STYLES = (
 
 
 def table(tokenizer: pretrained.PreTrainedTokenizerBase, found: list[tasks.Task]) -> list[str]:
-    """Return a row of Markdown cells for each style."""
+    """Return the cells of a Markdown row for each style."""
     rows = []
     for format_, names in STYLES:
         style = tokenization.style(tokenizer, format_, Encoder(names), "answer")
@@ -33,9 +33,9 @@ def table(tokenizer: pretrained.PreTrainedTokenizerBase, found: list[tasks.Task]
             for task in found
             for test in task.test
         ]
-        made = tokenization.tokenize(tokenizer, texts)
-        whole = np.array([len(example.input_ids) for example in made])
-        answer = np.median([example.trained_tokens for example in made])
+        examples = tokenization.tokenize(tokenizer, texts)
+        whole = np.array([len(example.input_ids) for example in examples])
+        answer = np.median([example.trained_tokens for example in examples])
         numbers = [
             np.median(whole),
             np.percentile(whole, 90),
@@ -50,14 +50,14 @@ def table(tokenizer: pretrained.PreTrainedTokenizerBase, found: list[tasks.Task]
 
 
 def main() -> None:
-    """Print the table of the tables that the pipeline has made."""
+    """Print the lengths of the task tables that the pipeline has written."""
     parser = argparse.ArgumentParser(description="Lengths of the texts of task tables.")
     parser.add_argument("--model", type=Path, default=Path("data/base-model"))
     parser.add_argument("--tables", type=Path, default=Path("data/tasks"), help="a folder")
     arguments = parser.parse_args()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     if not arguments.tables.is_dir() or not arguments.model.is_dir():
-        print("lengths: needs task tables and a model; run: make repro")
+        print("lengths: there are no task tables or no model; run: make repro")
         return
     tokenizer = pretrained.load_tokenizer(arguments.model)
     print("| tasks | format, encoder | median | p90 | max | answer | % <= 512 | % <= 4096 |")
@@ -65,8 +65,7 @@ def main() -> None:
     for file in sorted(arguments.tables.glob("*.parquet")):
         found = tasks.read(file)
         for split in sorted({task.split for task in found}):
-            mine = [task for task in found if task.split == split]
-            for row in table(tokenizer, mine):
+            for row in table(tokenizer, [task for task in found if task.split == split]):
                 print(f"| {file.stem}, {split} | {row} |")
 
 

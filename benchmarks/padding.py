@@ -1,4 +1,4 @@
-"""Sequences in rows with padding on the left, as transformers generates from them."""
+"""Batches of sequences with padding on the left, as transformers expects for generation."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ def left_padded(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return token ids, attention mask and positions, each int64 (n, longest).
 
-    The padding is token 0, which the mask hides.
+    Token 0 is the padding. The mask is 0 for padding.
     """
     longest = max(map(len, sequences))
     ids = torch.zeros(len(sequences), longest, dtype=torch.long)

@@ -1,19 +1,21 @@
-"""Our answers to prompts against transformers' `generate`, with a model that we fine-tuned.
+"""Greedy generation of answers by arcmix, compared with transformers' `generate`.
 
-All take the same merged model, prompts, dtype and budget of tokens, and choose greedily:
+All ways use the same merged model, prompts, dtype and token budget:
 
-- `generate, one`: `model.generate`, one prompt at a time;
-- `generate, 8`: the same with eight prompts at a time in the order of the tasks, padded;
-- ours, without a draft, with the test's input as one, and with the first view's answer as well;
-- ours with the test's input, in a process for each thread, as `launch` starts them.
+- `generate, one`: `model.generate` with one prompt at a time.
+- `generate, 8`: the same with batches of eight prompts in the order of the tasks, padded.
+- `arcmix, no draft`, `arcmix, copy`, `arcmix, views`: arcmix with each setting of `predict.draft`.
+- `arcmix, copy, processes`: the same as `arcmix, copy` with one process per thread, as `launch`
+  starts them.
 
-The prompts are views of the validation tests whose answer is of the size of their input, which is
-what copying is for; `--sizes all` takes the others too. That all ways give the same tokens is
-asserted in float32; in bfloat16, where batches differ in their last bits, it is counted. Each
-way is a process of its own, so that its peak of memory is its own. The model and the tasks are
-those of the last `dvc repro`, unless `--base-model tiny` asks for random weights. *x after*
-is the ratio of what is left of the time once the prompts are read, which batches hardly speed up
-where the processor is the limit.
+The prompts are views of the validation tests whose answer has the shape of the input, for which the
+draft `copy` is meant; `--sizes all` includes the other tests. In float32, the benchmark verifies
+that all ways give the same tokens. In bfloat16, in which batches differ in the last bits, it counts
+the equal answers. Each way runs in its own process, which measures its own peak memory. The model
+and the tasks are those of the last `dvc repro`; `--base-model tiny` uses random weights instead.
+
+The column *x after* is the speed-up of the time after the prompts are evaluated. Batches hardly
+speed up the evaluation of prompts if the processor is the limit.
 """
 
 import argparse
@@ -63,7 +65,7 @@ DEVICE = (
         platform.machine(),
     )
 )
-"""What the accelerator or, without one, the processor is called."""
+"""Name of the accelerator, or of the processor if there is none."""
 
 SETTINGS = scales.Predict(
     views=1,
@@ -85,7 +87,7 @@ TINY = origins.RandomModel(kind="random", seed=0, hidden=32, layers=2, heads=2, 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all ways have in common."""
+    """The arguments of the benchmark, which all ways share."""
 
     base_model: Path
     adapter: Path | None
@@ -103,20 +105,20 @@ class Setting:
 
 @dataclass(frozen=True)
 class Result:
-    """What one run of a way came to."""
+    """The measurements of one run of a way."""
 
     seconds: float
-    """By the clock."""
+    """Elapsed time."""
     busy: float
-    """Of the processor."""
+    """Processor time in seconds."""
     reading: float
-    """Of these, for the prompts."""
+    """Part of `seconds` for the evaluation of prompts."""
     passes: int
-    """Forward passes of the model."""
+    """Number of forward passes of the model."""
     peak: float
-    """MiB above the loaded model."""
+    """Peak memory in MiB, in addition to the loaded model."""
     answers: list[list[int]]
-    """Tokens with the end of each prompt, as far as the budget goes."""
+    """Tokens of the answer to each prompt with its end token, at most the token budget."""
 
 
 def load(setting: Setting) -> tuple[transformers.PreTrainedModel, PromptSet]:
@@ -155,7 +157,7 @@ def load(setting: Setting) -> tuple[transformers.PreTrainedModel, PromptSet]:
 def by_generate(
     one: transformers.PreTrainedModel, prompt_set: PromptSet, batch: int
 ) -> list[list[int]]:
-    """Return the tokens that transformers gives, so many prompts at a time."""
+    """Return the tokens that transformers generates, with `batch` prompts at a time."""
     found = []
     end = prompt_set.language.end
     for start in range(0, len(prompt_set.prompts), batch):
@@ -176,7 +178,7 @@ def by_generate(
 def by_us(
     one: transformers.PreTrainedModel, prompt_set: PromptSet, draft: str, tokens: int
 ) -> list[list[int]]:
-    """Return the tokens that our search gives."""
+    """Return the tokens that arcmix generates."""
     settings = scales.Predict.model_copy(SETTINGS, update={"draft": draft, "batch_tokens": tokens})
     with tempfile.TemporaryDirectory() as folder:
         cache = batching.ResultCache(Path(folder), "")
@@ -196,9 +198,9 @@ class Way:
     """A way to answer the prompts."""
 
     answers: Callable[[transformers.PreTrainedModel, PromptSet, int], list[list[int]]]
-    """Returns the tokens, given the model, the prompts and the most tokens of a batch."""
+    """Returns the tokens, given the model, the prompts and the maximum tokens of a batch."""
     shared: bool = False
-    """Whether there is a process for each thread, rather than one with all threads."""
+    """Whether there is one process per thread, not one process with all threads."""
 
 
 WAYS = {
@@ -211,11 +213,11 @@ WAYS = {
         lambda one, prompt_set, tokens: by_us(one, prompt_set, "copy", tokens), shared=True
     ),
 }
-"""Name -> what answers the prompts."""
+"""The ways by name."""
 
 
 def measure(setting: Setting, way: str) -> Result:
-    """Answer the prompts in one way, by as many processes as it has."""
+    """Answer the prompts in one way, with its number of processes."""
     number = setting.threads if WAYS[way].shared else 1
     with socket.socket() as found:
         found.bind(("localhost", 0))
@@ -236,8 +238,8 @@ def measure(setting: Setting, way: str) -> Result:
 
 
 def _share(setting: Setting, way: str, rank: int, number: int, port: int) -> Result:
-    """Take this process's part in the work of so many, as a launcher tells it."""
-    told = {
+    """Do the share of one of `number` processes, with the environment that a launcher sets."""
+    environment = {
         "RANK": rank,
         "LOCAL_RANK": rank,
         "WORLD_SIZE": number,
@@ -245,7 +247,7 @@ def _share(setting: Setting, way: str, rank: int, number: int, port: int) -> Res
         "MASTER_PORT": port,
     }
     if number > 1:
-        os.environ |= {name: str(value) for name, value in told.items()}
+        os.environ |= {name: str(value) for name, value in environment.items()}
     one, prompt_set = load(setting)
     parallel.state().wait_for_everyone()
     found = timed(one, lambda: WAYS[way].answers(one, prompt_set, setting.batch_tokens))
@@ -254,7 +256,7 @@ def _share(setting: Setting, way: str, rank: int, number: int, port: int) -> Res
 
 
 def timed(one: transformers.PreTrainedModel, work: Callable[[], Any]) -> Result:
-    """Return what a piece of work takes; its result stands for the answers."""
+    """Return the measurements of `work`, with its result as the answers."""
     passes, reading, begun = 0, 0.0, 0.0
 
     def before(*_: object) -> None:
@@ -263,7 +265,7 @@ def timed(one: transformers.PreTrainedModel, work: Callable[[], Any]) -> Result:
 
     def after(_: object, __: object, given: Mapping[str, torch.Tensor], ___: object) -> None:
         nonlocal reading
-        # A pass that is longer than any draft reads prompts.
+        # A pass with more tokens than any draft evaluates prompts.
         if given["input_ids"].shape[1] > generate.MAX_DRAFT + 1:
             reading += _now() - begun
 
@@ -284,21 +286,21 @@ def timed(one: transformers.PreTrainedModel, work: Callable[[], Any]) -> Result:
 
 
 def _now() -> float:
-    """Return the time by the clock, once the accelerator has done what it was told."""
+    """Return the time after the accelerator has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def _peak() -> float:
-    """Return the peak of memory in MiB: the accelerator's, if there is one."""
+    """Return the peak memory of the accelerator, or of the process if there is none, in MiB."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     return _memory("VmHWM")
 
 
 def _forget_peak() -> float:
-    """Have the peak of memory begin at what is in use now, and return that in MiB."""
+    """Reset the peak memory to the memory in use, and return this in MiB."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated() / 2**20
@@ -308,7 +310,7 @@ def _forget_peak() -> float:
 
 
 def _memory(what: str) -> float:
-    """Return a figure of this process's memory in MiB; not a number but on Linux."""
+    """Return a value of the memory status of this process in MiB; NaN except on Linux."""
     if not STATUS.exists():
         return math.nan
     lines = dict(line.split(":") for line in STATUS.read_text().splitlines())
@@ -316,10 +318,10 @@ def _memory(what: str) -> float:
 
 
 def compare(setting: Setting, repeats: int) -> None:
-    """Print the table: a row for each way, in turns.
+    """Run all ways alternately and print a table with a row for each.
 
     Raises:
-        ValueError: If two ways differ in float32.
+        ValueError: If the answers of two ways differ in float32.
     """
     found: dict[str, list[Result]] = {way: [] for way in WAYS}
     for _ in range(repeats):
@@ -354,7 +356,10 @@ def compare(setting: Setting, repeats: int) -> None:
         last = results[-1]
         same = sum(a == b for a, b in zip(first, last.answers, strict=True))
         if setting.dtype == "float32" and same < len(first):
-            raise ValueError(f"{way}: {len(first) - same} of {len(first)} answers differ")
+            raise ValueError(
+                f"{way}: {len(first) - same} of {len(first)} answers differ from those of"
+                " 'generate, one'; in float32 all have to be equal: correct arcmix.prediction"
+            )
         count = sum(map(len, last.answers))
         cells = [
             f"{seconds:.2f}",
@@ -373,36 +378,36 @@ def compare(setting: Setting, repeats: int) -> None:
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """Return what the benchmarks of this kind are told."""
+    """Return the command line of the benchmarks of prediction."""
     found = argparse.ArgumentParser(description=description)
-    found.add_argument("--base-model", default="data/base-model", help="a folder, or tiny")
+    found.add_argument("--base-model", default="data/base-model", help="folder, or tiny")
     found.add_argument("--adapter", type=Path, default=Path("data/adapter"))
     found.add_argument("--validation", type=Path, default=Path("data/validation.parquet"))
     found.add_argument("--tests", type=int, default=8)
     found.add_argument("--views", type=int, default=1)
-    found.add_argument("--max-tokens", type=int, default=1024, help="of a prompt")
+    found.add_argument("--max-tokens", type=int, default=1024, help="maximum length of a prompt")
     found.add_argument("--sizes", choices=["same", "all"], default="same")
     found.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     found.add_argument("--threads", type=int, default=torch.get_num_threads())
     found.add_argument("--batch-tokens", type=int, default=16384)
-    found.add_argument("--side", type=int, default=12, help="longest side that fits the budget")
+    found.add_argument("--side", type=int, default=12, help="side of the largest answer")
     found.add_argument("--repeats", type=int, default=1)
     return found
 
 
 def ready(arguments: argparse.Namespace) -> bool:
-    """Tell whether there is a model and what to ask it, and say what to do if not."""
+    """Return whether the model and the tasks exist; if not, print what to do."""
     needed = [arguments.validation]
     if arguments.base_model != "tiny":
         needed += [Path(arguments.base_model), arguments.adapter]
     missing = [str(path) for path in needed if not path.exists()]
     if missing:
-        print(f"{Path(sys.argv[0]).stem}: needs {', '.join(missing)}; run: dvc repro")
+        print(f"{Path(sys.argv[0]).stem}: {', '.join(missing)} missing; run: dvc repro")
     return not missing
 
 
 def setting(arguments: argparse.Namespace, folder: Path) -> Setting:
-    """Return what the arguments ask for; random weights are written into the folder."""
+    """Return the setting of the command line; random weights are written to `folder`."""
     values: dict[str, Any] = vars(arguments) | {"base_model": Path(arguments.base_model)}
     values.pop("repeats")
     if arguments.base_model == "tiny":
@@ -416,7 +421,7 @@ def setting(arguments: argparse.Namespace, folder: Path) -> Setting:
 
 def main() -> None:
     """Run the benchmark."""
-    arguments = parser("Answers a second, ours and those of generate.").parse_args()
+    arguments = parser("Answers per second of arcmix and of generate.").parse_args()
     if not ready(arguments):
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,14 @@
-"""Log-probabilities of candidates, the prompt read once for all, against read for each anew.
+"""Log-probabilities of given candidates: one pass over each prompt, or one pass per candidate.
 
-Five candidates a prompt: the right answer, the input, and answers with a few cells changed. Both
-take the same merged model, prompts and dtype. `each anew` reads prompt and candidate as one text,
-eight texts at a time, sorted by length, with logits for the candidate only, as the scoring of the
-ARChitects and of NVARC does but for the batches; ours reads them as stage `predict` does. That both
-give the same log-probabilities, to 0.01 nats a token, is asserted.
+Each prompt has five candidates: the right answer, the input, and the right answer with one cell
+changed. Both ways use the same merged model, prompts and dtype.
+
+- `each anew`: prompt and candidate are one sequence. Sequences are sorted by length and evaluated
+  in batches of eight, with logits for the candidate only. Apart from the batches, this is the
+  scoring of the ARChitects and of NVARC.
+- `arcmix, prompt once`: each prompt is evaluated once for all its candidates, as in `predict`.
+
+The benchmark verifies that both ways give the same log-probabilities, within 0.01 nats per token.
 """
 
 import multiprocessing
@@ -26,6 +30,7 @@ from arcmix.prediction import reading, rescore
 from arcmix.prediction.prompt_set import PromptSet
 
 NUMBER = 5
+"""Number of candidates per prompt."""
 
 
 def candidates(prompt_set: PromptSet) -> list[list[np.ndarray]]:
@@ -53,7 +58,7 @@ def anew(
     prompts: Sequence[np.ndarray],
     answers: Sequence[Sequence[np.ndarray]],
 ) -> list[list[float]]:
-    """Return the log-probabilities, each candidate behind a prompt of its own."""
+    """Return the log-probabilities, with one pass over the prompt for each candidate."""
     places = [(number, place) for number, own in enumerate(answers) for place in range(len(own))]
     places.sort(key=lambda place: len(prompts[place[0]]) + len(answers[place[0]][place[1]]))
     found = [[0.0] * len(own) for own in answers]
@@ -84,7 +89,7 @@ def shared(
     answers: Sequence[Sequence[np.ndarray]],
     tokens: int,
 ) -> list[list[float]]:
-    """Return the log-probabilities, the candidates of a prompt behind one reading of it."""
+    """Return the log-probabilities, with one pass over each prompt for all its candidates."""
     settings = scales.Predict.model_copy(predict.SETTINGS)
     queries = [
         reading.Query(ids, np.zeros(0, np.int32), number, "") for number, ids in enumerate(prompts)
@@ -113,16 +118,16 @@ def measure(setting: predict.Setting, way: str) -> predict.Result:
 
 
 def compare(setting: predict.Setting, repeats: int) -> None:
-    """Print the table: a row for each way, in turns.
+    """Run both ways alternately and print a table with a row for each.
 
     Raises:
-        ValueError: If the two differ.
+        ValueError: If their log-probabilities differ.
     """
     spawn = multiprocessing.get_context("spawn")
     found: dict[str, list[predict.Result]] = {"each anew": [], "arcmix, prompt once": []}
     for _ in range(repeats):
         for way, results in found.items():
-            # In a process of its own, so that its peak of memory is.
+            # A process of its own measures its own peak memory.
             with ProcessPoolExecutor(1, mp_context=spawn) as alone:
                 results.append(alone.submit(measure, setting, way).result())
     _, prompt_set = predict.load(setting)
@@ -134,7 +139,10 @@ def compare(setting: predict.Setting, repeats: int) -> None:
         for a, b, answer in zip(ours, theirs, own, strict=True)
     )
     if worst > 0.01:
-        raise ValueError(f"log-probabilities differ by {worst:.3f} nats a token")
+        raise ValueError(
+            f"the log-probabilities of the two ways differ by {worst:.3f} nats per token, more than"
+            " the allowed 0.01; correct arcmix.prediction.rescore"
+        )
     print(
         f"{len(answers)} prompts of {np.mean([len(ids) for ids in prompt_set.prompts]):.0f} tokens,"
         f" {NUMBER} candidates of {np.mean([len(one) for own in answers for one in own]):.0f},"
@@ -157,7 +165,7 @@ def compare(setting: predict.Setting, repeats: int) -> None:
 
 def main() -> None:
     """Run the benchmark."""
-    arguments = predict.parser("Candidates scored a second.").parse_args()
+    arguments = predict.parser("Candidates scored per second.").parse_args()
     if not predict.ready(arguments):
         return
     with tempfile.TemporaryDirectory() as folder:

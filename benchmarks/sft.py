@@ -1,4 +1,4 @@
-"""The plain `SFTTrainer` of TRL, with the settings of a fine-tune of ours."""
+"""The unmodified `SFTTrainer` of TRL with the settings of an arcmix fine-tune."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +23,18 @@ def trainer(
     steps: int,
     folder: Path,
 ) -> SFTTrainer:
-    """Return a trainer on the texts of samples, or on their tokens if more than answers train."""
-    made = SFTTrainer(
+    """Return a trainer of TRL.
+
+    Args:
+        model: The model with its adapter.
+        tokenizer: The model's tokenizer.
+        samples: Texts and tokens of the samples. TRL gets the texts if only answers have loss,
+            otherwise the tokens with their labels.
+        settings: The settings of the fine-tune.
+        steps: Number of optimizer steps.
+        folder: Output folder of TRL.
+    """
+    sft = SFTTrainer(
         model=model,
         args=SFTConfig(
             output_dir=str(folder),
@@ -47,16 +57,16 @@ def trainer(
         train_dataset=_dataset(*samples, settings),
         processing_class=tokenizer,
     )
-    made.remove_callback(PrinterCallback)
-    return made
+    sft.remove_callback(PrinterCallback)
+    return sft
 
 
 def _dataset(
-    texts: Sequence[Text], made: Sequence[Example], settings: scales.Finetune
+    texts: Sequence[Text], examples: Sequence[Example], settings: scales.Finetune
 ) -> datasets.Dataset:
     rows: list[dict[str, Any]] = [
         {"prompt": text.prompt, "completion": text.answer} for text in texts
     ]
     if settings.loss != "answer":
-        rows = [{"input_ids": example.input_ids, "labels": example.labels} for example in made]
+        rows = [{"input_ids": example.input_ids, "labels": example.labels} for example in examples]
     return datasets.Dataset.from_list(rows)

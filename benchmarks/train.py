@@ -1,19 +1,20 @@
-"""Our training step against the plain `SFTTrainer` of TRL on text, on samples of ARC-AGI-1.
+"""A training step of arcmix, compared with the unmodified `SFTTrainer` of TRL.
 
-Both take the same samples in the same order, the same model, adapter, dtype and optimizer, and
-both without gradient checkpointing or autocast, which TRL would have on by default: the first
-takes time, and the second, on a CPU, most of it. TRL tokenizes the texts of prompts and answers
-itself, pads a batch to its longest sample and trains on the answers. Where the loss is on other
-tokens too it is given ours, since it has no such texts.
+Both trainers use the same samples of ARC-AGI-1 in the same order, and the same model, adapter,
+dtype and optimizer. Gradient checkpointing and autocast are off, although TRL turns them on by
+default, because both cost time, autocast most of the time on a CPU. TRL tokenizes the texts of
+prompts and answers itself, pads a batch to its longest sample and trains on the answers. For loss
+on more tokens, TRL gets the tokens and labels of arcmix, because it cannot derive them from texts.
 
-That the loss of every step is the same is asserted. Each measurement is a process of its own, so
-that its peak of memory is its own; those of a case take turns, so that a busy machine is busy
-for all. A step is timed from the end of the one before; the first, of short samples, is not.
-Without a GPU the time that counts is that of the processor by thread, so that whoever else is on
-it does not count; `--threads 1` is surest, since threads that wait for each other take its time.
+The benchmark verifies that the losses of all steps are equal. Each measurement runs in its own
+process, which measures its own peak memory. The measurements of a case alternate, so that other
+load on the machine affects all of them. The time of a step starts at the end of the step before.
+The first step, of short samples, is not measured. Without a GPU, the time is processor time divided
+by the number of threads, which excludes other processes. `--threads 1` is most reliable, because
+waiting threads use processor time too.
 
-By itself it compares the two with loss on the answer and on all outputs, in minutes; `--full`,
-every way and samples of each length, on one thread and on all.
+By default, the benchmark compares loss on the answer and loss on all outputs, in a few minutes.
+`--full` compares all ways and lengths of samples, on one thread and on all threads.
 """
 
 import argparse
@@ -52,7 +53,7 @@ LENGTHS = (256, 512, 1024, 2048)
 """Lengths of samples in tokens that `--full` compares."""
 
 DRAWN = 100_000
-"""Samples among which those of a length are looked for."""
+"""Number of samples from which samples of a length are selected."""
 
 FINETUNE = scales.Finetune(
     budget=1,
@@ -71,7 +72,7 @@ FINETUNE = scales.Finetune(
     max_grad_norm=1.0,
     dtype="bfloat16",
     gradient_checkpointing=False,
-    # Never before the end.
+    # Only at the end.
     eval_every=1_000_000,
     eval_tokens=2048,
     method="lora",
@@ -86,40 +87,40 @@ FINETUNE = scales.Finetune(
         init="default",
     ),
 )
-"""The scale quick, but for the batch."""
+"""The settings of the scale quick, except the batch."""
 
 TOLERANCE = {"float32": 1e-4, "bfloat16": 0.02}
-"""How far apart, as a share, two ways to the same loss may be."""
+"""Maximum relative difference of two losses that should be equal."""
 
 MIB = 2**20
 
 WARM_UP = 128
-"""Most tokens of a sample of the first step."""
+"""Maximum number of tokens of a sample of the first step."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """A row of the table."""
+    """A way to train, which is a row of the table."""
 
     name: str
     trl: bool
-    """Whether it is TRL's trainer, or ours."""
+    """Whether the trainer is that of TRL, not that of arcmix."""
     settings: scales.Finetune
 
 
 @dataclass(frozen=True)
 class Case:
-    """Ways that are compared on the same samples; the first is what the others compare with."""
+    """Ways that are compared on the same samples; the first way is the baseline."""
 
     name: str
     lengths: tuple[int, int]
-    """Least and most tokens of a sample."""
+    """Minimum and maximum number of tokens of a sample."""
     ways: Sequence[Way]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One measurement, for a process of its own."""
+    """The arguments of one measurement."""
 
     folder: Path
     case: Case
@@ -130,29 +131,30 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """What one measurement found, a number a step where it is a list."""
+    """The result of one measurement; a list has one number per step."""
 
     wall: list[float]
-    """Seconds of each step but the first."""
+    """Elapsed seconds of each step except the first."""
     counted: list[float]
-    """The same of the time that counts."""
+    """Seconds of each step except the first: elapsed with a GPU, otherwise of the processor."""
     losses: list[float]
-    """Loss of every step."""
+    """Loss of each step."""
     samples: int
+    """Number of samples of the measured steps."""
     tokens: int
-    """Tokens of the timed steps, without padding."""
+    """Number of tokens of the measured steps, without padding."""
     labelled: int
-    """Those that carry loss."""
+    """Number of tokens with loss."""
     padded: int
-    """Tokens with padding."""
+    """Number of tokens with padding."""
     peak: int
-    """Bytes of memory above those of the loaded model."""
+    """Peak memory in bytes, in addition to the loaded model."""
     parameters: int
-    """Of the model, without its embeddings."""
+    """Number of parameters of the model, without its embeddings."""
 
 
 class Clock(TrainerCallback):
-    """Notes when steps end, and their losses."""
+    """Records the times at which steps end, and their losses."""
 
     def __init__(self) -> None:
         self.wall: list[float] = []
@@ -160,16 +162,16 @@ class Clock(TrainerCallback):
         self.losses: list[float] = []
 
     def on_step_end(self, *_: object, **__: object) -> None:
-        """Note the time."""
+        """Record the time."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         now = time.perf_counter()
-        of_a_thread = time.process_time() / torch.get_num_threads()
+        per_thread = time.process_time() / torch.get_num_threads()
         self.wall.append(now)
-        self.counted.append(now if torch.cuda.is_available() else of_a_thread)
+        self.counted.append(now if torch.cuda.is_available() else per_thread)
 
     def on_log(self, *_: object, logs: dict[str, float], **__: object) -> None:
-        """Note the loss."""
+        """Record the loss."""
         if "loss" in logs:
             self.losses.append(logs["loss"])
 
@@ -180,11 +182,14 @@ def samples(
     lengths: tuple[int, int],
     count: int,
 ) -> Iterator[tuple[prompt.Text, tokenization.Example]]:
-    """Yield the texts and the tokens of samples of such lengths, always the same ones."""
+    """Yield the texts and the tokens of `count` samples in a range of lengths.
+
+    Each call yields the same samples.
+    """
     pool, found = _pool(), 0
     for chunk in data_path.chunks(pool, np.arange(len(pool.first_pair)), DRAWN):
-        made = fastpath.as_texts(tokenizer, style, chunk)
-        for pairs, example in zip(sample_table.split(chunk), made, strict=True):
+        examples = fastpath.as_texts(tokenizer, style, chunk)
+        for pairs, example in zip(sample_table.split(chunk), examples, strict=True):
             if found < count and lengths[0] <= len(example.input_ids) <= lengths[1]:
                 found += 1
                 shown = pairs[:-1], pairs[-1].input, pairs[-1].output
@@ -199,7 +204,7 @@ def _pool() -> augment.Pool:
 
 
 def measure(job: Job) -> Result:
-    """Return what some steps cost; to be called in a process of its own."""
+    """Return the result of some steps; call this in its own process."""
     torch.set_num_threads(job.threads)
     pretrained.quiet()
     datasets.disable_progress_bars()
@@ -212,24 +217,24 @@ def measure(job: Job) -> Result:
         *samples(tokenizer, style, (1, WARM_UP), settings.batch),
         *samples(tokenizer, style, job.case.lengths, job.steps * settings.batch),
     ]
-    texts, made = zip(*drawn, strict=True)
+    texts, examples = zip(*drawn, strict=True)
     one = adapters.attach(base, settings, SEED, [])
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         if job.way.trl:
-            runner = sft.trainer(one, tokenizer, (texts, made), settings, steps, Path(folder))
+            runner = sft.trainer(one, tokenizer, (texts, examples), settings, steps, Path(folder))
             runner.add_callback(clock)
         else:
             settings = settings.model_copy(update={"budget": steps})
-            plan = Plan(made, made[:1], settings, SEED, "none", None)
+            plan = Plan(examples, examples[:1], settings, SEED, "none", None)
             runner = trainer.trainer(one, tokenizer, plan, Path(folder), clock)
         with torch.inference_mode():
-            # What is read from a file is in memory only after it was used.
+            # Weights that are mapped from a file are in memory only after their first use.
             one(torch.zeros(1, 8, dtype=torch.long, device=one.device))
         before = _memory()
         runner.train()
         peak = _peak() - before
-    lengths = np.array([len(example.input_ids) for example in made]).reshape(steps, -1)[1:]
+    lengths = np.array([len(example.input_ids) for example in examples]).reshape(steps, -1)[1:]
     padded = lengths.max(axis=1).sum() * settings.batch if job.way.trl else lengths.sum()
     return Result(
         wall=np.diff(clock.wall).tolist(),
@@ -237,7 +242,7 @@ def measure(job: Job) -> Result:
         losses=clock.losses,
         samples=lengths.size,
         tokens=int(lengths.sum()),
-        labelled=sum(example.trained_tokens for example in made[settings.batch :]),
+        labelled=sum(example.trained_tokens for example in examples[settings.batch :]),
         padded=int(padded),
         peak=peak,
         parameters=parameters,
@@ -259,13 +264,13 @@ def _peak() -> int:
 
 
 def cases(dtype: str) -> list[Case]:
-    """Return what is compared in minutes: samples as the scale quick takes them."""
+    """Return the default case, which takes minutes: samples as in the scale quick."""
     trl, ours, *_, trl_outputs, outputs = _ways(dtype, 8)
     return [Case("up to 512 tokens, batch 8", (1, 512), (trl, ours, trl_outputs, outputs))]
 
 
 def all_cases(dtype: str, lengths: Sequence[int]) -> list[Case]:
-    """Return all that can be compared: samples of all lengths, then those of about one."""
+    """Return all cases: one with samples of mixed lengths, then one for each length."""
     mixed = Case("up to 1024 tokens, batch 8", (1, 1024), _ways(dtype, 8))
     trl, ours, *_ = _ways(dtype, 4)
     return [mixed] + [
@@ -291,25 +296,33 @@ def _ways(dtype: str, batch: int) -> list[Way]:
 
 
 def check(case: Case, results: Sequence[Result]) -> None:
-    """Compare the losses of ways that have to have the same.
+    """Check that ways with loss on the same tokens have the same losses.
 
     Raises:
-        ValueError: If two of them differ.
+        ValueError: If the losses of two such ways differ.
     """
     firsts: dict[str, Result] = {}
     for way, result in zip(case.ways, results, strict=True):
         like = firsts.setdefault(way.settings.loss, result)
         if not np.allclose(result.losses, like.losses, rtol=TOLERANCE[way.settings.dtype]):
             raise ValueError(
-                f"{way.name}: the losses of the steps are {result.losses} and those of the same"
-                f" tokens elsewhere {like.losses}; they have to be the same"
+                f"{way.name}: the losses of the steps are {result.losses}, but another way with"
+                f" loss on the same tokens has {like.losses}; they have to be equal: correct"
+                " arcmix.training"
             )
 
 
 def row(
     way: Way, repeats: Sequence[Result], first: Sequence[Result], tflops: float | None
 ) -> list[str]:
-    """Return a row of the table; numbers are medians over the steps of all repeats."""
+    """Return a row of the table with medians over the steps of all repeats.
+
+    Args:
+        way: The way of the row.
+        repeats: Its results.
+        first: The results of the baseline.
+        tflops: Peak speed of the GPU, for the model FLOPs utilization; None for no such column.
+    """
     one, other = repeats[0], first[0]
     seconds, base = (
         statistics.median(step for each in found for step in each.counted)
@@ -332,21 +345,22 @@ def row(
         f"{labelled / (other.labelled / steps / base):.2f}",
     ]
     if tflops is not None:
-        # A frozen weight takes two operations forward and two backward, for the activations alone.
+        # A frozen weight needs two operations in the forward pass and two in the backward pass, for
+        # the gradient of the activations.
         cells.append(f"{4 * one.parameters * rate / (tflops * 1e10):.0f} %")
     return cells
 
 
 def compare(folder: Path, chosen: Sequence[Case], arguments: argparse.Namespace) -> None:
-    """Print a table for each case on each number of threads."""
+    """Print a table for each case and number of threads."""
     header = HEADER if arguments.tflops is None else (*HEADER, "MFU")
-    # Forked from a process that has imported everything and run nothing.
+    # The server imports all modules once and computes nothing, so processes start fast.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch", "trl.trainer.sft_trainer", "arcmix.training.trainer"])
     with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as alone:
         for case, threads in ((one, count) for one in chosen for count in arguments.threads):
             jobs = [Job(folder, case, way, arguments.steps, threads) for way in case.ways]
-            # All ways once, then all again.
+            # The repeats of the ways alternate.
             results = list(alone.map(measure, jobs * arguments.repeats))
             found = [results[number :: len(jobs)] for number in range(len(jobs))]
             check(case, results[: len(jobs)])
@@ -374,17 +388,17 @@ HEADER = (
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description="A training step against TRL's SFTTrainer.")
-    parser.add_argument("--model", type=Path, default=Path("data/base-model"), help="a folder")
+    parser.add_argument("--model", type=Path, default=Path("data/base-model"), help="folder")
     parser.add_argument("--dtype", choices=sorted(TOLERANCE), default="bfloat16")
-    parser.add_argument("--full", action="store_true", help="every way and length")
-    parser.add_argument("--steps", type=int, default=1, help="timed in each repeat")
+    parser.add_argument("--full", action="store_true", help="compare all ways and lengths")
+    parser.add_argument("--steps", type=int, default=1, help="measured steps of each repeat")
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--lengths", type=int, nargs="*", help="these alone; with --full, too")
-    parser.add_argument("--threads", type=int, nargs="+", help="all; with --full, one and all")
-    parser.add_argument("--tflops", type=float, help="what the GPU can do in this dtype, for MFU")
+    parser.add_argument("--lengths", type=int, nargs="*", help="of samples; alone or with --full")
+    parser.add_argument("--threads", type=int, nargs="+", help="default: all; --full: 1 and all")
+    parser.add_argument("--tflops", type=float, help="peak of the GPU in this dtype, for MFU")
     arguments = parser.parse_args()
     if not arguments.model.is_dir():
-        print("train: needs a model; run: dvc repro fetch_model, or name a folder by --model")
+        print("train: there is no model; run: dvc repro fetch_model, or set --model to a folder")
         return
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     print(

@@ -1,8 +1,8 @@
-"""Stage `audit`: find what training and validation have in common.
+"""Stage `audit`: find the pairs that training and validation share.
 
-Reads the task tables that the dataset names and the part that is measured, all of it whatever
-the scale takes; writes what they share, which training tasks are dropped for it, and which
-tasks of the part are clean. A table of which nothing would be left is an error.
+Reads the task tables of the dataset and the whole measured part, even if the scale validates on
+fewer tasks. Writes the shared pairs, the training tasks that are dropped because of them, and the
+tasks of the part that are not clean. It is an error if all tasks of a table are dropped.
 """
 
 import logging
@@ -21,13 +21,13 @@ class Params(Section):
     """The values that the stage depends on."""
 
     audit: Annotated[params.Audit, At("audit")]
-    """What follows from a leak."""
+    """The treatment of leaks."""
     dataset: Annotated[params.Dataset, At("datasets.${dataset}")]
     """The components of the dataset."""
 
 
 def run(*, config: Params, partition: Path, sources: Path, report: Path) -> None:
-    """Compare the tables of the dataset with the measured part into `report`."""
+    """Compare the tables of the dataset with the measured part and write `report`."""
     measured = tasks.read(partition / "part.parquet")
     tables = mix.read_tables(config.dataset, partition, sources)
     originals = tasks.read(partition / "train.parquet")
@@ -36,7 +36,7 @@ def run(*, config: Params, partition: Path, sources: Path, report: Path) -> None
     files.write_json(report, audit.summary(found, measured) | {"sources": collections})
     for one in found:
         log.info(
-            "%s: %d tasks share pairs or names with measured tasks, %d of %d tasks dropped",
+            "%s: %d tasks share pairs or ids with measured tasks, %d of %d tasks dropped",
             one.table,
             len({match.first for match in one.matches}.union(one.named)),
             len(one.dropped),
@@ -44,9 +44,9 @@ def run(*, config: Params, partition: Path, sources: Path, report: Path) -> None
         )
     if lost := [one.table for one in found if one.tasks and len(one.dropped) == one.tasks]:
         raise ValueError(
-            f"all tasks of {lost} leak into what is measured, so that dropping them leaves"
-            " nothing; choose another dataset or measure another part, or, to train on what is"
-            " measured and know it: -S audit.drop=none"
+            f"all tasks of the tables {lost} leak into the measured tasks and are dropped; choose"
+            " another dataset or measure another part; to train on the measured tasks on purpose:"
+            " -S audit.drop=none"
         )
 
 

@@ -1,7 +1,7 @@
 """Stage `augment`: draw the training samples of a dataset.
 
-Reads the task tables that the dataset names, and from the audit which of their tasks are dropped.
-Writes the samples, and how many were drawn from which table.
+Reads the task tables of the dataset, and the audit with the tasks that are dropped. Writes the
+samples and the number of samples from each table.
 """
 
 import logging
@@ -40,7 +40,7 @@ def run(
     samples: Path,
     mix_file: Path,
 ) -> None:
-    """Draw the samples of the dataset into `samples` and count them into `mix_file`."""
+    """Draw the samples of the dataset to `samples` and write their counts to `mix_file`."""
     report = files.read_json(audit)
     tables = mix.read_tables(config.dataset, partition, sources)
     parts = mix.parts(config.dataset, tables, report, config.seed)

@@ -1,8 +1,8 @@
-"""Stage `check`: refuse a `params.yaml` that does not hold together, before anything runs.
+"""Stage `check`: reject an inconsistent `params.yaml` before any other stage runs.
 
-Reads all of `params.yaml`; writes a constant text. Every stage that starts a branch of
-the pipeline depends on that text, so none runs before the check, and since the text never
-changes, an edit that passes the check invalidates nothing by way of it.
+Reads the whole of `params.yaml` and writes a constant text. The first stage of each branch of the
+pipeline depends on this text, so it runs after the check. The text never changes, so an edit of
+`params.yaml` that passes the check does not rerun these stages.
 """
 
 import logging
@@ -17,7 +17,7 @@ log = logging.getLogger("arcmix.check")
 
 
 class Params(Section):
-    """The names that choose the experiment, and what depends on them."""
+    """The choices of an experiment."""
 
     dataset: Annotated[str, At("dataset")]
     """The training dataset."""
@@ -26,11 +26,11 @@ class Params(Section):
     scale: Annotated[str, At("scale")]
     """The budgets."""
     selection: Annotated[params.Selection, At("selection")]
-    """The rule that selects the answers, of which one needs a budget."""
+    """The rule that selects the answers; one rule needs `predict.rescore` above 0."""
 
 
 def run(*, config: Params, file: Path, out: Path) -> None:
-    """Check the whole of `file` and say so in `out`."""
+    """Check the whole of `file` and write a constant text to `out`."""
     check.check_file(file)
     files.write_text(out, "params.yaml holds together\n")
     log.info("dataset %s, model %s, scale %s", config.dataset, config.model, config.scale)

@@ -1,7 +1,7 @@
 """Stage `download`: parse and verify the tasks of one source.
 
-Reads the data file of a package, the archive of a repository, or generators in a wheel, or
-draws grids to count in; writes a task table, which is empty if the run has no use for the source.
+Reads the data file of a package or the archive of a repository, runs the generators in a wheel, or
+draws grids to count in. Writes a task table, which is empty if the run does not use the source.
 """
 
 import logging
@@ -17,30 +17,30 @@ from arcmix.sources import archive, counting, package, pins, rearc
 log = logging.getLogger("arcmix.download")
 
 MIRROR = "ARCMIX_MIRROR"
-"""Environment variable that wins over `mirror`."""
+"""Environment variable that overrides the parameter `mirror`."""
 
 
 class Params(Section):
-    """What the tasks of a source depend on."""
+    """The values that the stage depends on."""
 
     mirror: Annotated[str, At("mirror")]
-    """Where archives come from; what they hold is pinned."""
+    """The origin of archives; their content is pinned."""
     partition_source: Annotated[str, At("partition.source")]
-    """The source that every run needs."""
+    """The source of the partition, which every run uses."""
     measured_source: Annotated[str, At("measure.source")]
-    """The source that the run is measured on."""
+    """The source of the measured tasks."""
     dataset: Annotated[params.Dataset, At("datasets.${dataset}")]
-    """The training dataset, which names the others."""
+    """The training dataset; its components use the other sources."""
     source: Annotated[origins.Source, At("sources.${key}")]
-    """The source."""
+    """The source to load."""
 
 
 def run(*, key: str, config: Params, cache: Path, out: Path) -> None:
-    """Write the tasks of source `key` to `out`; what was fetched stays in `cache`."""
+    """Write the tasks of source `key` to `out`; downloaded files stay in `cache`."""
     needed = {config.partition_source, config.measured_source}
     if key not in needed.union(part.tasks for part in config.dataset.values()):
         tasks.write(out, [])
-        log.info("%s: not needed here, nothing fetched", key)
+        log.info("%s: not used in this run, so not fetched", key)
         return
     loaded = _load(key, config, cache)
     tasks.write(out, loaded.tasks)

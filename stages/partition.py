@@ -1,8 +1,8 @@
 """Stage `partition`: split ARC-AGI-1 into training and validation tasks.
 
-Reads the tasks of ARC-AGI-1 and those of the source that is measured; writes a folder with one
-table for each part that a dataset may name and `part`, all of the measured part; then the tasks
-of it that the scale validates on, and a summary for review.
+Reads the tasks of ARC-AGI-1 and of the measured source. Writes a folder with the tables that a
+dataset may use and the table `part` with the whole measured part. Also writes the tasks of this
+part that the scale validates on, and a summary for review.
 """
 
 import logging
@@ -23,9 +23,9 @@ class Params(Section):
     partition: Annotated[params.Partition, At("partition")]
     """The split."""
     measure: Annotated[params.Measure, At("measure")]
-    """The part that is measured."""
+    """The measured part."""
     validation: Annotated[scales.ScaleValidation, At("scales.${scale}.validation")]
-    """How much of it the scale validates on."""
+    """The number of its tasks that the scale validates on."""
 
 
 def run(
@@ -37,7 +37,7 @@ def run(
     validation: Path,
     summary: Path,
 ) -> None:
-    """Draw the split into the folder `tables` and the table `validation`."""
+    """Draw the split and write its tables to the folder `tables` and to `validation`."""
     found = tasks.read(task_table)
     training, evaluation = (
         [task for task in found if task.split == split] for split in ("training", "evaluation")

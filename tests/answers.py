@@ -1,4 +1,4 @@
-"""Candidates for tests: what a model may have answered to a test of two rows and three columns."""
+"""Candidates for tests: answers of a model to a test with two rows and three columns."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ UNASKED = Candidate(None, 0.0, 0, ended=False)
 
 
 def candidate(grid: np.ndarray | None, logprob: float = -1.0, tokens: int = 4) -> Candidate:
-    """Return a candidate that came to its end."""
+    """Return a candidate with an end token."""
     return Candidate(grid, logprob, tokens, ended=True)
 
 
@@ -35,13 +35,13 @@ candidates = st.lists(
     min_size=1,
     max_size=8,
 )
-"""Lists of candidates of a test."""
+"""Strategy for the candidates of a test."""
 
 
 def stored_candidate(
     task: str, test: int, view: int, grid: np.ndarray | None, **changes: Any
 ) -> dict[str, Any]:
-    """Return a row of the table of candidates, as of a view that gave one."""
+    """Return a row of the table of candidates, for a view with one candidate."""
     row = {"task": task, "test": test, "view": view, "rank": 0}
     row |= {
         "grid": None if grid is None else grid.reshape(-1),

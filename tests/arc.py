@@ -1,4 +1,4 @@
-"""Small tasks and strategies for tests: lopsided grids, every cell of its own color."""
+"""Small tasks and strategies for tests: grids that are not square, with different cells."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ grids = stn.arrays(
 
 
 def pair(number: int, height: int = 2, width: int = 3) -> Pair:
-    """Return a pair whose cells tell its number and their place."""
+    """Return a pair whose cells identify the pair and their position."""
     cells = np.arange(height * width, dtype=np.uint8).reshape(height, width)
     return Pair((cells + number) % 10, ((cells + number) * 3 % 10)[:, :-1])
 
@@ -26,12 +26,12 @@ def task(id_: str = "a", train: int = 3, test: int = 1, split: str = "training")
 
 
 def component(table: str, **changes: Any) -> dict[str, Any]:
-    """Return a component that is a whole table, but for the changes."""
+    """Return a component with a whole table, with some values changed."""
     whole = {"subset": "all", "hardest": "all", "variations": "all", "pool": False}
     whole |= {"examples": "all", "n_minus": 0, "per_test": False, "weight": 1}
     return {"tasks": table} | whole | changes
 
 
 def dataset(*components: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return a dataset of components, each named after its table."""
+    """Return a dataset with some components, each with the name of its table."""
     return {one["tasks"]: one for one in components}

@@ -1,4 +1,4 @@
-"""Archives for tests: a repository of two small tasks, as GitHub would pack it."""
+"""Archives for tests: a repository with two small tasks, packed as by GitHub."""
 
 import io
 import json
@@ -16,7 +16,7 @@ TOP = f"Mini-{COMMIT}"
 
 
 def task(color: int) -> dict[str, Any]:
-    """Return a task that turns a row into a column, two pairs and one test, with extra keys."""
+    """Return a task with two pairs, one test and extra keys; its rule turns a row into a column."""
     pair = {"input": [[color, 0, 3]], "output": [[color], [0], [3]], "uuid": "x"}
     other = {"input": [[3, color]], "output": [[3], [color]]}
     return {"train": [pair, other], "test": [{"input": [[5, 5]], "output": [[5], [5]]}], "name": ""}
@@ -27,7 +27,7 @@ CONTENT: dict[str, bytes] = {
     f"{TOP}/data/easy/b.json": json.dumps(task(2)).encode(),
     f"{TOP}/data/easy/a.json": json.dumps(task(1)).encode(),
     f"{TOP}/data/hard/a.json": json.dumps(task(4)).encode(),
-    # Neither a level deeper nor a level higher is what a pattern of three parts names.
+    # A pattern with three parts matches neither deeper nor higher files.
     f"{TOP}/data/easy/old/c.json": b"not a task",
     f"{TOP}/data/c.json": b"not a task",
 }
@@ -35,7 +35,7 @@ FILES = {"training": ("data/easy/*.json",), "evaluation": ("data/hard/*.json",)}
 
 
 def pack(path: Path, members: Iterable[tarfile.TarInfo | tuple[str, bytes]]) -> Path:
-    """Write a .tar.gz of (name, content) pairs and of members without content."""
+    """Write a .tar.gz file with (name, content) pairs and with members without content."""
     with tarfile.open(path, "w:gz") as archive:
         for member in members:
             if isinstance(member, tarfile.TarInfo):
@@ -48,14 +48,14 @@ def pack(path: Path, members: Iterable[tarfile.TarInfo | tuple[str, bytes]]) -> 
 
 
 def mirror(folder: Path) -> Path:
-    """Return a new mirror folder that holds the repository."""
+    """Return a new mirror folder that contains the repository."""
     folder.mkdir()
     pack(folder / FILE, CONTENT.items())
     return folder
 
 
 def entry(**pins: object) -> origins.ArchiveSource:
-    """Return the repository's entry in `params.yaml`, some pins replaced."""
+    """Return the entry of the repository in `params.yaml` with some pins replaced."""
     values = [
         (name.rpartition("/")[2].removesuffix(".json"), split, None, json.loads(CONTENT[name]))
         for split, folder in (("training", "easy"), ("evaluation", "hard"))

@@ -1,4 +1,4 @@
-"""Settings and models of the whole test run."""
+"""Settings and fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from selenium import webdriver
 
-# Two busy cores would break any limit on the time of one example.
+# On a busy machine, an example can exceed any time limit.
 settings.register_profile("arcmix", deadline=None)
 settings.load_profile("arcmix")
 
@@ -42,7 +42,7 @@ TINY = origins.RandomModel(kind="random", seed=0, hidden=32, layers=2, heads=2, 
 
 @pytest.fixture(scope="session")
 def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a random two-layer Llama and a character tokenizer."""
+    """Return a folder with a random two-layer Llama and a character tokenizer."""
     pretrained.quiet()
     folder = tmp_path_factory.mktemp("base-model")
     fetch.random(TINY, folder)
@@ -65,7 +65,7 @@ BROWSER_FLAGS = (
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """A headless Chromium; where ARCMIX_BROWSER names one, it has to be there."""
+    """Yield a headless Chromium, which is required if ARCMIX_BROWSER is set."""
     named = os.environ.get("ARCMIX_BROWSER")
     program, driver = shutil.which(named or "chromium"), shutil.which("chromedriver")
     if program is None or driver is None:
@@ -80,7 +80,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     for flag in (*BROWSER_FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
         options.add_argument(flag)
-    # With the driver named, Selenium looks for none to download.
+    # Given a driver, Selenium does not download one.
     service = webdriver.ChromeService(driver, log_output=subprocess.DEVNULL)
     with webdriver.Chrome(options, service) as found:
         yield found
@@ -88,7 +88,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 
 @pytest.fixture
 def browse(browser: webdriver.Chrome) -> Callable[[Path], webdriver.Chrome]:
-    """A function that opens a page, which may neither complain nor fetch anything."""
+    """Return a function that opens a page and checks that it logs no errors and fetches nothing."""
 
     def opened(page: Path) -> webdriver.Chrome:
         browser.get(page.as_uri())

@@ -1,4 +1,4 @@
-"""A GGUF model small enough to make in a test: a Llama of one layer with random weights."""
+"""A small GGUF model for tests: a Llama with one layer and random weights."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy as np
 
 WIDTH, HEADS, INNER = 32, 2, 64
 TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *"0123456789", "Ċ", "I", "n", "In"]
-"""Byte-level tokens as BPE spells them: Ċ is the end of a line."""
+"""Byte-level tokens of BPE: Ċ is a line break."""
 
 
 def write(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A wheel with small generators, laid out as RE-ARC is in the reasoning-gym wheel."""
+"""A wheel with small generators, with the layout of RE-ARC in the reasoning-gym wheel."""
 
 UTILS = """
 import random
@@ -18,7 +18,7 @@ def row(rng, length):
     return (tuple(rng.randrange(10) for _ in range(length)),)
 """
 
-# A mirror, 2 to 7 wide: now and then symmetric, above a limit of 6, or wrong.
+# Mirrors grids that are 2 to 7 wide; sometimes symmetric, above a limit of 6, or wrong.
 FIRST = """
 from ..dsl import *
 from ..utils import *
@@ -30,7 +30,7 @@ def generate_aaaa0001(rng: random.Random, diff_lb: float, diff_ub: float) -> dic
     return {"input": grid, "output": grid + grid if wrong else mirrored(grid)}
 """
 
-# Two pairs in all.
+# Has only two different pairs.
 SECOND = """
 import random
 from ..dsl import *
@@ -56,7 +56,7 @@ def verify_bbbb0002(I):
 FOLDER = "reasoning_gym/arc/rearc_utils"
 
 MEMBERS = {
-    # As in the real wheel, importing the package itself asks for what is not installed.
+    # As in the real wheel, the package itself imports a module that is not installed.
     "reasoning_gym/__init__.py": "import no_such_game",
     "reasoning_gym/arc/__init__.py": "import no_such_game",
     f"{FOLDER}/__init__.py": "",

@@ -107,9 +107,7 @@ def start(launch: str, program: str, *words: object) -> Program:
     if launch == TWO:
         shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
         shared |= {"MASTER_PORT": str(_free_port()), "ACCELERATE_MIXED_PRECISION": "no"}
-        ranks = [
-            environment | shared | {"RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")
-        ]
+        ranks = [environment | shared | {"RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
     handle, log = tempfile.mkstemp(suffix=".log")
     os.close(handle)
     processes = [FORKS.Process(target=_run, args=(arguments, rank, log)) for rank in ranks]

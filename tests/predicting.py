@@ -1,4 +1,4 @@
-"""Stage `predict` on files of a folder, called or started as DVC starts it."""
+"""Stage `predict` on the files of a folder, called directly or started as by DVC."""
 
 import json
 import os
@@ -35,12 +35,12 @@ PLAIN: dict[str, Any] = {
 
 
 def settings(**changes: Any) -> scales.Predict:
-    """Return how tests are answered, but for the changes."""
+    """Return settings of the prediction with some values changed."""
     return scales.Predict.model_validate(PLAIN | changes)
 
 
 def write_adapter(folder: Path, base_model: Path, **changes: Any) -> None:
-    """Write an adapter folder whose last adapter, of the settings changed, no step has changed."""
+    """Write an adapter folder with an untrained last adapter, with some settings changed."""
     base = pretrained.load(base_model, "float32")
     adapters.save(adapters.attach(base, finetuned(**changes), 0, []), folder / "last")
     prompt = scales.Prompt(format="bare", encoder=("minimal",))
@@ -48,7 +48,7 @@ def write_adapter(folder: Path, base_model: Path, **changes: Any) -> None:
 
 
 def paths(folder: Path, base_model: Path, trained: Path, adapted: Path) -> dict[str, Path]:
-    """Return the files of the stage, in and out; that of the code is written."""
+    """Return the input and output files of the stage, and write the fingerprint of its code."""
     files.write_text(folder / "code", "c0de00000001\n")
     return {
         "code": folder / "code",
@@ -111,7 +111,7 @@ def start(
     return subprocess.Popen(
         [*shlex.split(program), *words],
         cwd=ROOT,
-        # A launcher would have each process use one thread where no variable says how many.
+        # A launcher gives each process one thread unless a variable sets their number.
         env=os.environ
         | {"PATH": path, "PYTHONPATH": "src:.", "OMP_NUM_THREADS": str(torch.get_num_threads())},
         stderr=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""A small repository of git and DVC with a ledger, for what reads from one."""
+"""A small repository of git and DVC with a ledger, for tests of its readers."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ FILES = (
 
 
 def settings() -> dict[str, Any]:
-    """Return the settings of a row of the project's `params.yaml` for tiny at tiny."""
+    """Return the settings of a ledger row, from `params.yaml` with the model and the scale tiny."""
     values = schema.resolve(schema.read(PARAMS))
     return {
         "model": values["models"]["tiny"],
@@ -73,7 +73,7 @@ class Repository:
     def train(
         self, text: str, dataset: str = "re-arc", without: Sequence[str] = (), **changes: Any
     ) -> str:
-        """Train to an adapter that says `text`, enter its row, and return the row's name."""
+        """Write an adapter with some text, add its row to the ledger, and return the row's name."""
         made = self.folder / "made"
         shutil.rmtree(made, ignore_errors=True)
         for name in {*FILES} - {*without}:
@@ -87,17 +87,17 @@ class Repository:
         return f"{path.parent.name}/{path.stem}"
 
     def commit(self, tag: str) -> None:
-        """Commit all and tag it."""
+        """Commit all files and tag the commit."""
         self.run("git", "add", "--all")
         self.run("git", "commit", "--quiet", "--message=run")
         self.run("git", "tag", tag)
 
     def save(self, name: str) -> None:
-        """Save all as an experiment."""
+        """Save all files as an experiment."""
         self.run("dvc", "exp", "save", "--quiet", "--include-untracked", "results", "--name", name)
 
     def forget(self, address: str = "") -> None:
-        """Remove an object from the cache, or all of them, and the workspace's copy."""
+        """Remove one object or all objects from the cache, and the copy in the workspace."""
         place = self.folder / ".dvc/cache/files/md5" / address[:2] / address[2:]
         shutil.rmtree(self.folder / "data", ignore_errors=True)
         if place.is_file():

@@ -1,4 +1,4 @@
-"""Rows of a ledger for tests: the smallest that the table and the figures take."""
+"""Rows of a ledger for tests, with the minimum that the table and the figures need."""
 
 from arcmix.ledger.records import Row, fingerprint
 from tests.arc import component
@@ -22,7 +22,7 @@ def row(
     tasks: int = 800,
     start: str = "none",
 ) -> Row:
-    """Return a row; rows of another `variant` or `settings` come of other values.
+    """Return a row; another `variant` or other `settings` stand for another experiment.
 
     The loss falls from 0.99 to `loss` at the last step, or, where the `last` one is
     given, at half of the steps.

@@ -35,7 +35,7 @@ class Repository:
             text=True,
         ).stdout
         for name in filter(None, listed.split("\0")):
-            # Results are made anew, so that what is found in the end was made here.
+            # Results are not copied, so all results at the end are those of this test.
             if not name.startswith("results/") and (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, folder / name)
@@ -78,7 +78,7 @@ def _json(path: Path) -> dict:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory) -> Repository:
-    """A repository after the default dataset's experiment."""
+    """Return a repository after the experiment with the default dataset."""
     copy = Repository(tmp_path_factory.mktemp("repository"))
     copy.experiment(model="tiny", scale="tiny", dataset="combo-v2")
     copy.run("git", "add", "--all")
@@ -91,7 +91,7 @@ def stages(output: str) -> set[str]:
     return {line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")}
 
 
-def test_a_run_ends_with_the_table_and_leaves_nothing_to_do(repository):
+def test_a_run_writes_the_table_and_everything_is_up_to_date(repository):
     table = (repository.folder / "results/ablation.md").read_text()
     assert "### tiny at tiny" in table
     assert "| combo-v2 " in table
@@ -104,7 +104,7 @@ def test_a_run_ends_with_the_table_and_leaves_nothing_to_do(repository):
     assert stages(repository.run("dvc", "repro")) == set()
 
 
-def test_another_definition_of_another_dataset_leaves_the_run_up_to_date(repository):
+def test_a_change_of_a_dataset_that_is_not_chosen_reruns_nothing(repository):
     file = repository.folder / "params.yaml"
     text = file.read_text()
     values = YAML(typ="safe").load(text)
@@ -148,7 +148,7 @@ def test_an_edit_of_code_makes_the_stages_that_run_it_stale(repository):
     assert not {"download", "augment", "fetch_model", "predict", "report"} & changed
 
 
-def test_another_dataset_runs_what_depends_on_it_and_the_way_back_trains_nothing(repository):
+def test_another_dataset_reruns_its_dependents_and_switching_back_trains_nothing(repository):
     there = repository.experiment(dataset="new-train")
     assert {"augment", "finetune", "predict", "evaluate", "record", "ablation"} <= stages(there)
     assert not {"fetch_model", "partition"} & stages(there)
@@ -165,7 +165,7 @@ def test_another_dataset_runs_what_depends_on_it_and_the_way_back_trains_nothing
     assert "up to date" in repository.run("dvc", "status")
 
 
-def test_a_queued_sweep_enters_its_rows_and_one_command_makes_the_table(repository):
+def test_a_queued_sweep_adds_its_rows_and_one_command_writes_the_table(repository):
     repository.run("dvc", "exp", "run", "--queue", "-S", "dataset=new-train", "-S", "seed=1,2")
     repository.run("dvc", "queue", "start", "--jobs", "2")
     deadline = time.monotonic() + 600

@@ -1,4 +1,4 @@
-"""The datasets of params.yaml on the real tasks: their counts are those of arc24's table."""
+"""The datasets of params.yaml with the real tasks; their counts equal those of arc24's table."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ needs_archives = pytest.mark.skipif(MIRROR is None, reason="needs ARCMIX_MIRROR"
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the tables of the partition and of every source at hand."""
+    """Return a folder with the tables of the partition and of all available sources."""
     folder = tmp_path_factory.mktemp("tables")
     for key, values in VALUES["sources"].items():
         text = json.dumps(values)
@@ -116,7 +116,7 @@ def test_a_dataset_has_the_published_counts(
     assert (found["tasks"], found["entries"]) == (count, entries)
 
 
-def test_combo_v3_draws_as_many_of_either_component(tables: Path) -> None:
+def test_combo_v3_draws_equally_many_samples_of_both_components(tables: Path) -> None:
     # 700 tasks once and 100 of them seven times: one pass is 1400 samples.
     found = mix(tables, VALUES["datasets"]["combo-v3"], samples=1400)
 
@@ -124,7 +124,7 @@ def test_combo_v3_draws_as_many_of_either_component(tables: Path) -> None:
 
 
 @pytest.mark.parametrize(("n_minus", "entries"), [(1, 1363), (2, 4935)])
-def test_the_evaluation_tasks_leave_out_as_published(
+def test_n_minus_1_of_the_evaluation_tasks_has_the_published_counts(
     tables: Path, n_minus: int, entries: int
 ) -> None:
     whole = VALUES["datasets"]["eval"]["evaluation"]
@@ -134,13 +134,13 @@ def test_the_evaluation_tasks_leave_out_as_published(
     assert found["entries"] == entries
 
 
-def test_count_goes_along_with_any_other_dataset(tables: Path) -> None:
+def test_count_can_be_combined_with_another_dataset(tables: Path) -> None:
     found = mix(tables, VALUES["datasets"]["count"] | VALUES["datasets"]["new-train"])
 
     assert (found["tasks"], found["entries"]) == (10_700, 10_700)
 
 
-def test_the_first_samples_of_combo_v2_are_the_ones_they_were(tables: Path) -> None:
+def test_the_first_samples_of_combo_v2_have_not_changed(tables: Path) -> None:
     mix(tables, VALUES["datasets"]["combo-v2"], samples=500)
 
     content = hashlib.sha256()
@@ -151,7 +151,7 @@ def test_the_first_samples_of_combo_v2_are_the_ones_they_were(tables: Path) -> N
 
 
 def digest(samples: pa.Table) -> str:
-    """Return a hash of all that samples hold, however the table is cut up."""
+    """Return a hash of the content of samples, which does not depend on the chunks."""
     content = hashlib.sha256()
     for column in samples.combine_chunks().itercolumns():
         [values] = column.chunks
@@ -164,7 +164,7 @@ def digest(samples: pa.Table) -> str:
 
 
 @pytest.mark.parametrize("new_tasks", [0.0, 0.5])
-def test_samples_are_the_same_written_streamed_and_resumed(tables: Path, new_tasks: float) -> None:
+def test_samples_are_equal_if_written_streamed_or_resumed(tables: Path, new_tasks: float) -> None:
     dataset, count, stopped = VALUES["datasets"]["combo-v2"], 10_000, 4_321
     config = configure(dataset, count, new_tasks)
     found = read_tables(config.dataset, tables / "partition", tables / "sources")

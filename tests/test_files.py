@@ -10,7 +10,7 @@ import pytest
 from arcmix import files
 
 
-def test_replacing_makes_the_folder_and_the_file(tmp_path: Path) -> None:
+def test_replacing_creates_the_folder_and_the_file(tmp_path: Path) -> None:
     path = tmp_path / "new" / "deep" / "file"
 
     with files.replacing(path) as new:
@@ -38,7 +38,7 @@ def test_replacing_keeps_the_old_file_when_the_block_fails(tmp_path: Path) -> No
     assert [*tmp_path.iterdir()] == [path]
 
 
-def test_discard_removes_the_folder_and_what_is_left_of_an_earlier_one(tmp_path: Path) -> None:
+def test_discard_removes_the_folder_and_the_remains_of_an_earlier_removal(tmp_path: Path) -> None:
     folder, left, other = tmp_path / "v1.0", tmp_path / "v1.0.done", tmp_path / "v1.done"
     for one in (folder, left, other):
         (one / "deep").mkdir(parents=True)
@@ -70,12 +70,12 @@ def test_discard_hides_the_folder_before_it_removes_anything(
     assert [*tmp_path.iterdir()] == []
 
 
-def test_discard_tells_of_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_discard_raises_an_error_for_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="none"):
         files.discard(tmp_path / "none")
 
 
-def test_json_round_trips_in_equal_bytes_for_equal_values(tmp_path: Path) -> None:
+def test_equal_values_give_equal_bytes_of_json(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
 
     files.write_json(first, {"b": [1, 0.5], "a": None})
@@ -86,12 +86,12 @@ def test_json_round_trips_in_equal_bytes_for_equal_values(tmp_path: Path) -> Non
     assert first.read_text().endswith("}\n")
 
 
-def test_write_json_refuses_what_json_cannot_say(tmp_path: Path) -> None:
+def test_write_json_rejects_values_that_json_cannot_represent(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         files.write_json(tmp_path / "file", {"loss": float("nan")})
 
 
-def test_read_json_names_the_file_that_is_none(tmp_path: Path) -> None:
+def test_read_json_reports_the_file_that_is_not_json(tmp_path: Path) -> None:
     path = tmp_path / "broken"
     path.write_text("{")
 
@@ -107,7 +107,7 @@ def test_write_csv_keeps_six_digits(tmp_path: Path) -> None:
     assert path.read_text() == "step,loss\n0,0.333333\n10,\n"
 
 
-def test_read_csv_keeps_task_names_numbers_and_gaps(tmp_path: Path) -> None:
+def test_read_csv_keeps_task_ids_numbers_and_empty_cells(tmp_path: Path) -> None:
     path = tmp_path / "tasks.csv"
     path.write_text("task,tests,val_loss\n00576224,2,\n12e45678,1,0.123457\n")
     found = files.read_csv(path)
@@ -126,7 +126,7 @@ def test_write_parquet_keeps_the_table(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "table.parquet"), table)
 
 
-def test_write_text_writes_the_text_alone(tmp_path: Path) -> None:
+def test_write_text_writes_exactly_the_text(tmp_path: Path) -> None:
     files.write_text(tmp_path / "note", "1 \u00d7 2\n")
 
     assert (tmp_path / "note").read_bytes() == b"1 \xc3\x97 2\n"
@@ -134,7 +134,7 @@ def test_write_text_writes_the_text_alone(tmp_path: Path) -> None:
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> list[Path]:
-    """A folder with a file deeper in it, and a file."""
+    """Return a folder with a nested file, and a file."""
     folder, file = tmp_path / "model", tmp_path / "tasks"
     (folder / "deeper").mkdir(parents=True)
     (folder / "deeper" / "weights").write_text("w")
@@ -142,7 +142,7 @@ def inputs(tmp_path: Path) -> list[Path]:
     return [folder, file]
 
 
-def test_digest_sees_the_contents_and_the_names_in_a_folder(inputs: list[Path]) -> None:
+def test_digest_depends_on_the_contents_and_the_names_in_a_folder(inputs: list[Path]) -> None:
     folder, file = inputs
     found = [files.digest(inputs)]
     (folder / "deeper" / "weights").rename(folder / "weights")
@@ -154,13 +154,15 @@ def test_digest_sees_the_contents_and_the_names_in_a_folder(inputs: list[Path]) 
     assert len({*found}) == 4
 
 
-def test_digest_does_not_see_where_the_inputs_lie(inputs: list[Path], tmp_path: Path) -> None:
+def test_digest_does_not_depend_on_the_location_of_the_inputs(
+    inputs: list[Path], tmp_path: Path
+) -> None:
     before = files.digest(inputs)
     moved = [path.rename(tmp_path / f"{path.name}-moved") for path in inputs]
     assert files.digest(moved) == before
 
 
-def test_the_key_of_unfinished_work_changes_with_what_its_result_depends_on(
+def test_the_key_changes_with_the_values_and_the_inputs(
     inputs: list[Path],
 ) -> None:
     first, again = files.key("{}", inputs), files.key("{}", inputs)

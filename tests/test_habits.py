@@ -1,4 +1,4 @@
-"""The habits of the repository: targets, pins and links that do not rot."""
+"""Checks of the repository: make targets, pinned requirements and links."""
 
 import re
 import subprocess
@@ -20,7 +20,7 @@ REQUIREMENTS = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 
 
-def test_make_lists_its_targets() -> None:
+def test_make_help_lists_all_targets() -> None:
     done = subprocess.run(["make", "-C", ROOT], capture_output=True, text=True, check=True)
 
     listed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("make ")]
@@ -50,7 +50,7 @@ def test_requirement_is_pinned(requirement: str) -> None:
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
-def test_links_lead_somewhere(page: Path) -> None:
+def test_the_targets_of_links_exist(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
 
     local = [link for link in links if "://" not in link]

@@ -19,7 +19,7 @@ SCENE = cells(
     "3000444",
     "0000404",
 )
-"""A 3 of four cells in a zigzag, one of one, a 1 of two, and a 4 with a dent."""
+"""Objects: color 3 with 4 cells and with 1 cell, color 1 with 2 cells, color 4 with a notch."""
 
 
 @pytest.mark.parametrize(
@@ -32,53 +32,53 @@ SCENE = cells(
         ("How many objects are there of each color?", "1: 1, 3: 2, 4: 1"),
     ],
 )
-def test_each_question_has_its_answer(question, answer):
+def test_the_answer_to_each_question(question, answer):
     assert objects.answers(SCENE)[objects.QUESTIONS.index(question)] == answer
 
 
-def test_there_is_an_answer_to_every_question():
+def test_every_question_has_an_answer():
     assert len(objects.answers(SCENE)) == len(objects.QUESTIONS)
 
 
-def test_objects_come_row_by_row_with_their_colors():
+def test_objects_are_in_row_order_with_their_colors():
     assert objects.find(SCENE) == [Object(3, 4), Object(1, 2), Object(3, 1), Object(4, 5)]
 
 
-def test_the_background_is_the_color_of_most_cells_be_it_black_or_not():
+def test_the_background_is_the_most_frequent_color():
     scene = np.where(SCENE == 0, 7, SCENE).astype(np.uint8)
     scene[SCENE == 1] = 0
     assert objects.background(scene) == 7
     assert objects.answers(scene)[4] == "0: 1, 3: 2, 4: 1"
 
 
-def test_corners_and_edges_of_the_grid_connect_nothing():
+def test_diagonal_cells_and_opposite_edges_are_not_connected():
     assert objects.find(cells("1000", "0100", "0001")) == [Object(1, 1)] * 3
-    # The end of a row and the beginning of the next.
+    # The end of a row and the start of the next row.
     assert objects.find(cells("0001", "1000", "0000")) == [Object(1, 1)] * 2
 
 
-def test_areas_of_two_colors_that_touch_are_two_objects():
+def test_touching_areas_of_two_colors_are_two_objects():
     assert objects.find(cells("0120", "0110", "0000")) == [Object(1, 3), Object(2, 1)]
 
 
-def test_areas_ascend_as_numbers_do():
+def test_areas_are_sorted_as_numbers():
     scene = cells("111111111110", "000000000000", "220000000000")
     assert objects.answers(scene)[1] == "2, 11"
 
 
-def test_a_grid_without_an_object_is_refused():
+def test_a_grid_without_an_object_is_rejected():
     with pytest.raises(ValueError, match=r"grid of shape \(2, 3\) has no object"):
         objects.answers(cells("444", "444"))
 
 
 @given(grids)
-def test_every_cell_is_of_the_background_or_of_one_object(one):
+def test_every_cell_belongs_to_the_background_or_to_one_object(one):
     behind = np.count_nonzero(one == objects.background(one))
     assert behind + sum(found.area for found in objects.find(one)) == one.size
 
 
 @given(st.integers(0, 7), st.permutations(range(10)))
-def test_a_view_changes_no_answer_but_the_names_of_colors(symmetry, colors):
+def test_a_view_changes_only_the_colors_in_the_answers(symmetry, colors):
     seen = transforms.Transform(symmetry, tuple(colors)).apply(SCENE)
     assert objects.background(seen) == colors[0]
     assert objects.answers(seen)[:4] == objects.answers(SCENE)[:4]

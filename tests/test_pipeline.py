@@ -1,4 +1,4 @@
-"""`dvc.yaml` tells the truth about the code, and `params.yaml` about the values."""
+"""`dvc.yaml` and `params.yaml` agree with the code."""
 
 import ast
 import importlib
@@ -28,22 +28,22 @@ CODE = "data/code"
 """The folder of the fingerprints of the stages' code."""
 
 SECONDS = {"partition", "record", "ablation"}
-"""Stages so quick that they may do without DVC's run cache."""
+"""Fast stages, which need no run cache of DVC."""
 
 LARGE = {"results/report.html", "results/report.png"}
-"""Results that DVC keeps, not git."""
+"""Results that are in DVC's cache, not in git."""
 
 LAUNCH = "${launch}"
-"""The value that a command holds, and no program reads."""
+"""The only value that is used in a command and not read by a program."""
 
 FOLDERS = "data|results|src|stages"
-"""Folders of which `dvc.yaml` alone names files."""
+"""Folders whose files only `dvc.yaml` may name."""
 
 each_stage = pytest.mark.parametrize("stage", STAGES)
 
 
 def keywords(stage: str) -> dict[str, Any]:
-    """Return the annotations of the keywords of a stage's `run`."""
+    """Return the annotations of the keyword arguments of a stage's `run`."""
     run = importlib.import_module(f"stages.{stage}").run
     return {name: keyword.annotation for name, keyword in inspect.signature(run).parameters.items()}
 
@@ -64,7 +64,7 @@ def flags(stage: str) -> dict[str, str]:
 
 
 def outputs(stage: str) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Return the path of each output, the list that it stands in, and its settings."""
+    """Return the path of each output, the list that contains it, and its settings."""
     found = {}
     for kind in ("outs", "metrics", "plots"):
         for entry in STAGES[stage].get(kind, []):
@@ -78,7 +78,7 @@ def code_deps(stage: str) -> set[str]:
     return {dep for dep in STAGES[stage]["deps"] if dep.startswith((f"{CODE}/", "src/", "stages"))}
 
 
-def test_every_program_is_a_stage_and_every_stage_a_program() -> None:
+def test_programs_and_stages_correspond() -> None:
     assert {path.stem for path in (ROOT / "stages").glob("*.py")} == {"__init__", *STAGES}
 
 
@@ -123,10 +123,10 @@ def test_paths_of_the_command_are_deps_and_outputs(stage: str) -> None:
         for name, kind in keywords(stage).items()
         if kind is Path
     }
-    # Not of this run: the file of all values, and what the repository itself keeps.
+    # The exceptions are params.yaml and the paths that are shared by all runs.
     paths = {path for path in paths if path != "params.yaml" and not path.startswith("$DVC_ROOT")}
 
-    # A stage whose code changed runs again, whether or not the program reads the fingerprint.
+    # A stage depends on the fingerprint of its code even if the program does not read it.
     deps = {*STAGES[stage]["deps"]} - {f"{CODE}/{stage}"} - {*outputs("check")}
     paths -= {f"{CODE}/{stage}"}
     declared = deps | {*outputs(stage)}
@@ -134,7 +134,7 @@ def test_paths_of_the_command_are_deps_and_outputs(stage: str) -> None:
 
 
 @each_stage
-def test_stage_reads_what_an_earlier_one_writes(stage: str) -> None:
+def test_each_input_of_a_stage_is_written_by_an_earlier_stage(stage: str) -> None:
     earlier = [*STAGES][: [*STAGES].index(stage)]
     written = {masked(path) for name in earlier for path in outputs(name)}
     written |= {str(Path(path).parent) for path in written}
@@ -146,7 +146,7 @@ def test_stage_reads_what_an_earlier_one_writes(stage: str) -> None:
 
 
 @each_stage
-def test_cached_output_is_read_by_a_later_stage(stage: str) -> None:
+def test_each_cached_output_is_read_by_a_later_stage(stage: str) -> None:
     later = [*STAGES][[*STAGES].index(stage) + 1 :]
     read = {masked(dep) for name in later for dep in STAGES[name]["deps"]}
     read |= {str(Path(path).parent) for path in read if path.startswith(f"{CODE}/")}
@@ -163,7 +163,7 @@ def test_folders_are_those_of_the_pipeline() -> None:
 
 
 def masked(path: str) -> str:
-    """Return a path with `*` for each value that DVC fills in."""
+    """Return a path with `*` in place of each value that DVC fills in."""
     return re.sub(r"\$\{.*?\}", "*", path)
 
 
@@ -174,7 +174,7 @@ def test_results_are_in_git_and_data_is_not(stage: str) -> None:
         tracked = path.startswith("results/") and path not in LARGE
         assert settings.get("cache", True) is not tracked
         if stage not in SECONDS:
-            # Any other output that DVC does not cache makes it forget earlier runs.
+            # An uncached output that is no metric or plot makes DVC forget earlier runs.
             assert not (tracked and kind == "outs")
             assert "persist" not in settings
 
@@ -186,14 +186,14 @@ def test_results_are_in_git_and_data_is_not(stage: str) -> None:
         for path in sorted([*LIBRARY.rglob("*.py"), *(ROOT / "stages").glob("*.py")])
     ],
 )
-def test_code_holds_no_path_of_the_repository(program: Path) -> None:
+def test_code_contains_no_path_of_the_repository(program: Path) -> None:
     found = [text for text in strings(program) if re.search(rf"(?<![\w/])({FOLDERS})/", text)]
 
     assert found == []
 
 
 def strings(program: Path) -> Iterator[str]:
-    """Yield the texts of a program that are not docstrings."""
+    """Yield the strings of a program that are not docstrings."""
     tree = ast.parse(program.read_text())
     described = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
@@ -218,7 +218,7 @@ def test_every_value_of_params_is_read_by_a_stage() -> None:
 
 
 def leaves(node: Any, *steps: str) -> Iterator[tuple[str, Any]]:
-    """Yield the place and the value of everything in a map that is no map with entries."""
+    """Yield the place and the value of each leaf of a map."""
     for name, value in node.items():
         if isinstance(value, dict) and value:
             yield from leaves(value, *steps, name)
@@ -257,7 +257,7 @@ def test_every_component_and_every_scale_can_be_given_a_value(tmp_path: Path) ->
     check.check_file(path)
 
 
-def test_a_mix_of_two_tables_is_three_lines() -> None:
+def test_a_mix_of_two_tables_needs_three_lines() -> None:
     text = "datasets:\n  my-mix:\n    new-train: {}\n    mini-arc: {weight: 3}\n"
 
     found = schema.resolve(YAML(typ="safe").load(text) | {"component": {"weight": 1}})
@@ -288,7 +288,7 @@ def test_a_mix_of_two_tables_is_three_lines() -> None:
         ("init.adapter=re-arc/0-85f495127d81", "  adapter: re-arc/0-85f495127d81"),
     ],
 )
-def test_override_by_dvc_edits_one_line(tmp_path: Path, override: str, line: str) -> None:
+def test_an_override_by_dvc_edits_one_line(tmp_path: Path, override: str, line: str) -> None:
     path = tmp_path / "params.yaml"
     shutil.copy(PARAMS, path)
 

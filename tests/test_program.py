@@ -70,7 +70,7 @@ def test_main_fills_run_from_flags_and_params(stage, tmp_path: Path) -> None:
     assert last.startswith("arcmix.demo: took 0.")
 
 
-def test_main_ends_in_one_line_on_an_error_of_the_user(stage) -> None:
+def test_main_reports_a_user_error_on_one_line(stage) -> None:
     done = stage(*FLAGS, "--key", "a", seed=13)
 
     assert done.returncode == 1
@@ -86,14 +86,14 @@ def test_main_ends_in_one_line_on_an_error_of_the_user(stage) -> None:
         ),
     ],
 )
-def test_main_refuses_params(stage, key: str, seed: int, message: str) -> None:
+def test_main_rejects_params(stage, key: str, seed: int, message: str) -> None:
     done = stage(*FLAGS, "--key", key, seed=seed)
 
     assert done.returncode == 1
     assert done.stderr == f"error in demo: params.yaml: {message}\n"
 
 
-def test_main_names_the_file_that_is_missing(stage) -> None:
+def test_main_reports_a_missing_file(stage) -> None:
     done = stage("--params", "nowhere.yaml", "--out-file", "out", "--key", "a")
 
     assert done.returncode == 1
@@ -101,7 +101,7 @@ def test_main_names_the_file_that_is_missing(stage) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_the_second_of_two_processes_tells_of_errors_alone(
+def test_the_second_of_two_processes_reports_only_errors(
     stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", "1")
@@ -114,7 +114,7 @@ def test_the_second_of_two_processes_tells_of_errors_alone(
     assert failed.stderr == "error in demo: the seed is 13, which is refused\n"
 
 
-def test_main_shows_where_a_bug_is(stage) -> None:
+def test_main_shows_the_traceback_of_a_bug(stage) -> None:
     done = stage(*FLAGS, "--key", "a", seed=14)
 
     assert done.returncode == 1
@@ -123,7 +123,7 @@ def test_main_shows_where_a_bug_is(stage) -> None:
 
 
 @pytest.mark.parametrize("missing", ["--params", "--out-file", "--key"])
-def test_main_wants_every_flag(stage, missing: str) -> None:
+def test_main_requires_every_flag(stage, missing: str) -> None:
     flags = dict(zip(FLAGS[::2], FLAGS[1::2], strict=True)) | {"--key": "a"}
     del flags[missing]
 
@@ -133,7 +133,7 @@ def test_main_wants_every_flag(stage, missing: str) -> None:
     assert f"the following arguments are required: {missing}" in done.stderr
 
 
-def test_help_says_what_the_stage_does(stage) -> None:
+def test_help_shows_the_docstring_of_the_stage(stage) -> None:
     done = stage("--help")
 
     assert done.returncode == 0
@@ -141,7 +141,7 @@ def test_help_says_what_the_stage_does(stage) -> None:
     assert "--out-file" in done.stdout
 
 
-def test_progress_is_silent_where_there_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+def test_progress_prints_nothing_without_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     with program.progress(total=2, what="count", unit="thing") as bar:
         bar.update(2)
 

@@ -14,7 +14,7 @@ seeds = st.integers(0, 2**40)
     cuts=st.lists(st.integers(0, 9)),
     width=st.integers(1, 9),
 )
-def test_words_are_the_same_however_the_draws_are_split(
+def test_words_do_not_depend_on_how_the_draws_are_split(
     seed: int, start: int, cuts: list[int], width: int
 ) -> None:
     whole = randomness.words(seed, "colors", start, sum(cuts), width)
@@ -64,7 +64,7 @@ def test_uniform_is_uniform() -> None:
 
 
 @given(limit=st.integers(1, 2**53))
-def test_below_reaches_neither_the_limit_nor_less_than_zero(limit: int) -> None:
+def test_below_is_at_least_zero_and_less_than_the_limit(limit: int) -> None:
     words = np.array([0, 2**64 - 1], np.uint64)
 
     low, high = randomness.below(words, limit)
@@ -73,7 +73,7 @@ def test_below_reaches_neither_the_limit_nor_less_than_zero(limit: int) -> None:
     assert limit - 1 - limit // 2**40 <= high < limit
 
 
-def test_below_takes_a_limit_for_each_word() -> None:
+def test_below_accepts_a_limit_for_each_word() -> None:
     words = randomness.words(0, "test", 0, 1000, 3)
 
     values = randomness.below(words, np.array([1, 2, 10]))
@@ -83,7 +83,7 @@ def test_below_takes_a_limit_for_each_word() -> None:
 
 
 @given(seed=seeds, index=st.integers(0, 1000), length=st.integers(0, 50))
-def test_permutation_holds_each_number_once(seed: int, index: int, length: int) -> None:
+def test_permutation_contains_each_number_once(seed: int, index: int, length: int) -> None:
     found = randomness.permutation(seed, "order", index, length)
 
     assert sorted(found.tolist()) == list(range(length))
@@ -97,15 +97,15 @@ def test_permutations_are_equally_likely() -> None:
     assert abs(counts - 1000).max() < 5 * np.sqrt(6000 * 5 / 36)
 
 
-def test_words_are_those_of_the_first_release() -> None:
-    # A change of these numbers changes every result of the project: say so in the changelog.
+def test_words_have_not_changed() -> None:
+    # A change of these numbers changes all results of the project, so add it to the changelog.
     assert randomness.words(7, "golden", 3, 2, 2).tolist() == [
         [446584496707059288, 18295462305652999071],
         [8234933204583967179, 7738408489046539223],
     ]
 
 
-def test_a_derived_seed_is_of_its_seed_and_its_purpose() -> None:
+def test_a_derived_seed_depends_on_the_seed_and_the_purpose() -> None:
     found = [
         randomness.derived(seed, purpose) for seed in (0, 1) for purpose in ("adapt/a", "adapt/b")
     ]

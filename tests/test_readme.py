@@ -1,4 +1,4 @@
-"""The README shows the table that the pipeline made."""
+"""The README agrees with the pipeline and its results."""
 
 import io
 import json
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def committed(name: str) -> str:
-    """Return a file as it is committed: a user's own runs may have changed the table since."""
+    """Return the committed content of a file, because runs of a user change the table."""
     command = ["git", "show", f"HEAD:{name}"]
     return subprocess.run(
         command, cwd=ROOT, check=True, capture_output=True, encoding="utf-8"
@@ -53,7 +53,7 @@ def test_the_picture_of_the_pipeline_shows_every_stage():
     assert len(shown) == len({*shown})
 
 
-def test_what_the_readme_says_about_the_table_is_true():
+def test_the_statements_of_the_readme_about_the_table_are_true():
     text = re.sub(r"\s+", " ", committed("README.md"))
     table = pd.read_csv(io.StringIO(committed("results/ablation.csv"))).set_index("dataset")
     combo, re_arc = table.loc["combo-v2"], table.loc["re-arc"]
@@ -77,7 +77,7 @@ def test_what_the_readme_says_about_the_table_is_true():
     assert (counts["validation"], counts["new-train"]) == (100, 700)
 
 
-def test_the_prompt_of_the_readme_is_the_default_one():
+def test_the_prompt_of_the_readme_has_the_default_format():
     text = (ROOT / "README.md").read_text()
     [(shown, answer)] = re.findall(
         r"<!-- prompt -->\n(.*)<!-- answer -->\n(.*)<!-- prompt end -->", text, re.DOTALL

@@ -1,4 +1,4 @@
-"""The commands of the documents name values and entries that `params.yaml` has."""
+"""The values and entries in the commands of the documents exist in `params.yaml`."""
 
 import re
 import shlex
@@ -22,7 +22,7 @@ NAMES = [found for line in LINES for found in re.findall(r"-n (\S+)", line)]
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_recipe_is_an_experiment_that_params_can_hold(tmp_path: Path, line: str) -> None:
+def test_a_recipe_is_a_valid_experiment(tmp_path: Path, line: str) -> None:
     words = shlex.split(line, comments=True)
     choices = [words[number + 1] for number, word in enumerate(words) if word == "-S"]
     path = tmp_path / "params.yaml"
@@ -36,11 +36,11 @@ def test_a_recipe_is_an_experiment_that_params_can_hold(tmp_path: Path, line: st
 
 
 def overrides_of(choices: list[str]) -> list[list[str]]:
-    """Return the overrides of each experiment that `dvc exp run` makes of some choices."""
+    """Return the overrides of each experiment that `dvc exp run` queues for a sweep."""
     return [one["params.yaml"] for one in get_hydra_sweeps({"params.yaml": choices})]
 
 
-def test_a_second_stage_starts_from_a_recipe_before_it() -> None:
+def test_the_first_stage_of_each_second_stage_is_an_earlier_recipe() -> None:
     seen = set()
     for line in LINES:
         for start in re.findall(r"init\.adapter=(\S+)", line):

@@ -37,7 +37,7 @@ task_lists = st.lists(
 
 
 def content(task: Task) -> tuple[object, ...]:
-    """Return a task as values that compare."""
+    """Return a task as values that can be compared."""
     shown = [
         [(pair.input.tolist(), pair.output.tolist()) for pair in side]
         for side in (task.train, task.test)
@@ -46,7 +46,7 @@ def content(task: Task) -> tuple[object, ...]:
 
 
 def pair(side: Any = None) -> dict[str, Any]:
-    """Return a JSON pair of lopsided grids, or of one grid."""
+    """Return a JSON pair of two different grids that are not square, or of one grid twice."""
     return {"input": side or [[1, 2, 3], [4, 5, 6]], "output": [[0, 9]]}
 
 
@@ -56,7 +56,9 @@ def value(**changes: Any) -> dict[str, Any]:
 
 
 @given(found=task_lists)
-def test_read_undoes_write(found: list[Task], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_read_is_the_inverse_of_write(
+    found: list[Task], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     path = tmp_path_factory.mktemp("tasks") / "tasks.parquet"
 
     tasks.write(path, found)
@@ -78,7 +80,7 @@ def test_write_gives_equal_bytes_for_equal_tasks(tmp_path: Path) -> None:
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_read_refuses_another_table(tmp_path: Path) -> None:
+def test_read_rejects_another_table(tmp_path: Path) -> None:
     path = tmp_path / "other.parquet"
     pq.write_table(pa.table({"task": ["a"]}), path)
 
@@ -89,7 +91,7 @@ def test_read_refuses_another_table(tmp_path: Path) -> None:
 
 
 @given(found=task_lists, random=st.randoms())
-def test_digest_is_of_the_tasks_and_not_of_their_order(found: list[Task], random: Any) -> None:
+def test_digest_does_not_depend_on_the_order_of_the_tasks(found: list[Task], random: Any) -> None:
     shuffled = random.sample(found, len(found))
 
     assert tasks.digest(shuffled) == tasks.digest(found)
@@ -116,7 +118,7 @@ def test_digest_changes_with(changed: tasks.Value) -> None:
     assert tasks.digest(other) != tasks.digest(found)
 
 
-def test_digest_is_the_same_whatever_the_group() -> None:
+def test_digest_does_not_depend_on_the_group() -> None:
     found, _ = tasks.parse([("a", "training", None, value())], "arc", max_side=30)
     other, _ = tasks.parse([("a", "training", "above", value())], "arc", max_side=30)
 
@@ -124,7 +126,7 @@ def test_digest_is_the_same_whatever_the_group() -> None:
     assert tasks.digest(other) == tasks.digest(found)
 
 
-def test_digest_is_the_same_whatever_the_source_is_called() -> None:
+def test_digest_does_not_depend_on_the_name_of_the_source() -> None:
     found, _ = tasks.parse([("a", "training", None, value())], "arc", max_side=30)
     other, _ = tasks.parse([("a", "training", None, value())], "arc-github", max_side=30)
 
@@ -158,7 +160,7 @@ def test_as_grid_keeps_rows_and_columns(grid: np.ndarray) -> None:
         pytest.param([[0]] * 31, "a side is longer than 30, got shape (31, 1)", id="tall"),
     ],
 )
-def test_as_grid_refuses(rows: Any, message: str) -> None:
+def test_as_grid_rejects(rows: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         tasks.as_grid(rows, max_side=30)
 
@@ -183,12 +185,12 @@ def test_as_grid_refuses(rows: Any, message: str) -> None:
         ),
     ],
 )
-def test_as_task_refuses(task: Any, message: str) -> None:
+def test_as_task_rejects(task: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tasks.as_task("a", task, source="arc", split="training", variation=0, max_side=30)
 
 
-def test_as_task_drops_what_is_no_grid() -> None:
+def test_as_task_ignores_other_keys() -> None:
     named = value(uuid="1", name="bars") | {"train": [pair() | {"metadata": {}}, pair()]}
 
     found = tasks.as_task("a", named, source="arc", split="training", variation=3, max_side=30)
@@ -215,14 +217,14 @@ def test_parse_counts_rejected_tasks_by_reason() -> None:
     assert rejects == {"the rows of a grid differ in width": 2, "a side is longer than 8": 1}
 
 
-def test_parse_refuses_two_tasks_of_one_id() -> None:
+def test_parse_rejects_two_tasks_with_the_same_id_in_a_split() -> None:
     with pytest.raises(ValueError, match="two tasks of arc, split training, have the id 'a'"):
         tasks.parse(
             [("a", "training", None, value()), ("a", "training", None, value())], "arc", max_side=30
         )
 
 
-def test_parse_keeps_one_id_in_two_splits() -> None:
+def test_parse_accepts_the_same_id_in_two_splits() -> None:
     values = [("a", "training", None, value()), ("a", "evaluation", None, value())]
 
     found, _ = tasks.parse(values, "arc", max_side=30)
@@ -237,7 +239,7 @@ def test_ragged_keeps_every_part(parts: list[list[int]]) -> None:
     assert column.to_pylist() == parts
 
 
-def test_difficulty_is_written_and_read_where_it_is_known(tmp_path):
+def test_write_and_read_keep_the_difficulty(tmp_path):
     path = tmp_path / "tasks.parquet"
     tasks.write(path, [replace(arc.task("a"), rng=0.25, pso=0.5), arc.task("b")])
 

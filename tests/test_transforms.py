@@ -16,33 +16,33 @@ upscales = st.builds(transforms.Upscale, factors, factors)
 mirrors = st.builds(transforms.Mirror, st.sampled_from([0, 1]), st.booleans())
 
 
-def test_the_first_symmetry_changes_nothing():
+def test_symmetry_0_is_the_identity():
     np.testing.assert_array_equal(transforms.turn(LOPSIDED, 0), LOPSIDED)
 
 
-def test_symmetry_1_turns_a_quarter_against_the_clock():
+def test_symmetry_1_rotates_counterclockwise_by_a_quarter_turn():
     assert transforms.turn(LOPSIDED, 1).tolist() == [[3, 6], [2, 5], [1, 4]]
 
 
-def test_symmetry_5_flips_left_and_right_before_it_turns():
+def test_symmetry_5_flips_left_and_right_before_it_rotates():
     assert transforms.turn(LOPSIDED, 5).tolist() == [[1, 4], [2, 5], [3, 6]]
 
 
-def test_the_eight_symmetries_all_differ_and_the_odd_ones_swap_the_sides():
+def test_the_eight_symmetries_differ_and_odd_ones_swap_height_and_width():
     seen = [transforms.turn(LOPSIDED, symmetry) for symmetry in range(transforms.SYMMETRIES)]
     assert len({(one.shape, one.tobytes()) for one in seen}) == 8
     assert [s for s, one in enumerate(seen) if one.shape == (3, 2)] == [1, 3, 5, 7]
 
 
 def after(first, second):
-    """Return the symmetry that is one symmetry and then another, as a lopsided grid shows it."""
+    """Return the symmetry that equals one symmetry followed by another."""
     both = transforms.turn(transforms.turn(LOPSIDED, first), second)
     [found] = [s for s in SYMMETRIES if np.array_equal(both, transforms.turn(LOPSIDED, s))]
     return found
 
 
 @given(grids, st.sampled_from(SYMMETRIES), st.sampled_from(SYMMETRIES))
-def test_two_symmetries_make_a_third_whatever_the_grid(cells, first, second):
+def test_the_composition_of_two_symmetries_does_not_depend_on_the_grid(cells, first, second):
     both = transforms.turn(transforms.turn(cells, first), second)
     np.testing.assert_array_equal(both, transforms.turn(cells, after(first, second)))
 
@@ -54,25 +54,25 @@ def test_the_symmetries_are_the_group_of_the_square():
     assert table[0].tolist() == table[:, 0].tolist() == [*SYMMETRIES]
     # (a then b) then c is a then (b then c).
     np.testing.assert_array_equal(table[table], table[:, table])
-    # Of the two groups of eight that do not commute, this is the one of five involutions.
+    # Of the two non-commutative groups of order eight, only this one has five involutions.
     assert (table != table.T).any()
     assert [s for s in SYMMETRIES if table[s, s] == 0] == [0, 2, 4, 5, 6, 7]
 
 
 @given(grids, views | turns | paddings | upscales | mirrors)
-def test_invert_undoes_apply(cells, change):
+def test_invert_is_the_inverse_of_apply(cells, change):
     changed = change.apply(cells)
     assert changed.dtype == np.uint8
     np.testing.assert_array_equal(change.invert(changed), cells)
 
 
 @given(grids, st.integers(0, 7))
-def test_a_turn_is_a_view_in_the_same_colors(cells, symmetry):
+def test_a_turn_equals_a_transform_without_recoloring(cells, symmetry):
     view = transforms.Transform(symmetry, tuple(range(10)))
     np.testing.assert_array_equal(transforms.Turn(symmetry).apply(cells), view.apply(cells))
 
 
-def test_a_padding_frames_the_grid():
+def test_a_padding_adds_a_frame():
     assert transforms.Padding(1, 2, 9).apply(LOPSIDED[:, :2]).tolist() == [
         [9, 9, 9, 9, 9, 9],
         [9, 9, 1, 2, 9, 9],
@@ -81,7 +81,7 @@ def test_a_padding_frames_the_grid():
     ]
 
 
-def test_an_upscale_makes_a_block_of_each_cell():
+def test_an_upscale_replaces_each_cell_with_a_block():
     assert transforms.Upscale(1, 2).apply(LOPSIDED).tolist() == [
         [1, 1, 2, 2, 3, 3],
         [4, 4, 5, 5, 6, 6],
@@ -106,22 +106,22 @@ def test_an_upscale_makes_a_block_of_each_cell():
         ),
     ],
 )
-def test_a_mirror_puts_the_image_beside_the_grid(mirror, image):
+def test_a_mirror_appends_the_image_to_the_grid(mirror, image):
     assert mirror.apply(LOPSIDED[:, :2]).tolist() == image
 
 
 @given(st.integers(0, 2**32), st.booleans())
-def test_a_color_map_is_a_permutation_that_moves_the_background_only_if_told(seed, moves):
+def test_a_color_map_is_a_permutation_and_moves_the_background_only_on_request(seed, moves):
     keys = np.random.default_rng(seed).integers(1, 2**60, (50, 10)).astype(np.uint64)
     maps = transforms.color_maps(keys, np.full(50, moves))
     assert (np.sort(maps, axis=1) == np.arange(10)).all()
     assert (maps[:, 0] == 0).all() != moves
 
 
-def test_color_maps_reach_every_color_from_every_other():
+def test_color_maps_map_each_color_to_every_color():
     keys = np.random.default_rng(0).integers(1, 2**60, (4000, 10)).astype(np.uint64)
     maps = transforms.color_maps(keys, np.zeros(4000, bool))
     counts = np.array([np.bincount(maps[:, color], minlength=10) for color in range(1, 10)])
-    # Each of 9 colors is drawn 444 times of 4000, give or take 20.
+    # The expected frequency of each of 9 colors is 444 of 4000, with standard deviation 20.
     assert counts[:, 1:].min() > 340
     assert counts[:, 1:].max() < 550

@@ -1,4 +1,4 @@
-"""Wheels for tests: small ones that pip takes for real."""
+"""Small wheels for tests that pip accepts."""
 
 import hashlib
 import zipfile
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def pack(folder: Path, members: Mapping[str, str | bytes], name: str = "toy_gym") -> Path:
-    """Write version 1.0 of a wheel that holds some files."""
+    """Write version 1.0 of a wheel with some files."""
     path = folder / f"{name}-1.0-py3-none-any.whl"
     info = f"{name}-1.0.dist-info"
     about = {
@@ -22,5 +22,5 @@ def pack(folder: Path, members: Mapping[str, str | bytes], name: str = "toy_gym"
 
 
 def sha256(path: Path) -> str:
-    """Return the hash of a file."""
+    """Return the sha256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""Processes that draw samples: in a module of its own, since each of them imports it."""
+"""Processes that draw samples, in a separate module because each process imports it."""
 
 import multiprocessing
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ def draw(
     chunk: int,
     firsts: Iterable[int],
 ) -> list[pa.Table]:
-    """Return chunks of `count` samples that begin at some numbers."""
+    """Return chunks of `count` samples, given the numbers of their first samples."""
     return [
         sample_table.to_arrow(
             augment.draw(pool, slots, settings, 0, first, min(chunk, count - first))
@@ -36,9 +36,9 @@ def stream(
     chunk: int,
     workers: int,
 ) -> pa.Table:
-    """Return samples drawn by processes that take turns at the chunks."""
+    """Return samples drawn by several processes, each of which draws every n-th chunk."""
     firsts = range(0, count, chunk)
-    # Not forked from here: a worker has nothing but what it is handed, and this module.
+    # A spawned worker shares no state with this process.
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload([__name__])
     with ProcessPoolExecutor(workers, mp_context=server) as processes:

@@ -75,8 +75,9 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 
 
 def read_csv(path: Path) -> list[dict[str, Any]]:
-    """Read a CSV file as one mapping a row, an empty cell as None and a task as text."""
-    table = pd.read_csv(path, dtype={"task": str})  # else the task 00576224 is a number
+    """Read a CSV file as one mapping per row, with None for an empty cell and task ids as text."""
+    # Otherwise, the task id 00576224 would be read as a number.
+    table = pd.read_csv(path, dtype={"task": str})
     return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
@@ -87,17 +88,17 @@ def write_parquet(path: Path, table: pd.DataFrame) -> None:
 
 
 def key(values: str, inputs: Iterable[Path]) -> str:
-    """Return a name, in 16 hexadecimal digits, for the unfinished work of a program.
+    """Return a cache key in 16 hexadecimal digits, such as for the checkpoints of a program.
 
     Args:
-        values: The parameters that the result depends on, as text.
-        inputs: The files and folders that it depends on, that of the code among them.
+        values: The parameters on which the result depends, as text.
+        inputs: The files and folders on which the result depends, with the fingerprint of the code.
     """
     return hashlib.sha256(f"{values}\n{digest(inputs)}".encode()).hexdigest()[:16]
 
 
 def digest(inputs: Iterable[Path]) -> str:
-    """Return the sha256 of files, and of folders with the names in them."""
+    """Return the sha256 of the contents of files, and of the contents and names in folders."""
     found = hashlib.sha256()
     for path in inputs:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:

@@ -1,4 +1,4 @@
-"""The frame of a stage's program: command line, logging and error messages of one line."""
+"""The common part of all stages: command line, logging and error messages on one line."""
 
 import argparse
 import inspect

@@ -58,8 +58,8 @@ class Pair:
 class Task:
     """Demonstrations and tests of one rule.
 
-    A task without demonstrations is a grid for the questions of `count`, which is both the input
-    and the output of its only test. Other sources have no such tasks, as `as_task` rejects them.
+    A task without demonstrations is a grid with questions (`objects`), which is both the input and
+    the output of its only test. Only sources of kind `counting` have such tasks.
 
     `variation` numbers the tasks drawn by one generator; for other sources it is 0. `rng` and
     `pso` are the means of RE-ARC's two difficulty measures over the pairs; for other sources they

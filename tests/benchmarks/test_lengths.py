@@ -38,12 +38,12 @@ def test_each_split_of_a_table_has_a_row_for_each_style(tmp_path, base_model):
         "dialog, minimal",
     ]
     output = one.test[0].output
-    # One test: its length is the median and the longest; a token a cell and one a row.
+    # The only test gives the median and the maximum. Each cell and each row end is one token.
     assert rows[4][2] == rows[4][4]
     assert rows[4][5] == str(output.size + output.shape[0])
 
 
-def test_the_program_says_what_it_needs_where_there_are_no_tables(tmp_path):
+def test_without_tables_the_program_prints_what_to_do(tmp_path):
     assert lengths("--tables", tmp_path / "none") == [
-        "lengths: needs task tables and a model; run: make repro"
+        "lengths: there are no task tables or no model; run: make repro"
     ]

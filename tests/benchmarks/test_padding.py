@@ -4,7 +4,7 @@ import torch
 from benchmarks import padding
 
 
-def test_padding_is_on_the_left_and_hidden():
+def test_padding_is_on_the_left_and_masked():
     ids, mask, positions = padding.left_padded(
         [np.array([5, 6, 7]), np.array([8])], torch.device("cpu")
     )

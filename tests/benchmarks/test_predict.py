@@ -30,7 +30,7 @@ def validation(tmp_path):
 
 
 def table(program, validation, *flags):
-    """Return the cells of the table's rows but the header."""
+    """Return the cells of the rows of the table without its header."""
     done = subprocess.run(
         [
             sys.executable,
@@ -48,7 +48,7 @@ def table(program, validation, *flags):
     return done.stdout, [row.split(" | ") for row in rows[2:]]
 
 
-# The programs compare the results of all ways themselves, and fail where two differ.
+# The programs themselves compare the results of all ways and raise an error if two differ.
 
 
 def test_the_ways_to_answer_give_the_same_tokens(validation):

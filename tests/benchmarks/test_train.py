@@ -10,11 +10,11 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 
-# The program compares the losses of all ways itself, and fails where two differ.
+# The program itself compares the losses of all ways and raises an error if two differ.
 
 
 def rows(base_model, *flags):
-    """Return the cells of the tables' rows but the headers."""
+    """Return the cells of the rows of all tables without their headers."""
     done = subprocess.run(
         [sys.executable, "benchmarks/train.py", "--model", base_model, *flags],
         cwd=ROOT,
@@ -27,7 +27,7 @@ def rows(base_model, *flags):
     return [row.split(" | ") for row in found]
 
 
-def test_the_benchmark_finds_equal_losses_and_tells_what_each_way_takes(base_model):
+def test_the_benchmark_finds_equal_losses_and_prints_the_cost_of_each_way(base_model):
     found = rows(base_model, "--dtype", "float32", "--threads", "1", "--repeats", "1")
     assert [row[0] for row in found] == [
         "TRL, texts",
@@ -54,7 +54,7 @@ def test_the_full_benchmark_has_every_way(base_model):
     ]
 
 
-def test_the_benchmark_says_what_it_needs_where_there_is_no_model(tmp_path):
+def test_without_a_model_the_benchmark_prints_what_to_do(tmp_path):
     program = [sys.executable, ROOT / "benchmarks" / "train.py"]
     done = subprocess.run(
         program,
@@ -65,5 +65,5 @@ def test_the_benchmark_says_what_it_needs_where_there_is_no_model(tmp_path):
         check=True,
     )
     assert done.stdout == (
-        "train: needs a model; run: dvc repro fetch_model, or name a folder by --model\n"
+        "train: there is no model; run: dvc repro fetch_model, or set --model to a folder\n"
     )

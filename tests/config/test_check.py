@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def edited(tmp_path: Path):
-    """Return a writer of the project's params.yaml with one value changed."""
+    """Return a function that writes the project's params.yaml with one value changed."""
 
     def edit(place: str, value: Any) -> Path:
         yaml = YAML(typ="safe")
@@ -28,7 +28,7 @@ def edited(tmp_path: Path):
     return edit
 
 
-def test_check_takes_the_file_of_the_project() -> None:
+def test_check_accepts_the_file_of_the_project() -> None:
     found = check.check_file(ROOT / "params.yaml")
 
     assert found.dataset in found.datasets
@@ -43,7 +43,9 @@ def test_check_takes_the_file_of_the_project() -> None:
         ("scale", "paper"),
     ],
 )
-def test_check_takes_every_kind_of_name(edited, choice: str, name: str) -> None:
+def test_check_accepts_names_with_digits_hyphens_and_underscores(
+    edited, choice: str, name: str
+) -> None:
     assert getattr(check.check_file(edited(choice, name)), choice) == name
 
 
@@ -55,7 +57,9 @@ def test_check_takes_every_kind_of_name(edited, choice: str, name: str) -> None:
         ("scale", "quik", "quick"),
     ],
 )
-def test_check_answers_a_typo_with_the_names(edited, choice: str, typo: str, meant: str) -> None:
+def test_check_suggests_the_most_similar_name_for_a_typo(
+    edited, choice: str, typo: str, meant: str
+) -> None:
     message = (
         rf"params.yaml: {choice}: '{re.escape(typo)}' is not one of \[.*'{re.escape(meant)}'.*\];"
         rf" did you mean '{re.escape(meant)}'\?; choose with: dvc exp run -S {choice}=NAME$"
@@ -72,8 +76,8 @@ def test_check_answers_a_typo_with_the_names(edited, choice: str, typo: str, mea
         pytest.param(
             "datasets/v2.1",
             {},
-            "params.yaml: datasets: a name starts with a letter and has letters, digits, - and _"
-            " only, so that dvc exp run -S can set its values, got 'v2.1'; rename the entry",
+            "params.yaml: datasets: a name starts with a letter and contains only letters, digits,"
+            " - and _, so that dvc exp run -S can set its values, got 'v2.1'; rename the entry",
             id="dot",
         ),
         pytest.param(
@@ -84,7 +88,7 @@ def test_check_answers_a_typo_with_the_names(edited, choice: str, typo: str, mea
         pytest.param(
             "models/tiny/heads",
             3,
-            "models.tiny: 2 * heads divides hidden, got 3 for 32",
+            "models.tiny: hidden is not a multiple of 2 * heads: hidden is 32 and heads is 3",
             id="heads",
         ),
         pytest.param(
@@ -153,28 +157,29 @@ def test_check_answers_a_typo_with_the_names(edited, choice: str, typo: str, mea
             "measure",
             {"source": "concept-arc", "part": "validation"},
             "measure.part of concept-arc: 'validation' is not one of ['all', 'corpus', 'minimal'];"
-            " for that, set measure.source to arc-agi-1",
+            " to measure validation, set measure.source to arc-agi-1",
             id="measured-elsewhere",
         ),
         pytest.param(
             "partition/source",
             "arc-agi-1-github",
             "measure.part of arc-agi-1: 'validation' is not one of ['all', 'evaluation',"
-            " 'training']; did you mean 'evaluation'?; for that, set measure.source to"
-            " arc-agi-1-github",
+            " 'training']; did you mean 'evaluation'?; to measure validation, set"
+            " measure.source to arc-agi-1-github",
             id="measured-with-another-partition",
         ),
         pytest.param(
             "init",
             {"adapter": "re-arc/0-123", "checkpoint": "best", "optimizer": "state"},
-            "init: the optimizer's state is kept for the last step: set checkpoint to last, or"
-            " optimizer to fresh, got best and state",
+            "init: the optimizer's state is saved only for the last step, got checkpoint best with"
+            " optimizer state; set checkpoint to last, or optimizer to fresh",
             id="init",
         ),
         pytest.param(
             "selection",
             "votes",
-            "selection: Input should be 'vote_count', 'vote_logprob', 'product' or 'best', got 'votes'",
+            "selection: Input should be 'vote_count', 'vote_logprob', 'product' or 'best', got"
+            " 'votes'",
             id="selection",
         ),
         pytest.param(
@@ -185,7 +190,7 @@ def test_check_answers_a_typo_with_the_names(edited, choice: str, typo: str, mea
         ),
     ],
 )
-def test_check_refuses(edited, place: str, value: Any, message: str) -> None:
+def test_check_rejects(edited, place: str, value: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         check.check_file(edited(place, value))
 
@@ -200,20 +205,20 @@ def test_check_refuses(edited, place: str, value: Any, message: str) -> None:
         ("arc-1d", "all"),
     ],
 )
-def test_check_takes_every_part_of_tasks(edited, source: str, part: str) -> None:
+def test_check_accepts_each_part_of_each_source_of_tasks(edited, source: str, part: str) -> None:
     found = check.check_file(edited("measure", {"source": source, "part": part}))
 
     assert (found.measure.source, found.measure.part) == (source, part)
 
 
-def test_a_larger_part_may_measure_more_tasks_than_are_drawn(edited) -> None:
+def test_a_scale_may_measure_more_tasks_of_a_larger_part_than_the_partition_draws(edited) -> None:
     path = edited("scales/quick/validation/tasks", 400)
     path.write_text(path.read_text().replace("part: validation", "part: train"))
 
     assert check.check_file(path).scales["quick"].validation.tasks == 400
 
 
-def test_check_refuses_a_pool_without_swap(edited) -> None:
+def test_check_rejects_a_pool_without_swap(edited) -> None:
     path = edited("datasets/combo-v2/new-train/pool", value=True)
     check.check_file(path)
     path.write_text(path.read_text().replace("swap: true", "swap: false"))
@@ -224,7 +229,7 @@ def test_check_refuses_a_pool_without_swap(edited) -> None:
         check.check_file(path)
 
 
-def test_check_refuses_the_product_without_scores(edited) -> None:
+def test_check_rejects_the_rule_product_without_scores(edited) -> None:
     path = edited("selection", "product")
     text = path.read_text()
     none, some = (re.sub(r"rescore: \d+", f"rescore: {count}", text) for count in (0, 2))
@@ -234,21 +239,21 @@ def test_check_refuses_the_product_without_scores(edited) -> None:
     path.write_text(none)
     with pytest.raises(
         ValueError,
-        match=r"selection product ranks grids by their scores, and predict\.rescore of scale quick",
+        match=r"selection product ranks grids by their scores, but predict\.rescore of scale quick",
     ):
         check.check_file(path)
 
 
-def test_check_refuses_a_source_named_as_a_table_of_the_partition(edited) -> None:
+def test_check_rejects_a_source_with_the_name_of_a_partition_table(edited) -> None:
     generator = YAML(typ="safe").load(ROOT / "params.yaml")["sources"]["re-arc"]
 
     with pytest.raises(
-        ValueError, match=r"sources: \['train'\] are names of tables of the partition; rename"
+        ValueError, match=r"sources: \['train'\] are also names of tables of the partition; "
     ):
         check.check_file(edited("sources/train", generator))
 
 
 @pytest.mark.parametrize("choice", ["datasets", "models", "sources", "partition"])
-def test_check_refuses_a_map_that_is_none(edited, choice: str) -> None:
+def test_check_rejects_a_value_in_place_of_a_map(edited, choice: str) -> None:
     with pytest.raises(ValueError, match=rf"params.yaml: {choice}: Input should be .*, got 'x'"):
         check.check_file(edited(choice, "x"))

@@ -12,7 +12,7 @@ from arcmix.config.schema import Section
 ROOT = Path(__file__).parents[2]
 SECTIONS = [
     value
-    for module in (params, scales)
+    for module in (origins, params, scales)
     for value in vars(module).values()
     if inspect.isclass(value) and issubclass(value, Section) and value is not Section
 ]
@@ -29,25 +29,33 @@ def test_field_is_documented_and_has_no_default(field: Any) -> None:
     assert field.description
 
 
-def test_new_tasks_refuse_weights_of_which_none_can_be_drawn() -> None:
-    with pytest.raises(ValidationError, match="one weight or more is above 0, got 0 for all"):
+def test_new_tasks_need_a_weight_above_0() -> None:
+    with pytest.raises(
+        ValidationError, match="all weights are 0; set at least one of them above 0"
+    ):
         params.NewTaskWeights(geometric=0, padding=0, upscale=0, mirror=0)
 
 
 @pytest.mark.parametrize("heads", [3, 4])
-def test_random_model_refuses_heads_of_odd_width(heads: int) -> None:
-    with pytest.raises(ValidationError, match=rf"2 \* heads divides hidden, got {heads} for 20"):
+def test_random_model_rejects_heads_of_odd_width(heads: int) -> None:
+    with pytest.raises(ValidationError, match=rf"hidden is 20 and heads is {heads}; change one"):
         origins.RandomModel(kind="random", seed=0, hidden=20, layers=2, heads=heads, positions=64)
 
 
 @pytest.mark.parametrize(
     ("changes", "init", "message"),
     [
-        ({"method": "qlora"}, "pissa", "qlora has weights of 4 bits, which init pissa cannot"),
+        (
+            {"method": "qlora"},
+            "pissa",
+            "init pissa decomposes the weights, but those of method qlora",
+        ),
         ({"method": "qlora"}, "olora", "choose init default or gaussian, or method lora"),
     ],
 )
-def test_finetune_refuses_a_method_without_the_weights(changes, init: str, message: str) -> None:
+def test_qlora_rejects_an_init_that_decomposes_the_weights(
+    changes, init: str, message: str
+) -> None:
     values = check.check_file(ROOT / "params.yaml").scales["tiny"].finetune.model_dump(mode="json")
     lora = values["lora"] | {"init": init}
     with pytest.raises(ValidationError, match=message):

@@ -42,21 +42,21 @@ lora:
 
 
 class Entry(Section):
-    """A section of one value."""
+    """A section with one value."""
 
     depth: params.PositiveInt
-    """How deep."""
+    """The depth."""
 
 
 class Some(Section):
-    """What a stage would read."""
+    """The parameters of a stage."""
 
     seed: Annotated[int, At("seed")]
     entry: Annotated[Entry, At("scales.${scale}.entry")]
 
 
 class Keyed(Section):
-    """What a stage would read that runs once for each source."""
+    """The parameters of a stage that runs once for each source."""
 
     source: Annotated[origins.Source, At("sources.${key}")]
 
@@ -71,7 +71,7 @@ def file(tmp_path: Path):
     return write
 
 
-def test_load_reads_the_chosen_entry_alone(file) -> None:
+def test_load_reads_only_the_chosen_entry(file) -> None:
     path = file("scale: b\nseed: 3\nscales:\n  a: broken\n  b:\n    entry:\n      depth: 2\n")
 
     found = schema.load(path, Some)
@@ -82,13 +82,13 @@ def test_load_reads_the_chosen_entry_alone(file) -> None:
 
 
 class Whole(Section):
-    """What a stage reads that fine-tunes."""
+    """The parameters of a stage that fine-tunes."""
 
     finetune: Annotated[scales.Finetune, At("scales.${scale}.finetune")]
 
 
 def finetune(defaults: str, own: str = "{}") -> str:
-    """Return a file of one scale, given the defaults of a fine-tune and what the scale states."""
+    """Return a file with one scale: the defaults of a fine-tune and the own values of the scale."""
     indented = "".join(f"  {line}\n" for line in defaults.splitlines())
     return f"scale: b\nfinetune:\n{indented}scales:\n  b:\n    finetune: {own}\n"
 
@@ -148,7 +148,7 @@ def test_load_reads_yaml_as_dvc_does(file) -> None:
         ),
     ],
 )
-def test_load_refuses(file, old: str, new: str, message: str) -> None:
+def test_load_rejects(file, old: str, new: str, message: str) -> None:
     text = "scale: b\nseed: 3\nscales:\n  b:\n    entry:\n      depth: 2\n"
     assert old in text
 
@@ -159,18 +159,18 @@ def test_load_refuses(file, old: str, new: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param("", "holds no names, got None", id="empty"),
-        pytest.param("- 1\n", "holds no names, got [1]", id="list"),
-        pytest.param("seed: [", "not YAML: ", id="broken"),
-        pytest.param("seed: 1\nseed: 2\n", "not YAML: ", id="twice"),
+        pytest.param("", "not a mapping of names to values, got None", id="empty"),
+        pytest.param("- 1\n", "not a mapping of names to values, got [1]", id="list"),
+        pytest.param("seed: [", "not valid YAML: ", id="broken"),
+        pytest.param("seed: 1\nseed: 2\n", "not valid YAML: ", id="twice"),
     ],
 )
-def test_load_refuses_a_file(file, text: str, message: str) -> None:
+def test_load_rejects_a_file(file, text: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"params.yaml: {re.escape(message)}"):
         schema.load(file(text), Some)
 
 
-def test_load_names_the_place_of_a_value_in_one_of_several_kinds(file) -> None:
+def test_an_error_in_an_entry_with_a_kind_has_the_place_of_the_value(file) -> None:
     path = file(
         "sources:\n  arc:\n    kind: package\n    package: 5\n    file: f\n    splits: {}\n"
         "    max_side: 30\n    tasks: 1\n    tests: 1\n    digest: f00\n"
@@ -224,7 +224,7 @@ def test_load_names_the_place_of_a_value_in_one_of_several_kinds(file) -> None:
         ),
     ],
 )
-def test_finetune_refuses(file, old: str, new: str, message: str) -> None:
+def test_finetune_rejects(file, old: str, new: str, message: str) -> None:
     assert old in FINETUNE
 
     with pytest.raises(ValueError, match=f"params.yaml: {re.escape(message)}"):
@@ -235,13 +235,13 @@ def test_finetune_refuses(file, old: str, new: str, message: str) -> None:
     ("own", "rank", "alpha"),
     [("", 4, 8), ("{}", 4, 8), ("{lora: {rank: 2}}", 2, 8), ("{lora: {alpha: 1, rank: 3}}", 3, 1)],
 )
-def test_an_entry_has_its_defaults_but_for_what_it_states(file, own, rank, alpha) -> None:
+def test_the_values_of_an_entry_override_its_defaults(file, own, rank, alpha) -> None:
     found = schema.load(file(finetune(FINETUNE, own)), Whole).finetune
 
     assert (found.lora.rank, found.lora.alpha, found.batch) == (rank, alpha, 4)
 
 
-def test_a_list_replaces_the_list_of_the_defaults(file) -> None:
+def test_a_list_of_an_entry_replaces_the_default_list(file) -> None:
     found = schema.load(file(finetune(FINETUNE, "{lora: {targets: [q_proj]}}")), Whole).finetune
 
     assert found.lora.targets == ("q_proj",)
@@ -255,7 +255,7 @@ def test_a_list_replaces_the_list_of_the_defaults(file) -> None:
         ("{batch: 0}", "scales.b.finetune.batch"),
     ],
 )
-def test_an_error_names_the_place_that_states_the_value(file, own, place) -> None:
+def test_an_error_has_the_place_at_which_the_file_contains_the_value(file, own, place) -> None:
     text = finetune(FINETUNE.replace("batch: 4", "batch: 0"), own)
 
     message = f"params.yaml: {re.escape(place)}: Input should be greater than or equal to 1, got 0$"
@@ -263,7 +263,7 @@ def test_an_error_names_the_place_that_states_the_value(file, own, place) -> Non
         schema.load(file(text), Whole)
 
 
-def test_a_value_that_is_nowhere_is_missing_from_the_entry(file) -> None:
+def test_a_value_without_a_default_is_reported_as_missing_from_the_entry(file) -> None:
     text = finetune(FINETUNE.replace("budget: 6\n", ""))
 
     with pytest.raises(
@@ -272,7 +272,7 @@ def test_a_value_that_is_nowhere_is_missing_from_the_entry(file) -> None:
         schema.load(file(text), Whole)
 
 
-def test_a_component_is_named_after_its_table_unless_it_states_another() -> None:
+def test_a_component_uses_the_table_with_its_name_unless_it_has_another() -> None:
     values = {
         "component": {"weight": 1, "examples": "all"},
         "datasets": {"mix": {"train": None, "again": {"tasks": "train", "weight": 3}}},
@@ -288,7 +288,7 @@ def test_a_component_is_named_after_its_table_unless_it_states_another() -> None
     }
 
 
-def test_resolve_changes_nothing_that_it_is_given() -> None:
+def test_resolve_does_not_change_its_argument() -> None:
     values = {"finetune": {"lora": {"rank": 4}}, "scales": {"b": {"finetune": {"batch": 2}}}}
 
     found = schema.resolve(values)
@@ -298,7 +298,7 @@ def test_resolve_changes_nothing_that_it_is_given() -> None:
 
 
 class Places(Section):
-    """Places of all sorts."""
+    """Fields with and without defaults."""
 
     seed: Annotated[int, At("seed")]
     dataset: Annotated[dict, At("datasets.${dataset}")]
@@ -327,12 +327,14 @@ def test_places_are_those_of_the_fields() -> None:
     assert schema.places(Some) == {"seed": "seed", "entry": "scales.${scale}.entry"}
 
 
-def test_places_refuses_a_field_without_one() -> None:
-    with pytest.raises(ValueError, match=r"field 'depth' of Entry needs one place, has \[\]"):
+def test_places_rejects_a_field_without_a_place() -> None:
+    with pytest.raises(
+        ValueError, match=r"field 'depth' of Entry has the places \[\], but needs exactly one"
+    ):
         schema.places(Entry)
 
 
-def test_every_choice_is_a_field_and_so_is_its_map() -> None:
+def test_each_choice_and_its_map_are_fields_of_the_file() -> None:
     names = {name for pair in schema.CHOICES.items() for name in pair}
 
     assert names <= {*params.File.model_fields}

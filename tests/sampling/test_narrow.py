@@ -27,12 +27,12 @@ def varied(id_, count):
     return [replace(task(id_), variation=number) for number in range(count)]
 
 
-def test_a_component_of_everything_is_its_table():
+def test_a_component_without_restrictions_is_the_whole_table():
     assert narrowed(TASKS) == TASKS
 
 
 @given(st.integers(0, 2**31), st.integers(1, 10), st.integers(1, 10))
-def test_fewer_tasks_are_a_part_of_more(seed, one, other):
+def test_a_smaller_subset_is_part_of_a_larger_one(seed, one, other):
     less, more = (narrowed(TASKS, seed, subset=count) for count in sorted((one, other)))
 
     assert len(less) == min(one, other)
@@ -41,7 +41,7 @@ def test_fewer_tasks_are_a_part_of_more(seed, one, other):
 
 
 @given(st.integers(0, 2**31))
-def test_a_share_is_a_number_of_tasks_and_nested(seed):
+def test_a_share_selects_a_number_of_tasks_and_is_nested(seed):
     less, more = (narrowed(TASKS, seed, subset=share) for share in ("10%", "20%"))
 
     assert (len(less), len(more)) == (1, 2)
@@ -50,24 +50,24 @@ def test_a_share_is_a_number_of_tasks_and_nested(seed):
     assert len(narrowed(TASKS, seed, subset="0.1%")) == 1
 
 
-def test_a_task_is_taken_whatever_else_the_table_holds():
+def test_the_selection_of_a_task_does_not_depend_on_the_other_tasks():
     kept = narrowed(TASKS, subset=4)
     longer = [task("z"), *TASKS]
 
     assert {*ids(narrowed(longer, subset=4))} <= {*ids(kept), "z"}
 
 
-def test_another_seed_takes_other_tasks():
+def test_another_seed_selects_different_tasks():
     assert len({tuple(ids(narrowed(TASKS, seed, subset=3))) for seed in range(9)}) > 4
 
 
-def test_a_kept_task_keeps_all_its_variations():
+def test_a_selected_task_keeps_all_its_variations():
     found = varied("a", 3) + varied("b", 3)
 
     assert ids(narrowed(found, subset=1)) in (["a"] * 3, ["b"] * 3)
 
 
-def test_variations_are_capped_for_each_task_and_nested():
+def test_variations_are_limited_for_each_task_and_nested():
     found = varied("a", 6) + varied("b", 3)
 
     less, more = (narrowed(found, variations=count) for count in (2, 4))
@@ -78,7 +78,7 @@ def test_variations_are_capped_for_each_task_and_nested():
 
 
 @given(st.integers(0, 2**31), st.integers(1, 5), st.integers(1, 5))
-def test_fewer_examples_are_a_part_of_more(seed, one, other):
+def test_a_smaller_selection_of_examples_is_part_of_a_larger_one(seed, one, other):
     less, more = (narrowed(TASKS, seed, examples=count) for count in sorted((one, other)))
 
     for whole, few, many in zip(TASKS, less, more, strict=True):
@@ -98,7 +98,7 @@ def test_n_minus_1_makes_each_demonstration_the_test_once():
     assert [one.train for one in found] == [whole.train[1:], whole.train[::2], whole.train[:2]]
 
 
-def test_n_minus_2_adds_what_leaves_out_two():
+def test_n_minus_2_adds_the_tasks_without_two_demonstrations():
     whole = task(train=3)
 
     found = narrowed([whole], n_minus=2)
@@ -108,18 +108,18 @@ def test_n_minus_2_adds_what_leaves_out_two():
     assert len(held) == 6
 
 
-def test_a_task_of_one_demonstration_has_none_to_leave_out():
+def test_a_task_with_one_demonstration_is_left_out():
     assert narrowed([task(train=1)], n_minus=1) == []
     assert [len(one.train) for one in narrowed([task(train=2)], n_minus=2)] == [1, 1]
 
 
-def test_examples_are_capped_before_any_is_left_out():
+def test_examples_are_limited_before_one_is_left_out():
     found = narrowed([task(train=5)], examples=2, n_minus=1)
 
     assert [(len(one.train), len(one.test)) for one in found] == [(1, 1), (1, 1)]
 
 
-def test_narrow_refuses_more_tasks_than_there_are():
+def test_narrow_rejects_a_subset_larger_than_the_table():
     message = "cannot select 11 tasks, as table 'mine' has only 10; set the component's subset"
 
     with pytest.raises(ValueError, match=re.escape(message)):
@@ -139,7 +139,7 @@ def test_the_hardest_half_of_the_variations_of_each_task_is_kept():
     assert narrowed(found, hardest="100%") == found
 
 
-def test_narrow_refuses_the_hardest_of_tasks_of_no_difficulty():
+def test_narrow_rejects_hardest_for_tasks_without_difficulty():
     with pytest.raises(ValueError, match="the tasks of table 'mine' have no difficulty"):
         narrowed(TASKS, hardest="50%")
 
@@ -169,12 +169,12 @@ def test_a_pool_draws_demonstrations_and_test_from_all_variations(tmp_path):
 
 
 @pytest.mark.parametrize("other", [{"n_minus": 1}, {"per_test": True}])
-def test_a_component_refuses_a_pool_of_several_entries(other):
+def test_a_component_rejects_a_pool_with_several_entries(other):
     with pytest.raises(ValueError, match="a pool is one entry"):
         Component.model_validate(component("mine", pool=True, **other))
 
 
 @pytest.mark.parametrize("subset", ["20", "120%", "half", 0, 0.2, "-5%"])
-def test_a_component_refuses_a_subset_that_is_no_amount(subset):
+def test_a_component_rejects_an_invalid_subset(subset):
     with pytest.raises(ValueError, match="subset"):
         Component.model_validate(component("mine", subset=subset))

@@ -50,19 +50,19 @@ def test_the_published_split_has_the_published_counts(arc):
     assert sum(len(one.train) for one in tables["val-n-1"]) == 233
 
 
-def test_no_validation_task_is_trained_on(arc):
+def test_no_training_table_contains_a_validation_task(arc):
     drawn = partition.draw(arc["eval"], 7, 100)
     trained = {one.id for one in partition.tables(arc["train"], arc["eval"], drawn)["new-train"]}
     assert not trained & {one.id for one in drawn}
 
 
-def test_n_minus_1_takes_the_first_demonstration_for_its_test():
+def test_n_minus_1_makes_the_first_demonstration_the_test():
     whole = task(train=3)
     [left] = partition.n_minus_1([whole])
     assert (left.train, left.test) == (whole.train[1:], whole.train[:1])
 
 
-def test_n_minus_1_leaves_out_a_task_of_one_demonstration():
+def test_n_minus_1_leaves_out_a_task_with_one_demonstration():
     assert [one.id for one in partition.n_minus_1([task("a", train=1), task("b")])] == ["b"]
 
 
@@ -76,7 +76,7 @@ def test_n_minus_1_keeps_the_group():
     assert partition.n_minus_1([replace(task("a"), group="above")])[0].group == "above"
 
 
-def test_another_source_is_measured_by_split_or_as_a_whole():
+def test_the_parts_of_another_source_are_its_splits_and_all():
     first, second, third = (
         task("a", split="corpus"),
         task("b", split="minimal"),
@@ -86,17 +86,17 @@ def test_another_source_is_measured_by_split_or_as_a_whole():
     assert found == {"corpus": [first, third], "minimal": [second], "all": [first, second, third]}
 
 
-def test_draw_refuses_more_tasks_than_there_are():
+def test_draw_rejects_a_number_above_that_of_the_tasks():
     with pytest.raises(ValueError, match="cannot draw 3 validation tasks from 2 evaluation tasks"):
         partition.draw([task("a"), task("b")], 7, 3)
 
 
-def test_shortest_refuses_more_tasks_than_there_are():
+def test_shortest_rejects_a_number_above_that_of_the_tasks():
     with pytest.raises(ValueError, match=r"cannot measure 3 tasks: only 1 found; .* at most 1"):
         partition.shortest([task()], 3)
 
 
-def test_shortest_refuses_tasks_that_share_an_id():
+def test_shortest_rejects_tasks_that_share_an_id():
     alike = [task("a", split="corpus"), task("a", split="minimal"), task("b")]
     with pytest.raises(
         ValueError, match="1 of 2 ids occur more than once, such as 'a'; set measure"

@@ -7,7 +7,7 @@ from tests.sampling.test_augment import FULL, drawn, make, new_tasks, same
 from tests.sampling.test_augment_counting import counted, kinds
 
 
-def test_a_chunk_is_written_and_read_as_it_was_drawn(tmp_path):
+def test_a_chunk_is_unchanged_after_writing_and_reading(tmp_path):
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     sample_table.write(whole, iter([drawn(FULL, count=100)]))
     sample_table.write(halves, iter([drawn(FULL, count=40), drawn(FULL, first=40, count=60)]))
@@ -15,7 +15,7 @@ def test_a_chunk_is_written_and_read_as_it_was_drawn(tmp_path):
     assert all(same(a, b) for one, other in both for a, b in zip(one, other, strict=True))
 
 
-def test_the_table_tells_what_made_a_new_task():
+def test_the_table_contains_the_change_that_made_a_new_task():
     samples = drawn(make(new_tasks=new_tasks(0.5, upscale=1)))
     texts = sample_table.to_arrow(samples)["new_task"].to_pylist()
     assert texts == [
@@ -26,7 +26,7 @@ def test_the_table_tells_what_made_a_new_task():
 
 
 @given(st.integers(0, 2**31), st.integers(1, 60))
-def test_a_long_sample_loses_its_last_demonstrations_until_it_fits_or_has_one(seed, limit):
+def test_a_long_sample_loses_its_last_demonstrations_until_it_fits_or_has_only_one(seed, limit):
     def cells(chunk):
         return [
             sum(pair.input.size + pair.output.size for pair in sample)
@@ -49,7 +49,7 @@ def test_a_long_sample_loses_its_last_demonstrations_until_it_fits_or_has_one(se
 
 
 @given(st.integers(0, 2**31))
-def test_samples_of_pairs_are_put_together_as_they_are_split(seed):
+def test_from_pairs_is_the_inverse_of_split(seed):
     whole = drawn(FULL, count=7, seed=seed)
     made = sample_table.from_pairs([*sample_table.split(whole)])
     for name in ("grids", "shapes", "cells", "asked", "questions"):
@@ -57,7 +57,7 @@ def test_samples_of_pairs_are_put_together_as_they_are_split(seed):
         assert getattr(made, name).dtype == getattr(whole, name).dtype
 
 
-def test_questions_are_written_and_read_as_they_were_drawn(tmp_path):
+def test_questions_are_unchanged_after_writing_and_reading(tmp_path):
     samples = counted(count=70)
     sample_table.write(tmp_path / "samples", iter([samples]))
     read = [
@@ -69,7 +69,7 @@ def test_questions_are_written_and_read_as_they_were_drawn(tmp_path):
 
 
 @given(st.lists(st.booleans(), min_size=12, max_size=12))
-def test_some_samples_of_a_chunk_are_what_they_were(rows):
+def test_select_does_not_change_the_selected_samples(rows):
     whole = counted(count=12)
     some = sample_table.select(whole, np.array(rows))
     if not any(rows):

@@ -119,14 +119,14 @@ def test_occurrences_are_the_places_where_the_object_matches(
     assert dsl.occurrences(rows, frozenset((c, at) for at, c in cells.items())) == expected
 
 
-def test_mend_adds_every_replacement_and_keeps_the_other_names() -> None:
+def test_replace_functions_adds_every_replacement_and_keeps_other_names() -> None:
     module = ModuleType("dsl")
     vars(module).update(shift=None, other=3)
 
-    dsl.mend(module)
+    dsl.replace_functions(module)
 
     names = {name for name, value in vars(dsl).items() if hasattr(value, "__wrapped__")}
     names |= {name for name, value in inspect.getmembers(dsl, inspect.isfunction)}
-    for name in names - {"mend"}:
+    for name in names - {"replace_functions"}:
         assert name.startswith("_") or vars(module)[name] is vars(dsl)[name]
     assert vars(module)["other"] == 3

@@ -20,15 +20,18 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return wheels.pack(tmp_path_factory.mktemp("wheel"), gym.MEMBERS)
 
 
+def settings(sha256: str, **changed: object) -> origins.GeneratorSource:
+    given = {"kind": "generator", "requirement": "toy-gym==1.0", "sha256": sha256, "seed": 3}
+    given |= {"variations": 30, "examples": 3, "max_side": 6, "tasks": 2}
+    return origins.GeneratorSource.model_validate(given | changed)
+
+
 def load(packed: Path, cache: Path, workers: int = 1, **changed: object) -> pins.Loaded:
     """Draw from a wheel that is already in the cache."""
     sha256 = wheels.sha256(packed)
     cache.mkdir(exist_ok=True)
     shutil.copy(packed, cache / f"toy-gym-1.0-{sha256[:16]}.whl")
-    given = {"kind": "generator", "requirement": "toy-gym==1.0", "sha256": sha256, "seed": 3}
-    given |= {"variations": 30, "examples": 3, "max_side": 6, "tasks": 2}
-    source = origins.GeneratorSource.model_validate(given | changed)
-    return rearc.load("toys", source, cache=cache, workers=workers)
+    return rearc.load("toys", settings(sha256, **changed), cache=cache, workers=workers)
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +127,22 @@ def test_each_setting_has_its_own_cache(packed: Path, tmp_path: Path) -> None:
         load(packed, tmp_path, variations=1, examples=examples)
 
     assert len([*tmp_path.glob("re-arc-*")]) == 2
+
+
+def test_only_edits_of_code_change_the_cache_key(tmp_path: Path) -> None:
+    source, module = settings("0" * 64), tmp_path / "module.py"
+    texts = {
+        "code": 'def f():\n    """Old."""\n    return 1\n',
+        "explained": '"""New."""\ndef f():\n    """New."""\n    return (1)  # new\n',
+        "changed": 'def f():\n    """Old."""\n    return 2\n',
+    }
+    keys = {}
+    for name, text in texts.items():
+        module.write_text(text)
+        keys[name] = rearc.key(source, [module])
+
+    assert keys["explained"] == keys["code"]
+    assert keys["changed"] != keys["code"]
 
 
 def test_a_task_has_the_mean_difficulty_of_its_pairs(drawn: pins.Loaded) -> None:

@@ -59,7 +59,7 @@ def test_run_refuses_to_drop_a_whole_table_and_says_what_to_set(tmp_path, table)
     whole = [LEAK, OTHER, replace(OTHER, id="t3")]
     tasks.write(tmp_path / "partition/part.parquet", whole)
     tasks.write(tmp_path / "partition/measured.parquet", whole[1:])
-    hint = rf"all tasks of \['{table}'\] leak into what is measured.*: -S audit\.drop=none$"
+    hint = rf"tables \['{table}'\] leak into the measured tasks.*: -S audit\.drop=none$"
     with pytest.raises(ValueError, match=hint):
         run(tmp_path, "mini-arc", table)
     # The report is there for a look.

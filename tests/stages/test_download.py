@@ -70,7 +70,7 @@ def test_run_fetches_nothing_for_a_source_that_no_component_names(
     given = config(entry(), tmp_path / "nowhere", dataset="new-train")
 
     assert run(tmp_path, given) == []
-    assert caplog.messages == ["mini: not needed here, nothing fetched"]
+    assert caplog.messages == ["mini: not used in this run, so not fetched"]
     assert not (tmp_path / "cache").exists()
 
 

@@ -54,18 +54,18 @@ def joined(texts: list[prompt.Text]) -> str:
     return "".join(text.prompt + text.answer for text in texts)
 
 
-def test_a_bare_conversation_is_this_text() -> None:
+def test_the_text_of_a_bare_conversation() -> None:
     assert joined(conversation.converse(style("bare", "minimal"), SCENE, ALL)) == BARE_TALK
 
 
 @pytest.mark.parametrize("format_", ["v0", "v1", "dialog"])
-def test_a_conversation_in_any_chat_format_is_this_chat(format_: str) -> None:
+def test_a_conversation_is_the_same_chat_in_each_chat_format(format_: str) -> None:
     texts = conversation.converse(style(format_, "minimal", "code_block"), SCENE, [2, 0])
     assert joined(texts) == CHAT_TALK
 
 
 @pytest.mark.parametrize("format_", prompt.FORMATS)
-def test_every_turn_ends_with_an_answer_and_the_end(format_: str) -> None:
+def test_every_turn_ends_with_an_answer_and_the_end_token(format_: str) -> None:
     texts = conversation.converse(style(format_, "minimal"), SCENE, ALL)
     assert [text.answer for text in texts] == [
         "1: 2, 2: 1<end>",
@@ -78,19 +78,19 @@ def test_every_turn_ends_with_an_answer_and_the_end(format_: str) -> None:
 
 
 @pytest.mark.parametrize("format_", prompt.FORMATS)
-def test_fewer_questions_are_the_beginning_of_more(format_: str) -> None:
+def test_a_conversation_with_fewer_questions_is_a_prefix_of_one_with_more(format_: str) -> None:
     used = style(format_, "separator", "shape")
     whole = conversation.converse(used, SCENE, ALL)
     for number in range(len(ALL) + 1):
         assert conversation.converse(used, SCENE, ALL[:number]) == whole[:number]
 
 
-def test_a_chat_template_that_rewrites_earlier_turns_is_refused() -> None:
+def test_a_chat_template_that_changes_earlier_turns_is_rejected() -> None:
     def forgetful(turns: list[prompt.Message]) -> str:
         return "".join(f"{turn['content']}{END}" for turn in turns[-2:])
 
     used = prompt.Style("v1", Encoder(("minimal",)), forgetful, END, "answer")
     assert len(conversation.converse(used, SCENE, [0])) == 1
-    message = "the chat template writes earlier turns anew once others follow: .* became .* 'bare'"
+    message = "the chat template changes the text of earlier turns .* became .* 'bare'"
     with pytest.raises(ValueError, match=message):
         conversation.converse(used, SCENE, [0, 1])

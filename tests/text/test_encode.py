@@ -14,7 +14,7 @@ GRID = np.array([[0, 1, 2], [7, 8, 9]], np.uint8)
 
 
 def legal() -> list[tuple[str, ...]]:
-    """Every composition, written down from the grammar and not from the code."""
+    """Return all valid compositions, independently of the code under test."""
     found = []
     for cells, number, fence in itertools.product(
         ["minimal", "separator", "repeat"], [[], ["row_number"]], [[], ["code_block"], ["shape"]]
@@ -52,7 +52,7 @@ encoders = st.sampled_from([Encoder(names) for names in legal()])
         ("minimal shape symbols", "```grid shape: ÷xû\nñò÷\nęĚĞ\n```"),
     ],
 )
-def test_a_composition_writes_this_text(names: str, text: str) -> None:
+def test_the_text_of_a_composition(names: str, text: str) -> None:
     assert Encoder(tuple(names.split())).encode(GRID) == text
 
 
@@ -64,12 +64,12 @@ def test_rows_from_the_tenth_on_have_numbers_of_two_digits() -> None:
 
 
 @pytest.mark.parametrize("names", legal(), ids=" ".join)
-def test_every_composition_can_be_undone(names: tuple[str, ...]) -> None:
+def test_every_composition_can_be_decoded(names: tuple[str, ...]) -> None:
     np.testing.assert_array_equal(Encoder(names).decode(Encoder(names).encode(GRID)), GRID)
 
 
 @given(encoder=encoders, grid=grids)
-def test_decode_undoes_encode(encoder: Encoder, grid: np.ndarray) -> None:
+def test_decode_is_the_inverse_of_encode(encoder: Encoder, grid: np.ndarray) -> None:
     found = encoder.decode(encoder.encode(grid))
     assert found is not None
     assert found.dtype == np.uint8
@@ -77,7 +77,7 @@ def test_decode_undoes_encode(encoder: Encoder, grid: np.ndarray) -> None:
 
 
 @given(encoder=encoders, text=st.text() | st.text("0123|x` \n" + SYMBOLS))
-def test_any_text_decodes_to_none_or_to_a_grid_of_that_very_text(
+def test_a_text_decodes_to_none_or_to_the_grid_that_encodes_to_it(
     encoder: Encoder, text: str
 ) -> None:
     grid = encoder.decode(text)
@@ -90,7 +90,7 @@ def test_any_text_decodes_to_none_or_to_a_grid_of_that_very_text(
     place=st.integers(0, 10_000),
     character=st.sampled_from("039|x`gs \n\r٣" + SYMBOLS),
 )
-def test_a_spoilt_text_never_decodes_to_the_same_grid(
+def test_an_edited_text_never_decodes_to_the_same_grid(
     encoder: Encoder, grid: np.ndarray, place: int, character: str
 ) -> None:
     text = encoder.encode(grid)
@@ -128,32 +128,32 @@ def test_a_spoilt_text_never_decodes_to_the_same_grid(
         pytest.param("minimal shape", "```grid\n012\n```", id="no-shape"),
     ],
 )
-def test_a_malformed_text_is_no_grid(names: str, text: str) -> None:
+def test_a_malformed_text_decodes_to_none(names: str, text: str) -> None:
     assert Encoder(tuple(names.split())).decode(text) is None
 
 
-def test_an_unknown_encoder_is_refused_with_the_names_there_are() -> None:
-    message = f"no encoder ['GridShape']; an encoder is one of {list(LAYERS)}"
+def test_an_unknown_encoder_is_rejected_with_the_known_names() -> None:
+    message = f"unknown encoders ['GridShape']; the encoders are {list(LAYERS)}"
     with pytest.raises(ValueError, match=re.escape(message)):
         Encoder(("minimal", "GridShape"))
 
 
-def test_exactly_the_compositions_of_the_grammar_are_legal() -> None:
+def test_exactly_the_valid_compositions_are_accepted() -> None:
     accepted = set()
     for length in range(5):
         for names in itertools.product(LAYERS, repeat=length):
             try:
                 accepted.add(Encoder(names).names)
             except ValueError as error:
-                assert "from the inside out they are minimal or separator" in str(error)  # noqa: PT017
+                assert "the order is minimal or separator" in str(error)  # noqa: PT017
     assert accepted == set(legal())
 
 
-def test_names_out_of_order_are_refused_with_the_order() -> None:
+def test_names_in_the_wrong_order_are_rejected_with_the_order() -> None:
     message = re.escape(
-        "encoders ['shape', 'minimal'] do not compose; from the inside out they are"
-        " minimal or separator or repeat or tokens, then maybe row_number, then maybe code_block"
-        " or shape, and symbols at most once anywhere after the first, and not with tokens"
+        "encoders ['shape', 'minimal'] cannot be composed; the order is minimal or separator or"
+        " repeat or tokens, then optionally row_number, then optionally code_block or shape;"
+        " symbols may occur once anywhere after the first, but not with tokens"
     )
     with pytest.raises(ValueError, match=message):
         Encoder(("shape", "minimal"))

@@ -20,7 +20,7 @@ TOKENIZER = fetch.character_tokenizer()
 
 
 def chunk(seed, samples, sides=5):
-    """Return samples of random grids, each with its own number of pairs."""
+    """Return samples with random grids and different numbers of pairs."""
     numbers = np.random.default_rng(seed)
     grids = 2 * numbers.integers(1, 5, samples)
     shapes = numbers.integers(1, sides + 1, (grids.sum(), 2))
@@ -43,7 +43,7 @@ def assert_equal(found, wanted):
 
 
 @pytest.mark.parametrize("format_", prompt.FORMATS)
-def test_the_tokens_are_those_of_the_texts_for_every_encoder(format_):
+def test_templates_give_the_tokens_of_the_texts_for_every_encoder(format_):
     few, more = chunk(0, 2, sides=2), chunk(1, 6)
     for encoder in encoders():
         style = tokenization.style(TOKENIZER, format_, encoder, "answer")
@@ -60,7 +60,7 @@ def encode():
 
 
 @given(st.integers(0, 2**31), st.integers(1, 9))
-def test_a_sample_has_its_tokens_whatever_else_is_in_the_chunk(encode, seed, samples):
+def test_the_tokens_of_a_sample_do_not_depend_on_its_chunk(encode, seed, samples):
     whole = chunk(seed, samples)
     pairs = list(sample_table.split(whole))
     ends, cells = np.cumsum(whole.grids), np.cumsum([0, *whole.shapes.astype(int).prod(axis=1)])
@@ -74,7 +74,7 @@ def test_a_sample_has_its_tokens_whatever_else_is_in_the_chunk(encode, seed, sam
         assert_equal([one], encode(alone))
 
 
-def test_grids_of_full_size_and_beyond_are_as_their_texts(encode):
+def test_templates_give_the_tokens_of_the_texts_for_large_grids(encode):
     sides = np.array([(30, 30), (1, 93), (30, 1), (1, 1)])
     cells = randomness.below(randomness.words(0, "cells", 0, sides.prod(axis=1).sum(), 1)[:, 0], 10)
     large = of_tasks([4], sides, cells)
@@ -85,7 +85,7 @@ def test_grids_of_full_size_and_beyond_are_as_their_texts(encode):
 
 
 class CountingTokenizer(PreTrainedTokenizerFast):
-    """A tokenizer that counts its calls."""
+    """Counts its calls."""
 
     calls = 0
 
@@ -94,7 +94,7 @@ class CountingTokenizer(PreTrainedTokenizerFast):
         return super().__call__(*args, **kwargs)
 
 
-def test_nothing_is_tokenized_once_the_shapes_are_known():
+def test_the_tokenizer_is_not_called_for_known_shapes():
     tokenizer = CountingTokenizer(tokenizer_object=TOKENIZER.backend_tokenizer)
     style = tokenization.style(TOKENIZER, "v1", Encoder(("minimal", "row_number")), "answer")
     encode = fastpath.template_tokenizer(tokenizer, style, chunk(0, 3))
@@ -112,7 +112,7 @@ POOL = augment.pool(ENTRIES)
 
 
 def mixed(slots, count):
-    """Return samples of the entries by their numbers, and the same as they were drawn."""
+    """Return the samples of some entries, as a chunk and as drawn."""
     drawn = augment.draw(POOL, np.array(slots), FULL, 0, 0, count)
     arrays = (drawn.grids, drawn.shapes, drawn.cells, drawn.asked, drawn.questions)
     return Chunk(*arrays), drawn
@@ -122,7 +122,7 @@ def mixed(slots, count):
     "slots", [[0, 1, 2, 3, 4], [1, 2, 3], [0, 4]], ids=["both", "grids", "tasks"]
 )
 @pytest.mark.parametrize("format_", prompt.FORMATS)
-def test_conversations_stand_among_the_tasks_where_they_were_drawn(format_, slots):
+def test_conversations_and_tasks_keep_the_order_of_the_draw(format_, slots):
     style = tokenization.style(TOKENIZER, format_, Encoder(("minimal",)), "answer")
     whole, drawn = mixed(slots, 30)
     found = fastpath.template_tokenizer(TOKENIZER, style, whole)(whole)
@@ -133,7 +133,7 @@ def test_conversations_stand_among_the_tasks_where_they_were_drawn(format_, slot
     ]
 
 
-def test_a_conversation_is_about_the_grid_of_its_sample_in_the_order_of_its_questions():
+def test_a_conversation_asks_the_questions_of_its_sample_in_order():
     style = tokenization.style(TOKENIZER, "bare", Encoder(("minimal",)), "answer")
     whole, _ = mixed([1, 2, 3], 20)
     texts = [
@@ -151,14 +151,14 @@ def test_a_conversation_is_about_the_grid_of_its_sample_in_the_order_of_its_ques
 
 
 @pytest.mark.parametrize("names", ["minimal", "repeat row_number"])
-def test_a_tokenizer_that_merges_digits_is_found_out(names):
+def test_a_tokenizer_that_merges_digits_is_detected(names):
     tokenizer = merging()
     style = tokenization.style(tokenizer, "bare", Encoder(tuple(names.split())), "answer")
-    with pytest.raises(fastpath.MergedError, match="the tokenizer does not keep the cells"):
+    with pytest.raises(fastpath.MergedError, match="the tokenizer merges cells of"):
         fastpath.template_tokenizer(tokenizer, style, chunk(0, 3))
 
 
-def test_separators_keep_the_cells_apart_for_the_same_tokenizer():
+def test_templates_work_for_the_same_tokenizer_if_the_encoder_separates_cells():
     tokenizer = merging()
     style = tokenization.style(
         tokenizer, "bare", Encoder(("separator", "row_number", "code_block")), "answer"
@@ -167,8 +167,8 @@ def test_separators_keep_the_cells_apart_for_the_same_tokenizer():
     assert_equal(found, fastpath.as_texts(tokenizer, style, chunk(1, 9)))
 
 
-def test_a_shape_that_no_template_fits_is_tokenized_as_text():
-    """Only grids of more than one column have cells side by side, which are merged."""
+def test_samples_with_a_shape_without_a_template_are_tokenized_as_texts():
+    """Only grids with more than one column have adjacent digits, which are merged."""
     tokenizer = merging()
     style = tokenization.style(tokenizer, "bare", Encoder(("minimal", "row_number")), "answer")
     columns = of_tasks([2], [(3, 1), (2, 1)], np.ones(5))
@@ -180,7 +180,7 @@ def test_a_shape_that_no_template_fits_is_tokenized_as_text():
 
 @pytest.mark.parametrize("format_", prompt.FORMATS)
 @pytest.mark.parametrize("names", ["minimal", "minimal row_number shape", "repeat code_block"])
-def test_outputs_carry_the_loss_that_their_texts_do(format_: str, names: str) -> None:
+def test_templates_mark_the_same_tokens_for_loss_as_the_texts(format_: str, names: str) -> None:
     style = tokenization.style(TOKENIZER, format_, Encoder(tuple(names.split())), "outputs")
     more = chunk(1, 9)
     encode = fastpath.template_tokenizer(TOKENIZER, style, chunk(0, 2, sides=2))

@@ -97,19 +97,19 @@ rules build on objects, goals, numbers and counting, and basic geometry and topo
 """
 
 
-def test_a_bare_prompt_is_the_grids_under_one_word_each() -> None:
+def test_a_bare_prompt_has_one_word_before_each_grid() -> None:
     text = prompt.render(style("bare", "minimal"), TRAIN, INPUT, OUTPUT)
     assert text.prompt == BARE
     assert text.answer == "6\n7\n8<end>"
 
 
-def test_a_v1_prompt_is_this_chat() -> None:
+def test_the_text_of_a_v1_prompt() -> None:
     text = prompt.render(style("v1", "minimal", "code_block"), TRAIN, INPUT, OUTPUT)
     assert text.prompt == V1
     assert text.answer == "### Output\n\n```grid\n6\n7\n8\n```<end>"
 
 
-def test_v0_differs_from_v1_in_the_explanation_only() -> None:
+def test_v0_differs_from_v1_only_in_the_explanation() -> None:
     v0 = prompt.render(style("v0", "minimal", "code_block"), TRAIN, INPUT, OUTPUT)
     assert v0.prompt.startswith("<system>\nYou are an expert at the Abstraction and Reasoning")
     for prior in ("Objects", "Goals", "Numbers and counting", "Geometry and topology"):
@@ -118,7 +118,7 @@ def test_v0_differs_from_v1_in_the_explanation_only() -> None:
     assert v0.answer == "### Output\n\n```grid\n6\n7\n8\n```<end>"
 
 
-def test_a_dialog_is_one_exchange_a_pair() -> None:
+def test_a_dialog_has_one_exchange_per_pair() -> None:
     seen = []
     used = prompt.Style(
         "dialog", Encoder(("minimal",)), lambda turns: seen.append(turns) or "", END, "answer"
@@ -143,7 +143,7 @@ def test_the_prompt_does_not_depend_on_the_answer(format_: str) -> None:
     assert asked == prompt.Text(taught.prompt, "", ())
 
 
-def test_a_chat_is_one_system_and_one_user_message_however_often_it_is_rendered() -> None:
+def test_rendering_twice_gives_the_chat_template_the_same_two_messages() -> None:
     seen = []
     used = prompt.Style(
         "v1", Encoder(("minimal",)), lambda turns: seen.append(turns) or "", END, "answer"
@@ -159,7 +159,7 @@ def test_a_chat_is_one_system_and_one_user_message_however_often_it_is_rendered(
     names=st.sampled_from(["minimal", "minimal row_number shape", "separator symbols"]),
     rows=st.lists(st.text("0123456789", min_size=3, max_size=3), min_size=1, max_size=5),
 )
-def test_parse_answer_undoes_render(format_: str, names: str, rows: list[str]) -> None:
+def test_parse_answer_is_the_inverse_of_render(format_: str, names: str, rows: list[str]) -> None:
     used = style(format_, *names.split())
     output = grid(*rows)
     answer = prompt.render(used, TRAIN, INPUT, output).answer
@@ -182,30 +182,32 @@ def test_parse_answer_undoes_render(format_: str, names: str, rows: list[str]) -
         pytest.param("dialog", "### Output\n\n6\n7<end>", id="opening-of-another-format"),
     ],
 )
-def test_what_render_would_not_write_is_no_answer(format_: str, text: str) -> None:
+def test_a_text_that_render_cannot_return_is_no_answer(format_: str, text: str) -> None:
     assert prompt.parse_answer(style(format_, "minimal"), text) is None
 
 
 @given(st.sampled_from(prompt.FORMATS), st.text() | st.text("01\n#<end> "))
-def test_parse_answer_takes_any_text(format_: str, text: str) -> None:
+def test_parse_answer_accepts_any_text(format_: str, text: str) -> None:
     used = style(format_, "minimal")
     found = prompt.parse_answer(used, text)
     assert found is None or prompt.render(used, [], INPUT, found).answer == text
 
 
-def test_an_unknown_format_is_refused_with_the_formats_there_are() -> None:
-    message = re.escape("no prompt format 'v2'; a format is one of ('bare', 'v0', 'v1', 'dialog')")
+def test_an_unknown_format_is_rejected_with_the_known_formats() -> None:
+    message = re.escape(
+        "unknown prompt format 'v2'; the formats are ('bare', 'v0', 'v1', 'dialog')"
+    )
     with pytest.raises(ValueError, match=message):
         style("v2", "minimal")
 
 
-def test_a_style_without_an_end_token_is_refused() -> None:
-    with pytest.raises(ValueError, match="an answer ends with a token, got none"):
+def test_a_style_without_an_end_token_is_rejected() -> None:
+    with pytest.raises(ValueError, match="the end token of an answer is empty"):
         prompt.Style("bare", Encoder(("minimal",)), chat, "", "answer")
 
 
 @pytest.mark.parametrize("format_", prompt.FORMATS)
-def test_every_output_but_the_first_is_marked_for_a_loss_on_outputs(format_: str) -> None:
+def test_the_loss_outputs_marks_every_output_except_the_first(format_: str) -> None:
     plain = style(format_, "minimal", "code_block")
     marked = dataclasses.replace(plain, loss="outputs")
     pairs = [*TRAIN, Pair(OUTPUT, INPUT)]

@@ -45,13 +45,13 @@ def fast(model: tokenizers.models.Model, template: str | None) -> PreTrainedToke
 
 
 def characters(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
-    """A tokenizer to which each character is a token."""
+    """Return a tokenizer with one token per character."""
     vocabulary = {character: number for number, character in enumerate(CHARACTERS)}
     return fast(tokenizers.models.BPE(vocabulary, []), template)
 
 
 def merging() -> PreTrainedTokenizerFast:
-    """A tokenizer that merges equal digits, and a digit or ### with a line's end before it."""
+    """Return a tokenizer that merges equal digits, and a line break with the next digit or ###."""
     merges = [("1", "1"), ("\n", "1"), ("#", "#"), ("##", "#"), ("\n", "###")]
     vocabulary = {
         token: number for number, token in enumerate([*CHARACTERS, *map("".join, merges)])
@@ -61,7 +61,7 @@ def merging() -> PreTrainedTokenizerFast:
 
 @pytest.mark.parametrize("tokenizer", [characters(), merging()], ids=["characters", "merging"])
 @pytest.mark.parametrize("format_", prompt.FORMATS)
-def test_a_prompt_is_how_the_training_text_begins_token_by_token(
+def test_the_tokens_of_a_prompt_are_a_prefix_of_the_training_tokens(
     tokenizer: PreTrainedTokenizerFast, format_: str
 ) -> None:
     styles = [tokenization.style(tokenizer, format_, encoder, "answer") for encoder in encoders()]
@@ -84,7 +84,7 @@ def test_a_prompt_is_how_the_training_text_begins_token_by_token(
         np.testing.assert_array_equal(answer, GRID)
 
 
-def test_the_merging_tokenizer_would_merge_across_the_seam() -> None:
+def test_the_merging_tokenizer_merges_prompt_and_answer_if_they_are_joined() -> None:
     tokenizer = merging()
     style = tokenization.style(tokenizer, "bare", Encoder(("minimal",)), "answer")
     text = prompt.render(style, [PAIR], GRID.T, GRID)
@@ -94,7 +94,7 @@ def test_the_merging_tokenizer_would_merge_across_the_seam() -> None:
 
 @pytest.mark.parametrize("tokenizer", [characters(), merging()], ids=["characters", "merging"])
 @pytest.mark.parametrize("format_", prompt.FORMATS)
-def test_a_conversation_is_trained_on_at_its_answers_and_nowhere_else(
+def test_only_the_answers_of_a_conversation_have_loss(
     tokenizer: PreTrainedTokenizerFast, format_: str
 ) -> None:
     style = tokenization.style(tokenizer, format_, Encoder(("minimal", "row_number")), "answer")
@@ -109,13 +109,13 @@ def test_a_conversation_is_trained_on_at_its_answers_and_nowhere_else(
     answers = ["1, 1", "0: 1, 2: 1", "2"]
     assert [str(tokenizer.decode(span)) for span in spans] == [one + style.end for one in answers]
     assert [span[-1] for span in spans] == [end] * 3
-    # A prompt of the model at the third question is how the training text begins.
+    # The prompt with the third question is a prefix of the training text.
     seam = edges[-1]
     asked = tokenization.tokenize(tokenizer, [*texts[:2], prompt.Text(texts[2].prompt, "", ())])
     assert tokenization.join(asked).input_ids.tolist() == whole.input_ids[:seam].tolist()
 
 
-def test_encoders_holds_every_composition() -> None:
+def test_the_list_of_encoders_contains_every_composition() -> None:
     assert len(encoders()) == 63
 
 
@@ -149,7 +149,7 @@ def test_texts_stay_in_order() -> None:
 @pytest.mark.parametrize("side", [1, 4, 30])
 @pytest.mark.parametrize("format_", prompt.FORMATS)
 @pytest.mark.parametrize("names", ["minimal", "minimal row_number shape", "repeat symbols"])
-def test_no_answer_takes_more_tokens_than_the_budget(names: str, format_: str, side: int) -> None:
+def test_no_answer_has_more_tokens_than_the_budget(names: str, format_: str, side: int) -> None:
     tokenizer = characters()
     style = tokenization.style(tokenizer, format_, Encoder(tuple(names.split())), "answer")
     shapes = {(1, side), (side, 1), (side - side // 2, side), (side, side)}
@@ -159,13 +159,13 @@ def test_no_answer_takes_more_tokens_than_the_budget(names: str, format_: str, s
     assert max(lengths) == tokenization.answer_budget(tokenizer, style, side)
 
 
-def test_the_budget_of_a_minimal_grid_is_its_cells_and_one_token_a_row() -> None:
+def test_the_budget_of_a_minimal_grid_is_one_token_per_cell_and_per_row() -> None:
     tokenizer = characters()
     style = tokenization.style(tokenizer, "bare", Encoder(("minimal",)), "answer")
     assert tokenization.answer_budget(tokenizer, style, 30) == 30 * 30 + 29 + 1
 
 
-def test_the_budget_is_of_the_grid_that_merges_least() -> None:
+def test_the_budget_is_that_of_the_grid_with_the_fewest_merges() -> None:
     tokenizer = merging()
     style = tokenization.style(tokenizer, "bare", Encoder(("minimal",)), "answer")
     assert tokenization.answer_budget(tokenizer, style, 4) == 4 * 4 + 3 + 1
@@ -185,22 +185,22 @@ def test_the_budget_is_of_the_grid_that_merges_least() -> None:
         ),
     ],
 )
-def test_a_chat_answer_ends_as_the_template_ends_a_turn(template: str, end: str) -> None:
+def test_a_chat_answer_has_the_end_token_of_the_chat_template(template: str, end: str) -> None:
     tokenizer = characters(template)
     assert tokenization.style(tokenizer, "v1", Encoder(("minimal",)), "answer").end == end
     assert tokenization.style(tokenizer, "bare", Encoder(("minimal",)), "answer").end == "<eos>"
 
 
-def test_a_chat_format_without_a_chat_template_is_refused() -> None:
-    message = "prompt format 'v1' needs a chat template and the model's tokenizer has none"
+def test_a_chat_format_without_a_chat_template_is_rejected() -> None:
+    message = "prompt format 'v1' needs a chat template, but the model's tokenizer has none"
     with pytest.raises(ValueError, match=message):
         tokenization.style(characters(template=None), "v1", Encoder(("minimal",)), "answer")
 
 
 @pytest.mark.parametrize("eos", [None, "stop"])
-def test_an_answer_that_no_single_token_ends_is_refused(eos: str | None) -> None:
+def test_an_end_of_more_or_less_than_one_token_is_rejected(eos: str | None) -> None:
     tokenizer = characters()
     tokenizer.eos_token = eos
-    message = f"an answer ends with one token of the tokenizer, got {eos!r}"
+    message = f"the end of an answer is not a single token of the tokenizer, got {eos!r}"
     with pytest.raises(ValueError, match=message):
         tokenization.style(tokenizer, "bare", Encoder(("minimal",)), "answer")

@@ -1,1 +1,1 @@
-"""What `params.yaml` holds: its types, how stages read it, and whether it is consistent."""
+"""`params.yaml`: its types, its reader, and the check that it is consistent."""

@@ -1,7 +1,7 @@
-"""Whether the experiment that `params.yaml` describes is consistent.
+"""The check that `params.yaml` describes a consistent experiment.
 
-A stage sees only the values that it depends on. What no single stage would notice, or would
-notice only after an hour, is refused here.
+A stage sees only the values that it depends on. This check finds errors that no single stage can
+see, and errors that a stage would find only after an hour.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any
 from arcmix.config import origins, params, schema
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-"""Names of entries become parts of paths, of DVC's places and of overrides (`dvc exp run -S`)."""
+"""Pattern of a name. Names become parts of paths and of DVC's overrides (`dvc exp run -S`)."""
 
 RENAMED = {
     "1d-arc": "arc-1d",
@@ -21,19 +21,19 @@ RENAMED = {
     "qwen2-0.5b-instruct": "qwen2-0_5b-instruct",
     "qwen2-1.5b-instruct": "qwen2-1_5b-instruct",
 }
-"""Names of entries that an override cannot spell -> the names that replace them."""
+"""Old names of entries, which an override cannot contain -> their new names."""
 
 ARC_SPLITS = {"training", "evaluation"}
-"""The splits that the partition is drawn from."""
+"""The splits that the source of the partition must have."""
 
 
 def check_file(path: Path) -> params.File:
-    """Read all of `params.yaml`.
+    """Read and check the whole of `params.yaml`.
 
     Raises:
         ValueError: If a name or a value is not allowed, a chosen name is not an entry of its
-            map, or entries do not fit together; the message names the place, what was found
-            and what is allowed.
+            map, or two entries contradict each other. The message states the place in the file,
+            the value found and the values allowed.
     """
     raw = schema.read(path)
     _check_names(path, raw)
@@ -49,8 +49,9 @@ def check_file(path: Path) -> params.File:
     _check_pools(path, file)
     if file.selection == "product" and not file.scales[file.scale].predict.rescore:
         raise ValueError(
-            f"{path}: selection product ranks grids by their scores, and predict.rescore of scale"
-            f" {file.scale} is 0; set it above 0, or choose another selection"
+            f"{path}: selection product ranks grids by their scores, but predict.rescore of scale"
+            f" {file.scale} is 0, so there are no scores; set it above 0, or choose another"
+            " selection"
         )
     _check_sizes(path, file)
     return file
@@ -66,7 +67,7 @@ def _check_names(path: Path, values: dict[Any, Any], *steps: str) -> None:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             place = ".".join(steps) or "the top level"
             found = _renamed(name) or (
-                "a name starts with a letter and has letters, digits, - and _ only, so that"
+                "a name starts with a letter and contains only letters, digits, - and _, so that"
                 f" dvc exp run -S can set its values, got {name!r}"
             )
             raise ValueError(f"{path}: {place}: {found}; rename the entry")
@@ -75,10 +76,11 @@ def _check_names(path: Path, values: dict[Any, Any], *steps: str) -> None:
 
 
 def _check_tables(path: Path, file: params.File) -> None:
-    """Refuse a task table that is missing or ambiguous."""
+    """Check that each table name that the file uses exists and is unambiguous."""
     if twice := sorted({*params.PARTITION_TABLES} & {*file.sources}):
         raise ValueError(
-            f"{path}: sources: {twice} are names of tables of the partition; rename the sources"
+            f"{path}: sources: {twice} are also names of tables of the partition; rename the"
+            " sources"
         )
     tables = [*params.PARTITION_TABLES, *file.sources]
     for name, components in file.datasets.items():
@@ -94,7 +96,7 @@ def _check_tables(path: Path, file: params.File) -> None:
 
 
 def _check_measure(path: Path, file: params.File) -> None:
-    """Refuse to measure what is no part of a source of tasks."""
+    """Check that the measured source has tasks, and has the measured part."""
     source, part = file.measure.source, file.measure.part
     splits = {name: _splits(one) for name, one in file.sources.items() if _splits(one)}
     if source not in splits:
@@ -105,7 +107,7 @@ def _check_measure(path: Path, file: params.File) -> None:
     if part not in allowed:
         found = schema.unknown(part, allowed)
         if part in params.MEASURABLE:
-            found += f"; for that, set measure.source to {file.partition.source}"
+            found += f"; to measure {part}, set measure.source to {file.partition.source}"
         raise ValueError(f"{path}: measure.part of {source}: {found}")
 
 
@@ -121,18 +123,18 @@ def _check_pools(path: Path, file: params.File) -> None:
     if pools and file.augment.swap is not True:
         raise ValueError(
             f"{path}: datasets.{file.dataset}.{pools[0]}.pool is true and augment.swap is"
-            f" {file.augment.swap}; a pool is drawn from by swapping: set augment.swap to true, or"
-            " pool to false"
+            f" {file.augment.swap}, but only swapping draws the pairs of a pool; set augment.swap"
+            " to true, or pool to false"
         )
 
 
 def _check_sizes(path: Path, file: params.File) -> None:
-    """Refuse a scale that measures more tasks than the partition draws."""
+    """Check that no scale measures more validation tasks than the partition draws."""
     if file.measure != params.Measure(source=file.partition.source, part="validation"):
         return
     for name, scale in file.scales.items():
         if scale.validation.tasks > file.partition.tasks:
             raise ValueError(
                 f"{path}: scales.{name}.validation.tasks is {scale.validation.tasks}, more than"
-                f" the {file.partition.tasks} of partition.tasks; lower it or raise the other"
+                f" the {file.partition.tasks} of partition.tasks; lower it or raise partition.tasks"
             )

@@ -1,4 +1,4 @@
-"""Where tasks and models come from: the entries of `sources` and `models`, typed."""
+"""Types of the entries of `sources` and `models` in `params.yaml`."""
 
 from typing import Annotated, Literal, Self
 
@@ -11,82 +11,82 @@ Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 
 
 class Tasks(Section):
-    """What a source must hold once parsed; a mismatch stops the download."""
+    """The expected content of a source after parsing; a mismatch stops the download."""
 
     max_side: Annotated[int, Field(ge=1, le=255)]
-    """Longest side of a grid; a task with a longer one is rejected and counted."""
+    """Maximum side of a grid. A task with a larger grid is rejected and counted."""
     tasks: PositiveInt
     """Number of tasks."""
     tests: PositiveInt
     """Number of test pairs."""
     digest: Sha256
-    """sha256 over the parsed tasks (`tasks.digest`), whatever file they came in."""
+    """sha256 of the parsed tasks (`tasks.digest`); it does not depend on the file format."""
 
 
 class PackageSource(Tasks):
     """Tasks in a data file of an installed Python package."""
 
     kind: Literal["package"]
-    """How the tasks are had."""
+    """Kind of the source."""
     package: str
     """Name of the package."""
     file: str
-    """Path of a JSON file inside the package: key of a split -> task id -> task."""
+    """Path of a JSON file in the package. The file maps split keys to maps from task id to task."""
     splits: dict[str, str]
-    """Split -> its key in the file."""
+    """Name of each split -> its key in the file."""
 
 
 class ArchiveSource(Tasks):
-    """Tasks in the archive of a GitHub repository at one commit, one JSON file each."""
+    """Tasks in the archive of a GitHub repository at one commit, one JSON file per task."""
 
     kind: Literal["archive"]
-    """How the tasks are had."""
+    """Kind of the source."""
     repository: Annotated[str, Field(pattern="^[^/]+/[^/]+$")]
     """OWNER/REPO on GitHub."""
     commit: Commit
-    """The pinned commit; quoted, since some hashes read as numbers."""
+    """The pinned commit. Quote it, because YAML reads some hashes as numbers."""
     files: dict[str, tuple[str, ...]]
-    """Split -> glob patterns of its files inside the repository; a task's id is the stem, its group
-    the folder that a wildcard matches."""
+    """Split -> glob patterns of its files in the repository. The id of a task is the file name
+    without `.json`. Its group is the name of the folder that a wildcard matches."""
 
 
 class GeneratorSource(Section):
-    """RE-ARC: tasks drawn by the 400 generators that the reasoning-gym wheel carries."""
+    """RE-ARC: tasks drawn by the 400 generators in the reasoning-gym wheel."""
 
     kind: Literal["generator"]
-    """How the tasks are had."""
+    """Kind of the source."""
     requirement: str
-    """The wheel on the package index, `name==version`."""
+    """The wheel in the package index, `name==version`."""
     sha256: Sha256
-    """Hash of the wheel."""
+    """sha256 of the wheel."""
     seed: NaturalInt
-    """Seed of the draws; each generator has a stream of its own."""
+    """Seed of the draws. Each generator has its own random stream."""
     variations: PositiveInt
-    """Tasks drawn from each generator."""
+    """Number of tasks drawn from each generator."""
     examples: Annotated[int, Field(ge=2)]
-    """Pairs of each drawn task; the last is its test pair."""
+    """Number of pairs of each task. The last pair is the test."""
     max_side: Annotated[int, Field(ge=1, le=255)]
-    """Longest side of a grid; an example with a longer one is drawn again and counted."""
+    """Maximum side of a grid. A pair with a larger grid is counted and drawn again."""
     tasks: PositiveInt
     """Number of generators."""
 
 
 class CountingSource(Section):
-    """Learn-to-count: grids of random objects, drawn here; each is a task of its own."""
+    """Learn-to-count: grids with random objects, drawn by arcmix; each grid is a task."""
 
     kind: Literal["counting"]
-    """How the tasks are had."""
+    """Kind of the source."""
     seed: NaturalInt
-    """Seed of the draws; grid i depends on it and on i."""
+    """Seed of the draws. Grid i depends only on the settings, the seed and i."""
     max_side: Annotated[int, Field(ge=3, le=30)]
-    """Longest side of a grid; the shortest is 3."""
+    """Maximum side of a grid. The minimum is 3."""
     curriculum: PositiveInt
-    """Draws of which each side is the smallest: 1 makes all sides as frequent, more of them
-    make small grids more frequent."""
+    """Number of draws for each side; the smallest draw is used. With 1, all sides are equally
+    frequent. With more draws, small grids are more frequent."""
     objects: PositiveInt
-    """Most objects of a grid; small grids have no place for many."""
+    """Maximum number of objects in a grid. Small grids have room for fewer."""
     background: Probability
-    """Chance that the background may be of any color; else it is 0."""
+    """Probability that the background color is drawn from all colors. Otherwise it is 0."""
     tasks: PositiveInt
     """Number of grids."""
 
@@ -97,23 +97,23 @@ Source = Annotated[
 
 
 class WheelModel(Section):
-    """A GGUF model inside a wheel of the package index."""
+    """A GGUF model in a wheel of the package index."""
 
     kind: Literal["wheel"]
-    """How the model is had."""
+    """Kind of the model."""
     requirement: str
     """The wheel, `name==version`."""
     sha256: Sha256
-    """Hash of the wheel."""
+    """sha256 of the wheel."""
     file: str
-    """Path of the GGUF file inside the wheel."""
+    """Path of the GGUF file in the wheel."""
 
 
 class HubModel(Section):
     """A repository of the Hugging Face hub at one revision."""
 
     kind: Literal["hub"]
-    """How the model is had."""
+    """Kind of the model."""
     repository: Annotated[str, Field(pattern="^[^/]+/[^/]+$")]
     """OWNER/NAME on the hub."""
     revision: Commit
@@ -124,16 +124,16 @@ class FolderModel(Section):
     """A local folder in Hugging Face format."""
 
     kind: Literal["folder"]
-    """How the model is had."""
+    """Kind of the model."""
     path: str
-    """The folder; `~` is expanded."""
+    """Path of the folder; `~` is expanded."""
 
 
 class RandomModel(Section):
-    """A Llama of random weights with a character tokenizer, for tests and rehearsals."""
+    """A Llama model with random weights and a character tokenizer, for tests."""
 
     kind: Literal["random"]
-    """How the model is had."""
+    """Kind of the model."""
     seed: NaturalInt
     """Seed of the weights."""
     hidden: PositiveInt
@@ -141,15 +141,18 @@ class RandomModel(Section):
     layers: PositiveInt
     """Number of decoder layers."""
     heads: PositiveInt
-    """Attention heads; twice their number divides `hidden`."""
+    """Number of attention heads. `hidden` must be a multiple of 2 * heads."""
     positions: PositiveInt
-    """Longest sequence in tokens."""
+    """Maximum length of a sequence in tokens."""
 
     @model_validator(mode="after")
     def _heads_have_even_widths(self) -> Self:
-        # Rotary position embeddings turn pairs of features.
+        # Rotary position embeddings rotate pairs of features.
         if self.hidden % (2 * self.heads):
-            raise ValueError(f"2 * heads divides hidden, got {self.heads} for {self.hidden}")
+            raise ValueError(
+                f"hidden is not a multiple of 2 * heads: hidden is {self.hidden} and heads is"
+                f" {self.heads}; change one of them"
+            )
         return self
 
 

@@ -1,6 +1,6 @@
-"""What `params.yaml` holds once its defaults are merged, typed; budgets are in `scales`.
+"""Types of `params.yaml` after its defaults are merged; the types of budgets are in `scales`.
 
-Nothing here has a default, and no validator changes a value: DVC could not see it.
+No field has a default and no validator changes a value, because DVC sees only the file.
 """
 
 from typing import Annotated, Literal, Self
@@ -8,9 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from arcmix.config.origins import Model, Source
-from arcmix.config.scales import (
-    Scale,
-)
+from arcmix.config.scales import Scale
 from arcmix.config.schema import NaturalInt, PositiveInt, Probability, Section
 
 PARTITION_TABLES = (
@@ -21,10 +19,10 @@ PARTITION_TABLES = (
     "val-demonstrations",
     "measured",
 )
-"""The task tables of stage `partition`: those of ARC-AGI-1, and the tasks that are measured."""
+"""The task tables that stage `partition` writes: tables of ARC-AGI-1, and the measured tasks."""
 
 MEASURABLE = ("validation", "train", "evaluation", "new-train", "val-n-1")
-"""The parts of ARC-AGI-1 that may be measured: the drawn validation tasks, or a table."""
+"""The parts of ARC-AGI-1 that can be measured: the drawn validation tasks, or a table."""
 
 Weight = Annotated[float, Field(ge=0)]
 All = Literal["all"]
@@ -36,141 +34,156 @@ class Component(Section):
     """One part of a training dataset."""
 
     tasks: str
-    """A task table: one of `PARTITION_TABLES`, or a source. A component is named after its table;
-    one of two components on one table states it."""
+    """The task table: a table of the partition or a source. By default, it is the table with the
+    name of the component. Set it to use one table in two components."""
     subset: All | PositiveInt | Percent
-    """Tasks kept: all, a number of them or a share such as 20%; less is a part of more."""
+    """The tasks that are used: all, a number, or a share such as 20%. A smaller selection is a
+    subset of each larger one."""
     hardest: All | Percent
-    """Share of the variations of each task that is kept, by PSO-difficulty; of generators."""
+    """The share of each task's variations that is used: those with the highest PSO-difficulty.
+    Only tasks of generators have a difficulty; for other tasks, set it to all."""
     variations: All | PositiveInt
-    """Most variations kept of each task; only generators draw more than one."""
+    """Maximum number of variations of each task. Only generators draw more than one."""
     pool: bool
-    """Whether each sample draws its pairs anew from those of all variations of a task."""
+    """Whether each sample draws its pairs from all variations of a task, not from one of them."""
     examples: All | PositiveInt
-    """Most demonstrations kept of each task; fewer are a part of more."""
+    """Maximum number of demonstrations of each task. A smaller selection is a subset of each
+    larger one."""
     n_minus: Literal[0, 1, 2]
-    """1: each demonstration in turn is the only test; 2: those, and again from each of them."""
+    """Number of times that a demonstration is left out and becomes the only test. 0: tasks keep
+    their tests. 1: one task for each left-out demonstration. 2: these tasks, and the tasks from
+    the same step on each of them."""
     per_test: bool
-    """Whether a task with k test pairs counts as k entries of one test pair each."""
+    """Whether a task with k tests becomes k entries with one test each."""
     weight: PositiveInt
-    """Times each entry is drawn in one pass over the dataset."""
+    """Number of times that each entry is drawn in one pass over the dataset."""
 
     @model_validator(mode="after")
     def _pool_is_one_entry(self) -> Self:
         if self.pool and (self.n_minus or self.per_test):
-            raise ValueError("a pool is one entry: it needs n_minus 0 and per_test false")
+            raise ValueError(
+                f"a pool is one entry, so it needs n_minus 0 and per_test false, got n_minus"
+                f" {self.n_minus} and per_test {self.per_test}; change them, or set pool to false"
+            )
         return self
 
 
 Dataset = Annotated[dict[str, Component], Field(min_length=1)]
-"""A training dataset: its components by name."""
+"""A training dataset: name -> component."""
 
 
 class Partition(Section):
-    """The split of ARC-AGI-1 into training and validation tasks (arc24 notebook 005)."""
+    """The split of ARC-AGI-1 into training and validation tasks (arc24, notebook 005)."""
 
     source: str
-    """The source that holds ARC-AGI-1."""
+    """The source with the tasks of ARC-AGI-1."""
     seed: NaturalInt
-    """Seed of the draw; the published numbers have 7."""
+    """Seed of the draw. The published numbers use 7."""
     tasks: PositiveInt
-    """Evaluation tasks drawn for validation; the others join the training tasks."""
+    """Number of evaluation tasks drawn for validation. The table `new-train` contains the others
+    and the training tasks."""
 
 
 class Measure(Section):
-    """Which tasks a run is measured on, of which the scale takes the shortest."""
+    """The tasks on which a run is measured. The scale selects the shortest of them."""
 
     source: str
-    """A source: the partition's, or another one of tasks with splits."""
+    """The source of the tasks: the partition's source, or another source that has splits."""
     part: str
-    """Of the partition's source one of `MEASURABLE`; of another a split of it, or all."""
+    """The part of the source. For the partition's source: validation, train, evaluation, new-train
+    or val-n-1. For another source: the name of a split, or all."""
 
 
 class Audit(Section):
-    """What follows where training and validation have pairs in common."""
+    """The treatment of pairs that training and validation share."""
 
     drop: Literal["leaks", "none"]
-    """leaks: training does without the tasks that leak into the measured part; none: they stay."""
+    """leaks: drop the training tasks that leak into the measured part; none: keep them."""
 
 
 class NewTaskWeights(Section):
-    """How often each way of making a new task is drawn, against the others."""
+    """Relative frequencies of the changes that make a new task."""
 
     geometric: Weight
-    """A symmetry of the square, but the one that changes nothing."""
+    """Weight of a rotation or reflection of the grid."""
     padding: Weight
-    """A frame of one color, 1 to 5 wide."""
+    """Weight of a frame of one color, 1 to 5 cells wide."""
     upscale: Weight
-    """Each cell becomes several, up to 4 on an axis."""
+    """Weight of an enlargement: each cell becomes a block of up to 4 x 4 cells."""
     mirror: Weight
-    """The mirror image beside the grid."""
+    """Weight of appending the mirror image to the grid."""
 
     @model_validator(mode="after")
     def _one_can_be_drawn(self) -> Self:
         if not any(value for _, value in self):
-            raise ValueError("one weight or more is above 0, got 0 for all")
+            raise ValueError("all weights are 0; set at least one of them above 0")
         return self
 
 
 class NewTasks(Section):
-    """New tasks from old: only the inputs or only the outputs of a sample are changed."""
+    """New tasks, made by a change of only the inputs or only the outputs of a sample."""
 
     probability: Probability
-    """Share of the samples that become new tasks; those with a side above 30 stay as they were."""
+    """Share of the samples that become new tasks. A sample stays as it is if its new task would
+    have a side above 30."""
     weights: NewTaskWeights
-    """The ways of it."""
+    """Relative frequencies of the changes."""
 
 
 class Augment(Section):
-    """How a training sample differs from the entry it is drawn from."""
+    """The augmentation: the differences between a training sample and its entry."""
 
     symmetries: Annotated[int, Field(ge=1, le=8)]
-    """Symmetries of the square that an entry comes in; 1: grids keep their orientation."""
+    """Number of symmetries of the square in which an entry occurs. 1: only its own orientation."""
     swap: bool | Literal["exchange"]
-    """true: any pair of a task may be its test pair, all alike; exchange: the task as it is, or
-    one demonstration and one test exchanged, all such alike; false: tests stay tests."""
+    """Which pair is the test of a sample. true: any pair of the task, with equal probability.
+    false: a test of the task. exchange: as false, or one demonstration and one test are exchanged;
+    the task without an exchange and each exchange have equal probability."""
     permute: bool
-    """Whether the order of the training pairs is shuffled."""
+    """Whether the order of the demonstrations is shuffled."""
     color_swaps: NaturalInt
-    """Recolored samples for each one in the original colors; 0 never recolors."""
+    """Number of recolored samples per sample in the original colors. 0: no recoloring."""
     preserve_colors: bool
-    """Whether samples in the original colors stay in the mix."""
+    """Whether samples in the original colors are drawn. false: all samples are recolored, unless
+    `color_swaps` is 0."""
     background: Probability
-    """Chance that a recoloring moves color 0, the background, too."""
+    """Probability that a recoloring also permutes color 0, the background."""
     new_tasks: NewTasks
-    """What is done on top to one side of the pairs."""
+    """The change that makes a sample a new task."""
 
 
 class Init(Section):
-    """What the fine-tune starts from: the second of two stages starts from the first."""
+    """The start of the fine-tune: a new adapter, or the adapter of an earlier run."""
 
     adapter: Annotated[str, Field(min_length=1)]
-    """none: a fresh adapter; a row of the ledger, DATASET/SEED-FINGERPRINT; or a revision of git
-    or an experiment of DVC, whose adapter is taken."""
+    """none: a new adapter. Otherwise the run whose adapter is the start: a row of the ledger,
+    DATASET/SEED-FINGERPRINT, a git revision, or the name of a DVC experiment."""
     checkpoint: Literal["best", "last"]
-    """The adapter of the lowest validation loss, or of the last step."""
+    """The adapter of that run. best: of the lowest validation loss; last: of the last step."""
     optimizer: Literal["fresh", "state"]
-    """state: the moments that the optimizer had in the end are taken over, too; the learning
-    rate and all else are this run's in either case."""
+    """fresh: the optimizer starts without state. state: it starts with the moments of that run's
+    optimizer. The learning rate and all other settings are those of this run in both cases."""
 
     @model_validator(mode="after")
     def _state_is_that_of_the_last_step(self) -> Self:
         if self.optimizer == "state" and self.checkpoint != "last":
             raise ValueError(
-                "the optimizer's state is kept for the last step: set checkpoint to last,"
-                f" or optimizer to fresh, got {self.checkpoint} and {self.optimizer}"
+                "the optimizer's state is saved only for the last step, got checkpoint"
+                f" {self.checkpoint} with optimizer {self.optimizer}; set checkpoint to last, or"
+                " optimizer to fresh"
             )
         return self
 
 
 class File(Section):
-    """All of `params.yaml`."""
+    """The whole of `params.yaml`."""
 
     report_to: Literal["none", "tensorboard", "wandb", "mlflow"]
-    """A tracker that follows the fine-tune beside the record of it, by its own settings."""
+    """The experiment tracker to which the fine-tune also reports. The tracker has its own
+    settings, for example in environment variables."""
     launch: str
-    """The command that starts the stages finetune, adapt and predict, in one process or in several
-    that share the work: python, or accelerate launch and its options."""
+    """The command that starts the stages finetune, adapt and predict: python for one process, or
+    accelerate launch with its options for several processes that share the work."""
     dataset: str
     """The training dataset: a name in `datasets`."""
     model: str
@@ -178,27 +191,28 @@ class File(Section):
     scale: str
     """The budgets: a name in `scales`."""
     seed: NaturalInt
-    """Seed of the training samples and their order, and of the views of a test."""
+    """Seed of the training samples, of their order, and of the views of a test."""
     init_seed: NaturalInt | Literal["seed"]
-    """Seed of the adapter's start and of its dropout; seed: the same as `seed`."""
+    """Seed of the adapter's initial weights and of its dropout. seed: the value of `seed`."""
     init: Init
-    """What the fine-tune starts from."""
+    """The start of the fine-tune."""
     selection: Selection
-    """The rule that selects the answers. vote_count: most candidates; vote_logprob: most
-    candidates, then the highest mean log-probability per token; product: the highest product of the
-    probabilities in all views, which needs `predict.rescore`; best: the most probable candidate."""
+    """The rule that selects the answers. vote_count: the grids with most candidates. vote_logprob:
+    the same, with ties broken by the mean log-probability per token. product: the grids with the
+    highest product of their probabilities in all views; needs `predict.rescore` above 0. best: the
+    candidates with the highest probability."""
     mirror: str
-    """Where archives come from: github, or a folder or base URL of REPO-COMMIT.tar.gz."""
+    """The origin of archives: github, or a folder or base URL that contains REPO-COMMIT.tar.gz."""
     partition: Partition
     """The split into training and validation."""
     measure: Measure
-    """The tasks of validation."""
+    """The tasks on which a run is measured."""
     audit: Audit
-    """The comparison of training with validation."""
+    """The treatment of pairs that training and validation share."""
     augment: Augment
     """The augmentation of training samples."""
     checkpoint: Literal["best", "last"]
-    """The weights that answer: those of the lowest validation loss, or of the last step."""
+    """The adapter that answers. best: of the lowest validation loss; last: of the last step."""
     datasets: dict[str, Dataset]
     """Training datasets by name."""
     scales: dict[str, Scale]
@@ -210,5 +224,5 @@ class File(Section):
 
 
 def adapter_seed(seed: int, init_seed: int | Literal["seed"]) -> int:
-    """Return the seed of an adapter's start and of its dropout."""
+    """Return the seed of an adapter's initial weights and of its dropout."""
     return seed if init_seed == "seed" else init_seed

@@ -1,4 +1,4 @@
-"""What an entry of `scales` in `params.yaml` may hold, typed, as `params` has the rest."""
+"""Types of an entry of `scales` in `params.yaml`: the budgets of a run."""
 
 from typing import Annotated, Literal, Self
 
@@ -8,170 +8,182 @@ from arcmix.config.schema import NaturalInt, PositiveInt, Probability, Section
 
 
 class ScaleValidation(Section):
-    """How many tasks a run is measured on, and how long."""
+    """The number and the length of the tasks on which a run is measured."""
 
     tasks: PositiveInt
-    """How many tasks of the measured part: those with the fewest cells."""
+    """Number of tasks. The tasks of the measured part with the fewest cells are used."""
     max_tokens: PositiveInt
-    """Longest prompt that is answered, and longest prompt and answer that have a loss."""
+    """Maximum length in tokens of a prompt that is answered, and of a prompt with its right answer
+    whose loss is measured. Longer ones are left out."""
 
 
 class Prompt(Section):
-    """How a task becomes text."""
+    """The text of a task."""
 
     format: Literal["bare", "v0", "v1", "dialog"]
-    """bare: grids and markers only; v0, v1, dialog: the chat prompts of arc24."""
+    """bare: grids and markers only. v0, v1, dialog: the chat prompts of arc24."""
     encoder: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Grid encoders from the inside out, e.g. [minimal, row_number, shape]."""
+    """Grid encoders, innermost first, for example [minimal, row_number, shape]."""
 
 
 class Lora(Section):
-    """The low-rank adapter (Hu et al. 2021), as peft names its parts."""
+    """The low-rank adapter (Hu et al. 2021), with peft's terms."""
 
     rank: PositiveInt
     """Rank r of the update."""
     alpha: PositiveInt
     """Scale of the update: alpha / r, or alpha / sqrt(r) with `rslora`."""
     scale: Literal["alpha"] | Annotated[float, Field(gt=0)]
-    """alpha: as `alpha` gives it; a number: this scale at every rank, whatever `alpha`."""
+    """alpha: the scale follows from `alpha` and `rank`. A number: this is the scale, and `alpha` is
+    not used."""
     dropout: Probability
     """Dropout on the adapter's input."""
     targets: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Names of the adapted layers; [all-linear] for every one but the head."""
+    """Names of the adapted layers. [all-linear]: every linear layer except the head."""
     rslora: bool
-    """Rank-stabilised scale (Kalajdzievski 2023)."""
+    """Whether the scale is rank-stabilized: alpha / sqrt(r) (Kalajdzievski 2023)."""
     dora: bool
-    """Weight-decomposed update (Liu et al. 2024)."""
+    """Whether the update is weight-decomposed (DoRA, Liu et al. 2024)."""
     init: Literal["default", "gaussian", "pissa", "olora"]
-    """Start of the update: zero by B = 0 (default, gaussian), or the weights' principal (pissa,
-    Meng et al. 2024) or orthonormal part (olora, Buyukakyuz 2024)."""
+    """Initial weights of the adapter. default, gaussian: B = 0, so the update is zero. pissa: the
+    principal components of the weights (Meng et al. 2024). olora: an orthonormal part of the
+    weights (Buyukakyuz 2024)."""
 
 
 class Finetune(Section):
-    """The budget and the settings of a fine-tune."""
+    """The budget and the other settings of the fine-tune."""
 
     budget: PositiveInt
-    """How long it trains, in `unit`."""
+    """Length of the training, in `unit`."""
     unit: Literal["steps", "samples", "answer_tokens"]
-    """Optimizer steps, or as few of them as see so many samples or tokens that carry loss."""
+    """Unit of `budget`. steps: optimizer steps. samples, answer_tokens: training ends with the step
+    that reaches this number of samples, or of tokens with loss."""
     batch: PositiveInt
-    """Samples of one optimizer step."""
+    """Number of samples per optimizer step."""
     micro_tokens: PositiveInt
-    """Tokens of one forward and backward pass: samples of a step are packed up to it, one of
-    more tokens goes alone. Changes speed and memory, not the gradient."""
+    """Maximum number of tokens of one forward and backward pass. Samples of a step are packed up to
+    it; a longer sample has a pass of its own. Changes speed and memory, not the gradient."""
     max_tokens: PositiveInt
-    """Longest training sample, prompt and answer."""
+    """Maximum length of a training sample in tokens, prompt and answer together."""
     too_long: Literal["skip", "shorten"]
-    """A longer sample. skip: is dropped and counted; shorten: loses its last demonstrations until
-    it fits or has one left, and is dropped if that is too long."""
+    """What happens to longer samples. skip: they are dropped and counted. shorten: they lose their
+    last demonstrations until they fit; a sample that is too long with one demonstration is
+    dropped."""
     loss: Literal["answer", "outputs"]
-    """What carries loss: the answer, or every output of a sample but the first."""
+    """The tokens with loss. answer: the answer. outputs: every output of a sample except the
+    first."""
     learning_rate: Annotated[float, Field(gt=0)]
     """Peak learning rate."""
     schedule: Literal["linear", "constant", "cosine", "cosine_with_restarts", "cyclic"]
-    """Course of the learning rate after the warmup; cyclic: warmup and linear fall in every
-    cycle, each peak lower than the last (arc24, iteration 12)."""
+    """Schedule of the learning rate after the warmup. cyclic: each cycle has a warmup and a linear
+    decay, and a lower peak than the cycle before (arc24, iteration 12)."""
     cycles: PositiveInt
-    """Cycles of the two schedules that have them."""
+    """Number of cycles of cosine_with_restarts and cyclic."""
     warmup: Probability
-    """Share of the steps, or of each cycle of cyclic, in which the learning rate rises."""
+    """Share of the steps in which the learning rate rises; for cyclic, share of each cycle."""
     optimizer: Literal["adamw", "paged_adamw_8bit"]
-    """AdamW, or bitsandbytes' with a state of 8 bits, which needs a GPU."""
+    """adamw: AdamW. paged_adamw_8bit: AdamW of bitsandbytes with an 8-bit state; needs a GPU."""
     weight_decay: Annotated[float, Field(ge=0)]
-    """AdamW's decoupled weight decay."""
+    """Decoupled weight decay of AdamW."""
     max_grad_norm: Annotated[float, Field(gt=0)]
-    """Gradients are clipped to this norm."""
+    """Maximum norm of the gradient; a larger gradient is clipped to it."""
     dtype: Literal["bfloat16", "float32", "float16"]
-    """Type of the weights and of the forward pass; an adapter's own are float32."""
+    """Type of the model's weights and of the forward pass. Weights of an adapter are float32."""
     gradient_checkpointing: bool
-    """Whether activations are computed again in the backward pass: less memory, more time."""
+    """Whether the backward pass recomputes activations, which takes less memory and more time."""
     eval_every: PositiveInt
-    """Steps between validation losses; step 0 and the last step are always measured."""
+    """Steps between two validation losses. Step 0 and the last step are always measured."""
     eval_tokens: PositiveInt
-    """Tokens of one forward pass of validation; does not change the loss."""
+    """Maximum number of tokens of one forward pass of validation. Does not change the loss."""
     method: Literal["lora", "qlora", "full"]
-    """What trains: an adapter, one on weights of 4 bits (Dettmers et al. 2023, needs a GPU), or
-    all weights."""
+    """The weights that are trained. lora: an adapter. qlora: an adapter on weights of 4 bits
+    (Dettmers et al. 2023); needs a GPU. full: all weights."""
     lora: Lora
-    """The adapter; a full fine-tune has none."""
+    """The adapter. Not used with method full."""
 
     @model_validator(mode="after")
     def _method_has_its_weights(self) -> Self:
         if self.method == "qlora" and self.lora.init in ("pissa", "olora"):
             raise ValueError(
-                f"qlora has weights of 4 bits, which init {self.lora.init} cannot take a part of;"
-                " choose init default or gaussian, or method lora"
+                f"init {self.lora.init} decomposes the weights, but those of method qlora have"
+                " only 4 bits; choose init default or gaussian, or method lora"
             )
         return self
 
 
 class TestTime(Section):
-    """Fine-tuning on each validation task alone, as in the fine-tune but for what is here."""
+    """Test-time fine-tuning: a fine-tune on each validation task alone.
+
+    All settings that are not here are those of `finetune`.
+    """
 
     steps: NaturalInt
-    """Most optimizer steps of a task; 0 for no such fine-tuning."""
+    """Maximum number of optimizer steps per task. 0: no test-time fine-tuning."""
     batch: PositiveInt
-    """Samples of one optimizer step, drawn from the task's demonstrations."""
+    """Number of samples per optimizer step, drawn from the demonstrations of the task."""
     learning_rate: Annotated[float, Field(gt=0)]
     """Peak learning rate."""
     eval_every: PositiveInt
-    """Steps between losses on the task's own demonstrations, each held out in turn."""
+    """Steps between two losses on the demonstrations of the task, each held out in turn."""
     patience: PositiveInt
-    """A task stops after so many losses in a row that are no better than the best before."""
+    """Number of consecutive losses without a new minimum after which the task stops early."""
 
 
 class Predict(Section):
-    """How answers are generated."""
+    """The generation of answers."""
 
     views: PositiveInt
-    """Augmented copies of each test, each answered; the first is the original."""
+    """Number of augmented copies of each test that are answered. The first is the original."""
     search: Literal["greedy", "sample", "beam", "dfs"]
-    """How an answer is found: token by token the most probable one, drawn, the best of several
-    kept side by side, or all answers above a probability (ARChitects 2024)."""
+    """How answers are searched for. greedy: the most probable token at each step. sample: tokens
+    drawn by their probabilities. beam: beam search. dfs: depth-first search for all answers above a
+    probability (ARChitects 2024)."""
     width: PositiveInt
-    """Answers to a view: how many are drawn, or kept side by side."""
+    """Number of answers that `sample` draws for a view, or number of beams of `beam`."""
     temperature: Annotated[float, Field(gt=0)]
-    """What `sample` divides the logits by."""
+    """Divisor of the logits in `sample`."""
     threshold: Annotated[float, Field(gt=0, lt=1)]
-    """The least probability of an answer of `dfs`."""
+    """Minimum probability of an answer of `dfs`."""
     grammar: bool
-    """Whether an answer has to be a grid; the model's own choice stands where it can be one."""
+    """Whether only tokens that can continue the text of a grid are allowed."""
     draft: Literal["none", "copy", "views"]
-    """What `greedy` reads ahead, which changes the time and not the answer: nothing, the test's
-    input, or the answer to the first view where there is one."""
+    """The draft that `greedy` verifies (speculative decoding), which changes the time and not the
+    answer. none: no draft. copy: the input of the test. views: the answer to the first view if it
+    exists, otherwise the input of the test."""
     kv_format: Literal["none", "fp8_e5m2", "fp8_e4m3", "int8", "int4"]
-    """What keys and values of attention are rounded to; `none` leaves them as they are."""
+    """Format to which the keys and values of attention are rounded. none: no rounding."""
     kv_static: bool
-    """Whether the room that keys and values take without drafts is reserved at once."""
+    """Whether memory for the keys and values of the longest answer is allocated in advance."""
     batch_tokens: PositiveInt
-    """Most tokens of a batch: the longest prompt and answer, times the answers."""
+    """Maximum number of tokens of a batch: the length of the longest prompt with its answer, times
+    the number of answers."""
     max_side: Annotated[int, Field(ge=1, le=30)]
-    """An answer may take the tokens of a grid of this height and width."""
+    """Height and width of the grid whose text sets the maximum length of an answer."""
     rescore: Annotated[int, Field(ge=0)]
-    """How many of a test's candidates are scored in all of its views; 0 for no scores."""
+    """Number of candidates per test that are scored in all views of the test. 0: no scores."""
 
 
 class Scale(Section):
-    """How much of everything: the budgets of one run."""
+    """The budgets of a run."""
 
     validation: ScaleValidation
-    """Tasks of validation."""
+    """The tasks on which a run is measured."""
     samples: PositiveInt
-    """Training samples drawn; `finetune` skips or shortens those over its token limit."""
+    """Number of training samples drawn. `finetune` drops or shortens samples that are too long."""
     prompt: Prompt
     """The text of a task."""
     finetune: Finetune
     """The fine-tune."""
     test_time: TestTime
-    """The fine-tuning on each validation task."""
+    """The test-time fine-tuning."""
     predict: Predict
-    """The answers."""
+    """The generation of answers."""
 
     @model_validator(mode="after")
-    def _an_adapter_goes_back_to_its_start(self) -> Self:
+    def _test_time_needs_an_adapter(self) -> Self:
         if self.test_time.steps and self.finetune.method == "full":
             raise ValueError(
-                "test-time fine-tuning keeps an adapter of each task, got finetune.method full;"
-                " set test_time.steps to 0 or choose method lora"
+                "test-time fine-tuning needs an adapter, but finetune.method is full; set"
+                " test_time.steps to 0, or choose method lora or qlora"
             )
         return self

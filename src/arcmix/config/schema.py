@@ -1,15 +1,16 @@
-"""How values come out of `params.yaml`: the only module that reads it.
+"""Reading `params.yaml`: this is the only module that reads the file.
 
-A stage names the places that it reads in a class of its own:
+A place is the path of a value in the file, such as `scales.quick.samples`. Each stage declares
+the places that it reads in a class:
 
     class Params(Section):
         seed: Annotated[int, At("seed")]
         finetune: Annotated[scales.Finetune, At("scales.${scale}.finetune")]
 
-`load` fills it. An entry of `datasets` or `scales` states only what differs from its defaults,
-which are sections of the same file (`DEFAULTS`); `resolve` merges the two. `declared` lists the
-places that a stage depends on, its defaults included, for the test that compares them with
-`dvc.yaml`.
+`load` returns an instance of the class. An entry of `datasets` or `scales` contains only the values
+that differ from its defaults. The defaults are sections of the same file (`DEFAULTS`), and
+`resolve` merges an entry with them. `declared` returns the places that a stage depends on, with
+the defaults; a test compares them with `dvc.yaml`.
 """
 
 import difflib
@@ -25,10 +26,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 CHOICES = {"dataset": "datasets", "model": "models", "scale": "scales"}
-"""The values that choose an experiment -> the map that each names an entry of."""
+"""Names of the values that choose an experiment -> the map from which each chooses an entry."""
 
 COMPONENTS = "datasets.*.*"
-"""The components of datasets, each named after its task table."""
+"""Places of the components of datasets."""
 
 DEFAULTS = {
     COMPONENTS: "component",
@@ -37,7 +38,7 @@ DEFAULTS = {
     "scales.*.test_time": "test_time",
     "scales.*.predict": "predict",
 }
-"""Places of entries -> the section with the values that an entry has unless it states others."""
+"""Places of entries -> the section with their defaults."""
 
 PositiveInt = Annotated[int, Field(ge=1)]
 NaturalInt = Annotated[int, Field(ge=0)]
@@ -48,7 +49,7 @@ Values = dict[str, Any]
 
 
 class Section(BaseModel):
-    """A part of `params.yaml`: frozen and strict, without unknown names."""
+    """Base class of the types of `params.yaml`: frozen and strict, without unknown names."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -57,7 +58,7 @@ class Section(BaseModel):
 
 @dataclass(frozen=True)
 class At:
-    """The place of a value in `params.yaml`, spelled as in `dvc.yaml`."""
+    """The place of a value in `params.yaml`, written as in `dvc.yaml`."""
 
     place: str
 
@@ -69,19 +70,26 @@ def places(section: type[Section]) -> dict[str, str]:
     """Return the place in `params.yaml` of each field of a stage's parameters.
 
     Raises:
-        ValueError: If a field has no place.
+        ValueError: If a field does not have exactly one place.
     """
     found = {}
     for name, field in section.model_fields.items():
         marks = [mark.place for mark in field.metadata if isinstance(mark, At)]
         if len(marks) != 1:
-            raise ValueError(f"field {name!r} of {section.__name__} needs one place, has {marks}")
+            raise ValueError(
+                f"field {name!r} of {section.__name__} has the places {marks}, but needs exactly"
+                " one; annotate it with one At"
+            )
         found[name] = marks[0]
     return found
 
 
 def declared(section: type[Section]) -> set[str]:
-    """Return the places that a stage depends on: those of its fields and of their defaults."""
+    """Return the places that a stage depends on: those of its fields and of their defaults.
+
+    Args:
+        section: The class of the stage's parameters.
+    """
     found = {*places(section).values()}
     for place in places(section).values():
         steps = ["*" if step.startswith("$") else step for step in place.split(".")]
@@ -97,12 +105,12 @@ def load(path: Path, section: type[T], **names: str) -> T:
 
     Args:
         path: `params.yaml`.
-        section: The stage's parameters, a place on each field.
-        names: Values of placeholders that `params.yaml` does not hold, such as `${key}`.
+        section: The class of the stage's parameters, with a place on each field.
+        names: Values of placeholders that are not in `params.yaml`, such as `${key}`.
 
     Raises:
-        ValueError: If a place does not exist or a value does not fit; the message names the
-            place, what was found and what is allowed.
+        ValueError: If a place does not exist or a value has a wrong type. The message states the
+            place, the value found and the values allowed.
     """
     raw = read(path)
     values = resolve(raw)
@@ -121,26 +129,28 @@ def load(path: Path, section: type[T], **names: str) -> T:
 
 
 def read(path: Path) -> Values:
-    """Return the content of `params.yaml` as it stands.
+    """Return the content of `params.yaml` without any merging.
 
     Raises:
         ValueError: If it is not a mapping in YAML.
     """
     try:
-        # YAML 1.2, as DVC reads the file: to PyYAML, which is YAML 1.1, 1e-4 is a string.
+        # DVC reads the file as YAML 1.2. PyYAML reads YAML 1.1, in which 1e-4 is a string.
         values = YAML(typ="safe").load(path)
     except YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {error}") from error
-    if not isinstance(values, dict):  # an error of the file, not of the caller:
-        raise ValueError(f"{path}: holds no names, got {values!r}")  # noqa: TRY004
+        raise ValueError(f"{path}: not valid YAML: {error}; correct the file") from error
+    if not isinstance(values, dict):
+        raise ValueError(  # noqa: TRY004 - the file is wrong, not the caller's type
+            f"{path}: not a mapping of names to values, got {values!r}; correct the file"
+        )
     return values
 
 
 def resolve(values: Values) -> Values:
-    """Return the values with each entry merged over its defaults, and without the defaults.
+    """Return the values with each entry merged over its defaults, without the default sections.
 
-    An entry without a value states nothing. A component without `tasks` has the task table that it
-    is named after.
+    An entry without a value equals its defaults. A component without `tasks` uses the task table
+    with its own name.
     """
     found: Values = json.loads(json.dumps(values, default=str))
     for pattern, default in DEFAULTS.items():
@@ -153,7 +163,7 @@ def resolve(values: Values) -> Values:
 
 
 def merge(default: Any, entry: Any) -> Any:  # noqa: ANN401
-    """Return an entry over its default: maps are merged name by name, all else is replaced."""
+    """Merge an entry over its default: maps are merged name by name, other values replaced."""
     if not (isinstance(default, dict) and isinstance(entry, dict)):
         return entry
     return default | {name: merge(default.get(name), value) for name, value in entry.items()}
@@ -176,23 +186,23 @@ def validate(
     raw: Values,
     roots: Mapping[str, str] | None = None,
 ) -> T:
-    """Return resolved values as a section.
+    """Return resolved values as an instance of a section.
 
     Args:
-        path: `params.yaml`, for the error.
-        section: Their type.
-        values: The values.
-        raw: All of the file as it stands.
-        roots: Field -> its place in the file, where that is not the field's name.
+        path: `params.yaml`, for error messages.
+        section: Type of the values.
+        values: The values, by field.
+        raw: The whole file without any merging.
+        roots: Field -> its place in the file, for fields whose names are not their places.
 
     Raises:
-        ValueError: If values do not fit; the message names all of them.
+        ValueError: If values have wrong types. The message lists all of them.
     """
     try:
-        # Strict JSON mode takes a list for a tuple; it is strict in all else.
+        # JSON mode, because it accepts a list for a tuple and is strict otherwise.
         return section.model_validate_json(json.dumps(values, default=str))
     except ValidationError as error:
-        # A wrong value among the defaults is wrong in each entry: it is reported once.
+        # A wrong default is wrong in each entry, but is reported only once.
         problems: dict[str, None] = {}
         for problem in error.errors():
             place = _place(problem["loc"], values, roots or {})
@@ -204,9 +214,9 @@ def validate(
 
 
 def _place(loc: Sequence[int | str], values: Values, roots: Mapping[str, str]) -> list[str]:
-    """Return the place of a problem.
+    """Return the place of a problem in the file.
 
-    Pydantic adds steps of its own: the kind of an entry, and the alternatives of a value.
+    Pydantic's location has additional steps: the kind of an entry, and the alternatives of a value.
     """
     place = roots.get(str(loc[0]), str(loc[0])).split(".")
     node, entry = values.get(str(loc[0])), None
@@ -223,7 +233,7 @@ def _place(loc: Sequence[int | str], values: Values, roots: Mapping[str, str]) -
 
 
 def _stated(place: Sequence[str], raw: Values) -> str:
-    """Return where the file states a value: at its place, or among the defaults of it."""
+    """Return the place of a value in the file: its own place or that of its default."""
     if not _has(raw, place):
         for pattern, default in DEFAULTS.items():
             steps = pattern.split(".")
@@ -244,7 +254,7 @@ def _has(node: Any, place: Sequence[str]) -> bool:  # noqa: ANN401
 
 
 def unknown(found: str, allowed: Iterable[str]) -> str:
-    """Return the text of the error for a name that is not one of those allowed."""
+    """Return the error text for a name that is not allowed, with the most similar allowed name."""
     names = sorted(allowed)
     close = difflib.get_close_matches(found, names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""

@@ -12,6 +12,8 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from arcmix import syntax
+
 LENGTH = 12
 """Number of hexadecimal digits of a fingerprint."""
 
@@ -110,8 +112,7 @@ def _content(file: Path) -> str:
 
 @functools.cache
 def _canonical_text(text: str) -> str:
-    """Return the syntax tree of a Python text as JSON."""
-    return json.dumps(_canonical(_parsed(text)))
+    return json.dumps(syntax.canonical(_parsed(text)))
 
 
 @functools.cache
@@ -150,26 +151,5 @@ def _files(start: Path, name: str) -> Iterator[Path]:
         module, package = place.with_name(f"{part}.py"), place / "__init__.py"
         if module.is_file():
             yield module
-        if package.is_file() and not all(map(_is_docstring, _tree(package).body)):
+        if package.is_file() and not all(map(syntax.is_docstring, _tree(package).body)):
             yield package
-
-
-def _canonical(node: object) -> object:
-    """Return a syntax tree as lists and dictionaries, without docstrings.
-
-    Empty fields are dropped, because they differ between versions of Python.
-    """
-    if isinstance(node, ast.AST):
-        fields = {name: _canonical(value) for name, value in ast.iter_fields(node)}
-        return [type(node).__name__, {name: value for name, value in fields.items() if value}]
-    if isinstance(node, list):
-        return [_canonical(item) for item in node if not _is_docstring(item)]
-    return None if node is None else repr(node)
-
-
-def _is_docstring(node: object) -> bool:
-    """Return whether a statement is a bare string, such as a docstring."""
-    match node:
-        case ast.Expr(value=ast.Constant(value=str())):
-            return True
-    return False

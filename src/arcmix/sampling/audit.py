@@ -101,7 +101,7 @@ def keys(pair: Pair) -> tuple[bytes, bytes]:
 
 
 def _turned(one: np.ndarray) -> list[np.ndarray]:
-    """Return a grid under all symmetries, itself first; views are cheaper than `grid.turn`."""
+    """Return a grid in all symmetries, itself first, as views, which need no copy."""
     return [side[::down, ::right] for side in (one, one.T) for down in (1, -1) for right in (1, -1)]
 
 
@@ -209,7 +209,7 @@ def _finding(
 
 
 def read_collections(sources: Path) -> dict[str, list[Task]]:
-    """Return the tasks of each split of each source in a folder; sources that draw are left out.
+    """Return the tasks of each split of each source in a folder, without sources of drawn tasks.
 
     Args:
         sources: Folder of the tables of the sources.

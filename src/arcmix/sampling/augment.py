@@ -1,11 +1,12 @@
-"""Training samples drawn from entries: symmetry, colors, order of pairs, choice of test.
+"""Augmentation: training samples drawn from entries.
 
-On top of that a sample may become a new task, by a change of its inputs or outputs alone.
+A sample has a symmetry, a color map, an order of its pairs and a choice of its test. It may also
+become a new task, by a change of only its inputs or only its outputs.
 
-Sample i is a function of (seed, i) and of the entries, so any part of the stream can be
-drawn on its own. All draws and all grids of a chunk are computed at once: each grid's
-eight symmetric copies lie side by side in one pool, and a sample is a gather from it. Only
-new tasks are then made one by one.
+Sample i is a function of (seed, i) and of the entries, so any part of the stream can be drawn on
+its own. All draws and all grids of a chunk are computed at once. A pool contains each grid in all
+eight symmetries, and the cells of a chunk are one gather from it. Only new tasks are computed one
+by one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,15 +23,18 @@ from arcmix.sampling import sample_table
 from arcmix.tasks import COLORS, MAX_SIDE, Task
 
 CHUNK = 1000
-"""Samples drawn at once: they fit into a processor's cache. It does not change a sample."""
+"""Number of samples drawn at once; they fit into the cache of a processor. No sample depends on
+it."""
 
 
 @dataclass(frozen=True)
 class NewTask:
-    """A change of all inputs or all outputs of a sample, its test's too (arc24 iteration 16)."""
+    """A change of all inputs or all outputs of a sample, with its test (arc24 iteration 16)."""
 
     side: Literal["input", "output"]
+    """The grids that are changed."""
     change: transforms.Change
+    """The change."""
 
     def __str__(self) -> str:
         return f"{self.side} {self.change}"
@@ -40,25 +44,26 @@ class NewTask:
 class Pool:
     """The grids of all entries in all symmetries, as flat arrays.
 
-    A pair has one number; its input is grid 2 * pair, its output grid 2 * pair + 1.
+    The pairs of all entries are numbered. The input of pair p is grid 2 * p, its output is grid
+    2 * p + 1.
     """
 
     cells: np.ndarray
-    """Cells of every grid in every symmetry, uint8."""
+    """Cells of each grid in each symmetry, uint8 (cells,)."""
     starts: np.ndarray
-    """First cell of a grid in a symmetry, int64 (grids, 8)."""
+    """Index of the first cell of each grid in each symmetry, int64 (grids, 8)."""
     shapes: np.ndarray
-    """Height and width of a grid, uint8 (grids, 2)."""
+    """Height and width of each grid, uint8 (grids, 2)."""
     first_pair: np.ndarray
-    """First pair of an entry, int64 (entries,)."""
+    """Number of the first pair of each entry, int64 (entries,)."""
     train_pairs: np.ndarray
-    """Number of an entry's training pairs, int64 (entries,)."""
+    """Number of demonstrations of each entry, int64 (entries,)."""
     test_pairs: np.ndarray
-    """Number of an entry's test pairs, int64 (entries,)."""
+    """Number of tests of each entry, int64 (entries,)."""
 
 
 def pool(entries: Sequence[Task]) -> Pool:
-    """Return the grids of entries, ready to draw from."""
+    """Return the pool of some entries."""
     pairs = [pair for entry in entries for pair in entry.train + entry.test]
     grids = [side for pair in pairs for side in (pair.input, pair.output)]
     turned = [
@@ -80,7 +85,7 @@ def pool(entries: Sequence[Task]) -> Pool:
 def chunks(
     source: Pool, slots: np.ndarray, settings: Augment, seed: int, total: int
 ) -> Iterator[sample_table.DrawnChunk]:
-    """Yield samples 0 to `total - 1` in chunks; the other arguments are those of `draw`."""
+    """Yield samples 0 to `total - 1` in chunks; see `draw` for the other arguments."""
     with program.progress(total, "draw samples", "sample") as bar:
         for first in range(0, total, CHUNK):
             count = min(CHUNK, total - first)
@@ -95,8 +100,9 @@ def draw(
 
     Args:
         source: The grids of the entries.
-        slots: Entry numbers of one pass, int64; each pass draws all of them in a new order.
-        settings: What may differ between a sample and its entry.
+        slots: Entry numbers of one pass over the dataset, int64 (n,). Each pass draws all of them
+            in a new order.
+        settings: The augmentation.
         seed: The experiment's seed.
         first: Number of the first sample.
         count: Number of samples.
@@ -116,7 +122,7 @@ def draw(
     shapes = source.shapes[grids]
     sizes = shapes.prod(axis=1, dtype=np.int64)
     ends = np.cumsum(sizes)
-    # int32: what takes the time is to move these arrays, one element a cell.
+    # int32, because memory bandwidth limits the speed: these arrays have one element per cell.
     where = np.arange(ends[-1], dtype=np.int32)
     where += np.repeat((source.starts[grids, symmetry] - (ends - sizes)).astype(np.int32), sizes)
     cells = source.cells.take(where)
@@ -142,19 +148,21 @@ def _entries(slots: np.ndarray, seed: int, first: int, count: int) -> np.ndarray
     entries = np.empty(count, np.int64)
     for number in range(first // len(slots), (first + count - 1) // len(slots) + 1):
         order = slots[randomness.permutation(seed, "augment/order", number, len(slots))]
-        mine = index // len(slots) == number
-        entries[mine] = order[index[mine] % len(slots)]
+        in_pass = index // len(slots) == number
+        entries[in_pass] = order[index[in_pass] % len(slots)]
     return entries
 
 
 def _symmetries(
     known: int, entries: np.ndarray, settings: Augment, seed: int, first: int
 ) -> np.ndarray:
+    """Return the symmetry of each sample, int64 (n,), given the number of `known` entries."""
     words = randomness.words(seed, "augment/symmetry", first, len(entries), 1)[:, 0]
     drawn = randomness.below(words, settings.symmetries)
     if settings.symmetries in (1, transforms.SYMMETRIES):
         return drawn
-    # Each entry has its own few, the first of a random order, perhaps without the identity.
+    # Each entry has its own symmetries: the first ones of a random order. The identity may not be
+    # among them.
     keys = randomness.words(seed, "augment/symmetries", 0, known, transforms.SYMMETRIES)
     return np.argsort(keys, axis=1)[entries, drawn]
 
@@ -164,7 +172,7 @@ def _colors(settings: Augment, seed: int, first: int, count: int) -> np.ndarray:
     swapped = transforms.color_maps(
         words[:, 2:], randomness.uniform(words[:, 1]) < settings.background
     )
-    # k recolored copies beside each original, or instead of it.
+    # There are `color_swaps` recolored samples per original, which is dropped if it is not kept.
     kept = int(settings.preserve_colors or settings.color_swaps == 0)
     share = settings.color_swaps / (settings.color_swaps + kept)
     recolored = randomness.uniform(words[:, :1]) < share
@@ -174,19 +182,19 @@ def _colors(settings: Augment, seed: int, first: int, count: int) -> np.ndarray:
 def _pairs(
     source: Pool, entries: np.ndarray, settings: Augment, seed: int, first: int
 ) -> np.ndarray:
-    """Return the pairs of each sample, its test last, -1 beyond: int64 (n, width)."""
+    """Return the pairs of each sample, int64 (n, width): the test is last, -1 is padding."""
     train, test = source.train_pairs[entries][:, None], source.test_pairs[entries][:, None]
     width = int((source.train_pairs + source.test_pairs).max())
     keys = randomness.uniform(randomness.words(seed, "augment/pairs", first, len(entries), width))
     place = np.arange(width)
-    # Sorting by key shuffles; adding a whole number to a key keeps its pair in a group:
-    # 0 for demonstrations, 1 for tests, 2 for places that this entry does not have.
+    # Sorting by a random key in [0, 1) shuffles. An integer added to the key sorts by group first:
+    # 0 for demonstrations, 1 for tests, 2 for the places beyond the pairs of the entry.
     group = (place >= train).astype(np.int64) + (place >= train + test)
     order = np.argsort(
         keys + (np.where(group < 2, 0, 2) if settings.swap is True else group), axis=1
     )
     if not settings.permute:
-        # The first places hold the demonstrations: back into their own order.
+        # The first places contain the demonstrations, which are sorted back into their own order.
         order = np.where(place < train, np.sort(np.where(place < train, order, width)), order)
     if settings.swap == "exchange":
         _exchange(order, train[:, 0], test[:, 0], seed, first)
@@ -196,7 +204,7 @@ def _pairs(
 def _exchange(
     order: np.ndarray, train: np.ndarray, test: np.ndarray, seed: int, first: int
 ) -> None:
-    """Exchange a demonstration and a test, or none, in each row (arc24 `swap_one_...`)."""
+    """Exchange one demonstration and one test, or none, in each row (arc24 `swap_one_...`)."""
     words = randomness.words(seed, "augment/exchange", first, len(order), 3)
     ways = train * test
     rows = np.flatnonzero(randomness.uniform(words[:, 0]) * (1 + ways) < ways)
@@ -208,9 +216,10 @@ def _exchange(
 def _questions(
     source: Pool, entries: np.ndarray, seed: int, first: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return how many questions each sample asks, int64 (n,), and their kinds, uint8.
+    """Return the number of questions of each sample, int64 (n,), and all kinds, uint8 (questions,).
 
-    All kinds, in an order of each sample's own: in a fixed one, an answer gives away the next.
+    A grid to count in has all kinds of questions. Each sample has its own order, because in a fixed
+    order, an answer would help with the next question.
     """
     grids = source.train_pairs[entries] == 0
     keys = randomness.words(seed, "augment/questions", first, len(entries), len(QUESTIONS))
@@ -218,7 +227,7 @@ def _questions(
 
 
 def _new_tasks(settings: NewTasks, seed: int, first: int, asked: np.ndarray) -> dict[int, NewTask]:
-    """Return the new tasks to make, by place in the chunk; a grid to count in stays itself."""
+    """Return the new tasks by place in the chunk. Samples with questions become no new tasks."""
     numbers = randomness.uniform(randomness.words(seed, "augment/new-tasks", first, len(asked), 8))
     weights = settings.weights.model_dump()
     bounds = np.cumsum([*weights.values()])
@@ -232,19 +241,22 @@ def _new_tasks(settings: NewTasks, seed: int, first: int, asked: np.ndarray) -> 
     }
 
 
-def _change(kind: str, one: float, other: float, third: float, alike: float) -> transforms.Change:
-    """Return the change of a kind that numbers in [0, 1) choose."""
+def _change(kind: str, one: float, other: float, third: float, same: float) -> transforms.Change:
+    """Return a change of a kind, chosen by random numbers in [0, 1).
+
+    With `same` below 0.5, rows and columns have the same padding or factor.
+    """
     match kind:
         case "geometric":
             return transforms.Turn(1 + int(one * (transforms.SYMMETRIES - 1)))
         case "padding":
             rows, columns = 1 + int(one * 5), 1 + int(other * 5)
-            return transforms.Padding(rows, rows if alike < 0.5 else columns, int(third * COLORS))
-        case "upscale" if alike < 0.5:
+            return transforms.Padding(rows, rows if same < 0.5 else columns, int(third * COLORS))
+        case "upscale" if same < 0.5:
             factor = 2 + int(one * 3)
             return transforms.Upscale(factor, factor)
         case "upscale":
-            # Any of 4 x 4 factors but the first, 1 x 1, which would change nothing.
+            # One of 4 x 4 factors, except the first, 1 x 1, which is the identity.
             rows, columns = divmod(1 + int(one * 15), 4)
             return transforms.Upscale(1 + rows, 1 + columns)
         case _:
@@ -254,10 +266,10 @@ def _change(kind: str, one: float, other: float, third: float, alike: float) -> 
 def _make_new_tasks(
     samples: sample_table.DrawnChunk, drawn: Mapping[int, NewTask]
 ) -> sample_table.DrawnChunk:
-    """Return the samples with new tasks in place of those that stay within `MAX_SIDE`."""
+    """Return the samples with the new tasks whose grids do not exceed `MAX_SIDE`."""
     shapes, made = samples.shapes.copy(), {}
     ends = np.cumsum(shapes.prod(axis=1, dtype=np.int64)).tolist()
-    # np.split does the same in as much time as all changes take.
+    # np.split would take as much time as all changes.
     flat = [samples.cells[start:end] for start, end in pairwise([0, *ends])]
     bounds = np.cumsum([0, *samples.grids]).tolist()
     for row, new in drawn.items():

@@ -21,10 +21,15 @@ class Part:
     """The entries of one component: the tasks from which samples are drawn."""
 
     table: str
+    """Name of the task table."""
     tasks: int
+    """Number of distinct tasks."""
     entries: tuple[Task, ...]
+    """The entries."""
     weight: int
+    """Number of times that each entry is drawn in one pass."""
     digest: str
+    """Digest of the task table without the dropped tasks."""
 
 
 def read_tables(dataset: params.Dataset, partition: Path, sources: Path) -> list[Table]:
@@ -54,7 +59,7 @@ def parts(
         seed: The experiment's seed.
 
     Raises:
-        ValueError: If the report is of other tables, or a component keeps nothing.
+        ValueError: If the report is about other tables, or a component has no tasks left.
     """
     leaks = dropped(audit, [table for table, _ in tables])
     found = []
@@ -76,11 +81,14 @@ def dropped(audit: Mapping[str, Any], tables: Sequence[str]) -> list[frozenset[s
     """Return the ids that the audit drops from each table of a dataset.
 
     Raises:
-        ValueError: If the audit is of other tables.
+        ValueError: If the report is about other tables.
     """
     audited = [one["table"] for one in audit["components"]]
     if audited != [*tables]:
-        raise ValueError(f"the audit is of tables {audited}, not of {[*tables]}; run: dvc repro")
+        raise ValueError(
+            f"the report of the audit is about the tables {audited}, but the dataset has the tables"
+            f" {[*tables]}; run: dvc repro"
+        )
     return [frozenset(one["dropped"]) for one in audit["components"]]
 
 

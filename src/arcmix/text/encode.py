@@ -1,13 +1,16 @@
-"""Grids as text and back, by encoders composed from a list of names (after arc24).
+"""Encoders convert grids to text and back; they are composed from a list of names (after arc24).
 
-A composition reads from the inside out, e.g. `minimal, row_number, shape`. The first name
-writes a row of cells as a line: `minimal` 012, `separator` 0|1|2, `repeat` 000111222,
-`tokens` <0><1><2>, which the tokenizer is given tokens for.
-Then `row_number` opens each line with its number, `code_block` or `shape` fences the lines
-in, and `symbols` writes a letter for every digit of what stands inside it: row numbers
-and shape too, if it comes after them.
+A composition lists its layers innermost first, for example `minimal, row_number, shape`:
 
-Decoding is strict: a text is a grid's only if it is what `encode` writes for that grid.
+1. A row of cells becomes a line: `minimal` 012, `separator` 0|1|2, `repeat` 000111222, or
+   `tokens` <0><1><2>, for which tokens are added to the tokenizer.
+2. Optionally, `row_number` starts each line with its number.
+3. Optionally, `code_block` or `shape` adds a fence before and after the lines.
+
+`symbols` replaces each digit with a letter in the output of the layers before it. It may be
+anywhere after the first layer, so it can include row numbers and the shape.
+
+Decoding is strict: a text decodes to a grid only if `encode` returns exactly this text for it.
 """
 
 from collections.abc import Callable
@@ -18,32 +21,30 @@ import numpy as np
 
 DIGITS = "0123456789"
 SYMBOLS = "ñò÷ûąćďęĚĞ"
-"""Stand-ins for the digits: one token each for arc24's models, and rare in other text."""
+"""Replacements of the digits: each is one token of arc24's models and rare in other text."""
 
 SWAP = str.maketrans(DIGITS + SYMBOLS, SYMBOLS + DIGITS)
-"""Its own inverse, so that a digit amid symbols is not read as a color."""
+"""Exchanges digits and symbols in both directions, so a digit among symbols is not a color."""
 
 REPEATS = 3
-"""Llama 3 has a token for every number of three digits, so 777 costs no more than 7."""
+"""Llama 3 has a token for each number of three digits, so 777 needs no more tokens than 7."""
 
 TOKENS = {f"<{digit}>": digit for digit in DIGITS}
-"""Tokens added to the tokenizer for the colors -> the tokens that they begin as."""
+"""Tokens added to the tokenizer for the colors -> the tokens whose embeddings initialize them."""
 
 CELLS, NUMBERS, FENCE = range(3)
-"""Places in a composition, in this order. Cells are a must."""
+"""Places in a composition, in order. Only the first is required."""
 
 
 class Layer(NamedTuple):
-    """One step of an encoding, on the lines of a text.
-
-    `write` is given the lines and the grid's (height, width). `read` undoes it; of lines
-    that `write` would not give it may make anything. `place` is None for a layer that may
-    stand once anywhere after the cells.
-    """
+    """One step of an encoding, which operates on the lines of a text."""
 
     place: int | None
+    """Place in a composition; None for a layer that may occur once, anywhere after the cells."""
     write: Callable[[list[str], tuple[int, ...]], list[str]]
+    """Encodes lines, given the (height, width) of the grid."""
     read: Callable[[list[str]], list[str]]
+    """Decodes lines that `write` returned. For other lines, the result is undefined."""
 
 
 LAYERS = {
@@ -92,17 +93,21 @@ LAYERS = {
 
 @dataclass(frozen=True)
 class Encoder:
-    """A composition of layers, by their names from the inside out.
+    """A composition of layers.
 
     Raises:
-        ValueError: If a name is unknown or the names do not compose.
+        ValueError: If a name is unknown or the order of the names is wrong.
     """
 
     names: tuple[str, ...]
+    """Names of the layers, innermost first."""
 
     def __post_init__(self) -> None:
         if unknown := [name for name in self.names if name not in LAYERS]:
-            raise ValueError(f"no encoder {unknown}; an encoder is one of {list(LAYERS)}")
+            raise ValueError(
+                f"unknown encoders {unknown}; the encoders are {list(LAYERS)}: correct"
+                " prompt.encoder"
+            )
         places = [LAYERS[name].place for name in self.names]
         fixed = [place for place in places if place is not None]
         composed = places[:1] == [CELLS] and fixed == sorted(set(fixed))
@@ -112,18 +117,18 @@ class Encoder:
                 for place in (CELLS, FENCE)
             )
             raise ValueError(
-                f"encoders {list(self.names)} do not compose; from the inside out they are"
-                f" {cells}, then maybe row_number, then maybe {fences},"
-                " and symbols at most once anywhere after the first, and not with tokens"
+                f"encoders {list(self.names)} cannot be composed; the order is {cells}, then"
+                f" optionally row_number, then optionally {fences}; symbols may occur once anywhere"
+                " after the first, but not with tokens: correct prompt.encoder"
             )
 
     @property
     def tokens(self) -> dict[str, str]:
-        """The tokens that a tokenizer needs for it -> those that they begin as."""
+        """Tokens to add to the tokenizer -> the tokens whose embeddings initialize them."""
         return TOKENS if "tokens" in self.names else {}
 
     def encode(self, grid: np.ndarray) -> str:
-        """Return the text of a grid, uint8 of shape (height, width)."""
+        """Return the text of a grid, uint8 (height, width)."""
         width = grid.shape[1]
         cells = (grid + ord("0")).tobytes().decode()
         lines = [cells[start : start + width] for start in range(0, len(cells), width)]
@@ -132,11 +137,7 @@ class Encoder:
         return "\n".join(lines)
 
     def decode(self, text: str) -> np.ndarray | None:
-        """Return the grid that `encode` writes as this text, uint8 of shape (height, width).
-
-        Returns:
-            None if there is no such grid.
-        """
+        """Return the grid whose encoding is `text`, uint8 (height, width), or None if none is."""
         lines = text.split("\n")
         for name in reversed(self.names):
             lines = LAYERS[name].read(lines)
@@ -145,6 +146,6 @@ class Encoder:
         if not height or not width or len(cells) != height * width or not set(cells) <= set(DIGITS):
             return None
         grid = (np.frombuffer(cells.encode(), np.uint8) - ord("0")).reshape(height, width)
-        # Reading takes a wrong header or row number, a ragged row, a second separator;
-        # what it made of them does not come back as the same text.
+        # Layers also decode texts with wrong headers, wrong row numbers or uneven rows. The
+        # encoding of such a grid is a different text.
         return grid if self.encode(grid) == text else None

@@ -1,17 +1,16 @@
-"""A task as the text of a prompt and of its answer; training and inference both use it.
+"""The text of a task: a prompt and its answer. Training and inference both use it.
 
 Formats:
 
-- `bare`: the grids, each under one word. With `minimal` grids each cell and each row end is a
-  token, and a pair costs 4 more. For small budgets; needs no chat template.
-- `v0`, `v1`: the chat prompts of arc24 in our own words: `v0` explains ARC and its priors in
-  the system message, `v1` leaves that to a sentence. The answer opens with "### Output",
-  which is learned like the rest of it, as in arc24.
-- `dialog`: a chat of one exchange a pair (arc24, iteration 1): the user shows an input, the
-  assistant its output. The chat template has to take turns of both.
+- `bare`: the grids, each after a line with one word. With `minimal` grids, each cell and each row
+  end is a token, and a pair needs 4 more tokens. It is short and needs no chat template.
+- `v0`, `v1`: the chat prompts of arc24, reworded. `v0` explains ARC and its priors in the system
+  message, `v1` summarizes them in a sentence. The answer starts with "### Output", which is
+  trained like the rest of the answer, as in arc24.
+- `dialog`: a chat with one exchange per pair (arc24, iteration 1). The user shows an input, and the
+  assistant shows its output. The chat template must accept several exchanges.
 
-A grid to count in is a conversation instead, in any format: the grid and a question, the
-answer, the next question and so on, every answer trained on (arc24, iteration 2).
+A grid with questions becomes a conversation in any format (`conversation`).
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +22,7 @@ from arcmix.tasks import Pair
 from arcmix.text.encode import Encoder
 
 Message = dict[str, str]
-"""A turn of a chat: its role and its content."""
+"""A turn of a chat: `role` and `content`."""
 
 V0_SYSTEM = """\
 You are an expert at the Abstraction and Reasoning Corpus (ARC), puzzles that measure how well \
@@ -58,7 +57,7 @@ the rule that turns each input grid into its output grid and apply it to the tes
 rules build on objects, goals, numbers and counting, and basic geometry and topology."""
 
 CHATS = {"v0": (V0_SYSTEM, V0_TASK), "v1": (V1_SYSTEM, V1_TASK)}
-"""Format -> its system message and the opening of its user message."""
+"""Format -> its system message and the start of its user message."""
 
 DIALOG_SYSTEM = """\
 You are a helpful assistant. You answer every input of the user with an output, and it is the \
@@ -67,50 +66,58 @@ same transformation each time."""
 FORMATS = ("bare", *CHATS, "dialog")
 
 LOSSES = ("answer", "outputs")
-"""What carries loss: the answer alone, or every output but the first, which nothing foretells
-(peers train so: ARChitects 2024)."""
+"""Texts with loss: only the answer, or every output except the first, which cannot be predicted
+(as ARChitects 2024)."""
 
 MARKS = ("\ue000", "\ue001")
-"""Stand around what carries loss while a prompt is written; of Unicode's private use."""
+"""Marks before and after trained text while a prompt is rendered; private-use characters."""
 
 OPENINGS = {"bare": "", "dialog": "Output:\n"}
-"""Format -> what an answer begins with, before its grid."""
+"""Format -> the start of an answer, before its grid."""
 
 CHAT_OPENING = "### Output\n\n"
-"""The opening of the other formats."""
+"""The start of an answer in the other formats."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a model is shown a task.
+    """The form in which tasks are shown to a model.
 
     Raises:
-        ValueError: If the format is unknown or the end is empty.
+        ValueError: If the format or the loss is unknown, or the end token is empty.
     """
 
     format: str
     """One of `FORMATS`."""
     encoder: Encoder
-    """The text of a grid."""
+    """The encoder of the grids."""
     chat: Callable[[list[Message]], str]
-    """The model's chat template, up to where the assistant's words begin; `bare` has no use
-    for it."""
+    """Applies the model's chat template, up to the start of the assistant's answer. The format
+    `bare` does not use it."""
     end: str
     """The token that ends an answer."""
     loss: str
-    """What carries loss, one of `LOSSES`."""
+    """The texts with loss, one of `LOSSES`."""
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
-            raise ValueError(f"no prompt format {self.format!r}; a format is one of {FORMATS}")
+            raise ValueError(
+                f"unknown prompt format {self.format!r}; the formats are {FORMATS}: correct"
+                " prompt.format"
+            )
         if not self.end:
-            raise ValueError("an answer ends with a token, got none; a model without one rambles")
+            raise ValueError(
+                "the end token of an answer is empty, but the model needs one to end an answer;"
+                " choose a model whose tokenizer has an end-of-text token"
+            )
         if self.loss not in LOSSES:
-            raise ValueError(f"no loss {self.loss!r}; what carries loss is one of {LOSSES}")
+            raise ValueError(
+                f"unknown loss {self.loss!r}; the losses are {LOSSES}: correct finetune.loss"
+            )
 
     @property
     def opening(self) -> str:
-        """What an answer begins with, before its grid."""
+        """The start of an answer, before its grid."""
         return OPENINGS.get(self.format, CHAT_OPENING)
 
 
@@ -119,22 +126,30 @@ class Text:
     """The text of one test of a task."""
 
     prompt: str
-    """Everything up to the answer."""
+    """The text before the answer."""
     answer: str
-    """The answer with its end token; empty if it is for the model to write."""
+    """The answer with its end token; empty if the model shall generate it."""
     trained: tuple[tuple[int, int], ...]
-    """Spans of the prompt that carry loss beside the answer: first character, and past the last."""
+    """Spans of the prompt that have loss in addition to the answer, as [start, stop) characters."""
 
 
 def render(
     style: Style, train: Sequence[Pair], test_input: np.ndarray, test_output: np.ndarray | None
 ) -> Text:
-    """Return the text of one test: the prompt is the same with the output and without."""
-    write = style.encoder.encode
-    shown = [(write(pair.input), write(pair.output)) for pair in train]
+    """Return the text of one test.
+
+    Args:
+        style: The style of the text.
+        train: The demonstrations.
+        test_input: Input of the test, uint8 (height, width).
+        test_output: Output of the test, or None for a prompt without an answer. The prompt is the
+            same in both cases.
+    """
+    encode = style.encoder.encode
+    shown = [(encode(pair.input), encode(pair.output)) for pair in train]
     if style.loss == "outputs":
         shown = shown[:1] + [(input_, output.join(MARKS)) for input_, output in shown[1:]]
-    asked = write(test_input)
+    asked = encode(test_input)
     if style.format == "bare":
         pairs = "".join(f"Input\n{input_}\nOutput\n{output}\n" for input_, output in shown)
         prompt = f"{pairs}Input\n{asked}\nOutput\n"
@@ -152,7 +167,7 @@ def answer(style: Style, grid: np.ndarray) -> str:
 
 
 def unmarked(marked: str) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """Return a text without its `MARKS`, and the spans that stood between them."""
+    """Return a text without its `MARKS`, and the spans between them as [start, stop) characters."""
     first, *rest = marked.split(MARKS[0])
     text, spans = first, []
     for part in rest:
@@ -182,15 +197,15 @@ def _question(style: Style, shown: Sequence[tuple[str, str]], asked: str) -> lis
 
 
 def parse_answer(style: Style, text: str) -> np.ndarray | None:
-    """Return the grid of an answer, which must have come to its end.
+    """Return the grid of a generated answer.
 
     Args:
-        style: How the model was shown the task.
-        text: What the model wrote, with the end token and nothing after it.
+        style: The style of the prompt.
+        text: The generated text with its end token and nothing after it.
 
     Returns:
-        None if `render` writes this text for no grid. An answer without its end is such a
-        text even where its rows make a grid, since more may have been to come.
+        uint8 (height, width), or None if `text` is not the answer text of any grid. An answer
+        without its end token has no grid, because more rows could follow.
     """
     if not (text.startswith(style.opening) and text.endswith(style.end)):
         return None

@@ -1,7 +1,7 @@
-"""Texts as tokens: what the model is trained on and what it is prompted with.
+"""Texts as tokens, for training and for inference.
 
-A prompt and its answer are tokenized apart, so that a prompt at inference is, token by token,
-how the training text begins, whatever the tokenizer would merge across the seam.
+A prompt and its answer are tokenized separately. So a prompt has the same tokens in training and at
+inference, even if the tokenizer would merge the end of the prompt with the start of the answer.
 """
 
 from __future__ import annotations
@@ -22,66 +22,69 @@ if TYPE_CHECKING:
     from arcmix.text.encode import Encoder
 
 IGNORED = -100
-"""The label of a token without loss, as torch's cross entropy has it."""
+"""The label of a token without loss: the `ignore_index` of torch's cross entropy."""
 
 
 class Example(NamedTuple):
-    """One text as tokens, prompt then answer."""
+    """A text as tokens: the prompt followed by the answer."""
 
     input_ids: np.ndarray
     """The tokens, int32 (n,)."""
     trained: np.ndarray
-    """Whether a token carries loss, bool (n,): the answer with its end token, and what else
-    the style trains on."""
+    """Whether a token has loss, bool (n,). The answer with its end token has loss, and so do the
+    trained spans of the prompt."""
 
     @property
     def labels(self) -> np.ndarray:
-        """The token itself where it carries loss, else `IGNORED`; int32 (n,)."""
+        """The token if it has loss, otherwise `IGNORED`; int32 (n,)."""
         return np.where(self.trained, self.input_ids, np.int32(IGNORED))
 
     @property
     def trained_tokens(self) -> int:
-        """How many tokens carry loss."""
+        """Number of tokens with loss."""
         return int(self.trained.sum())
 
 
 def style(
     tokenizer: PreTrainedTokenizerBase, format_: str, encoder: Encoder, loss: str
 ) -> prompt.Style:
-    """Return how the tokenizer's model is shown a task.
+    """Return the style of the texts for the model of a tokenizer.
 
-    A chat answer ends as the chat template ends the assistant's turn, which need not be with
-    the end of text: Phi-3 writes <|end|>.
+    In a chat format, an answer ends with the token with which the chat template ends the
+    assistant's turn. It can differ from the end-of-text token: Phi-3 uses <|end|>.
 
     Args:
         tokenizer: The model's tokenizer.
-        format_: The format of a prompt.
-        encoder: The text of a grid.
-        loss: What carries loss, one of `prompt.LOSSES`.
+        format_: One of `prompt.FORMATS`.
+        encoder: The encoder of the grids.
+        loss: One of `prompt.LOSSES`.
 
     Raises:
-        ValueError: If the format is unknown, or the tokenizer has no chat template for it or
-            no single token to end an answer with.
+        ValueError: If the format or the loss is unknown, a chat format is requested but the
+            tokenizer has no chat template, or the end of an answer is not a single token.
     """
     end = tokenizer.eos_token
     if format_ != "bare":
         if tokenizer.chat_template is None:
             raise ValueError(
-                f"prompt format {format_!r} needs a chat template and the model's tokenizer has"
+                f"prompt format {format_!r} needs a chat template, but the model's tokenizer has"
                 " none; choose an instruction-tuned model or the format 'bare'"
             )
         end = _end_of_turn(tokenizer) or end
     if not isinstance(end, str) or len(_ids(tokenizer, [end])[0]) != 1:
-        raise ValueError(f"an answer ends with one token of the tokenizer, got {end!r}")
+        raise ValueError(
+            f"the end of an answer is not a single token of the tokenizer, got {end!r}; choose"
+            " another model or prompt format"
+        )
     chat = functools.partial(_chat, tokenizer, for_answer=True)
     return prompt.Style(format_, encoder, chat, end, loss)
 
 
 def _end_of_turn(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return the first token that the chat template puts after the assistant's words."""
-    words = "012"
-    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": words}]
-    after = _chat(tokenizer, turns, for_answer=False).rpartition(words)[2]
+    """Return the first token after the assistant's answer in the chat template."""
+    answer = "012"
+    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": answer}]
+    after = _chat(tokenizer, turns, for_answer=False).rpartition(answer)[2]
     return "".join(tokenizer.tokenize(after.strip())[:1])
 
 
@@ -93,7 +96,7 @@ def _chat(
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[prompt.Text]) -> list[Example]:
-    """Return the texts as tokens; a text without an answer is its prompt, without loss on it."""
+    """Return texts as tokens. For a text with an empty answer, these are the prompt's tokens."""
     prompts = [text.prompt for text in texts]
     ids = _ids(tokenizer, prompts + [text.answer for text in texts])
     found = []
@@ -108,7 +111,7 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[prompt.Text]) -
 def _mark(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[prompt.Text], found: Sequence[Example]
 ) -> None:
-    """Mark the tokens that lie in the trained spans of the prompts."""
+    """Set `trained` for the tokens inside the trained spans of the prompts, in place."""
     prompts = [text.prompt for text in texts]
     places = tokenizer(prompts, add_special_tokens=False, return_offsets_mapping=True)
     for text, offsets, example in zip(texts, places["offset_mapping"], found, strict=True):
@@ -123,15 +126,16 @@ def join(turns: Sequence[Example]) -> Example:
 
 
 def answer_budget(tokenizer: PreTrainedTokenizerBase, style: prompt.Style, side: int) -> int:
-    """Return the tokens of the longest answer, its end token included.
+    """Return the number of tokens of the longest answer, with its end token.
 
-    Exact where the tokenizer splits digits alike, as those of the models in use do; where it
-    merges some digits and not others, the longest of eleven unlike grids.
+    The number is exact if the tokenizer splits all digits in the same way, as the tokenizers of the
+    supported models do. If it merges only some digits, the number is that of the longest of
+    eleven different grids.
 
     Args:
         tokenizer: The model's tokenizer.
-        style: How the model is shown a task.
-        side: Largest height and width of a grid.
+        style: The style of the texts.
+        side: Maximum height and width of a grid.
     """
     plain = [np.full((side, side), color, np.uint8) for color in range(COLORS)]
     mixed = (np.arange(side * side) % COLORS).astype(np.uint8).reshape(side, side)
@@ -141,6 +145,6 @@ def answer_budget(tokenizer: PreTrainedTokenizerBase, style: prompt.Style, side:
 
 def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
     if not texts:
-        return []  # which the tokenizer fails on
-    # The prompt holds every special token it needs, so the tokenizer adds none.
+        return []  # the tokenizer raises an error for an empty list
+    # The texts already contain all special tokens.
     return tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
