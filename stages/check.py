@@ -34,6 +34,10 @@ def run(*, config: Params, file: Path, out: Path) -> None:
     check.check_file(file)
     files.write_text(out, "params.yaml holds together\n")
     log.info("dataset %s, model %s, scale %s", config.dataset, config.model, config.scale)
+    # An override of a default has no effect on a value that the scale states.
+    own = check.stated(file, config.scale)
+    values = ", ".join(f"{place}={value}" for place, value in own.items())
+    log.info("set these by scales.%s, which states them: %s", config.scale, values or "none")
 
 
 if __name__ == "__main__":

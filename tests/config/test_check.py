@@ -257,3 +257,20 @@ def test_check_rejects_a_source_with_the_name_of_a_partition_table(edited) -> No
 def test_check_rejects_a_value_in_place_of_a_map(edited, choice: str) -> None:
     with pytest.raises(ValueError, match=rf"params.yaml: {choice}: Input should be .*, got 'x'"):
         check.check_file(edited(choice, "x"))
+
+
+def test_stated_values_are_those_that_the_scale_does_not_take_from_the_defaults() -> None:
+    assert check.stated(ROOT / "params.yaml", "tiny") == {
+        "finetune.budget": 6,
+        "finetune.learning_rate": 0.01,
+        "finetune.dtype": "float32",
+        "finetune.eval_every": 2,
+        "finetune.lora.rank": 4,
+        "finetune.lora.alpha": 8,
+        "test_time.batch": 2,
+        "test_time.learning_rate": 0.003,
+        "test_time.eval_every": 2,
+        "test_time.patience": 2,
+        "predict.batch_tokens": 4096,
+        "predict.max_side": 5,
+    }

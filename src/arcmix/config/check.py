@@ -57,6 +57,26 @@ def check_file(path: Path) -> params.File:
     return file
 
 
+def stated(path: Path, scale: str) -> dict[str, Any]:
+    """Return the values that a scale states itself, which win over the defaults, by their places.
+
+    Args:
+        path: `params.yaml`.
+        scale: Name of the scale.
+    """
+    entry = schema.read(path)["scales"][scale]
+    sections = [pattern.split(".")[-1] for pattern in schema.DEFAULTS if "scales" in pattern]
+    found: dict[str, Any] = {}
+    todo = [(name, entry[name]) for name in sections if entry.get(name)]
+    while todo:
+        place, value = todo.pop(0)
+        if isinstance(value, dict):
+            todo += [(f"{place}.{name}", one) for name, one in value.items()]
+        else:
+            found[place] = value
+    return found
+
+
 def _renamed(name: object) -> str | None:
     new = RENAMED.get(str(name))
     return f"{name!r} is now called {new!r}" if new else None
