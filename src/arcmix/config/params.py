@@ -62,7 +62,7 @@ class Component(Section):
     def _pool_is_one_entry(self) -> Self:
         if self.pool and (self.n_minus or self.per_test):
             raise ValueError(
-                f"a pool is one entry, so it needs n_minus 0 and per_test false, got n_minus"
+                "a pool is one entry, so it needs n_minus 0 and per_test false, got n_minus"
                 f" {self.n_minus} and per_test {self.per_test}; change them, or set pool to false"
             )
         return self
