@@ -1,19 +1,15 @@
 """Stage `predict` on the files of a folder, called directly or started as by DVC."""
 
 import json
-import os
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from arcmix import files
 from arcmix.config import scales
 from arcmix.models import adapters, pretrained
 from stages import predict
+from tests import launching
+from tests.launching import Program
 from tests.training.test_trainer import settings as finetuned
 
 ROOT = Path(__file__).parents[1]
@@ -79,15 +75,13 @@ def run(folder: Path, base_model: Path, trained: Path, adapted: Path, **changes:
     )
 
 
-def start(
-    places: dict[str, Path], folder: Path, program: str, **changes: Any
-) -> subprocess.Popen[str]:
+def start(places: dict[str, Path], folder: Path, launch: str, **changes: Any) -> Program:
     """Start the stage on its files.
 
     Args:
         places: What `paths` returned.
         folder: Where its params lie.
-        program: What starts it, such as `python -m stages.predict`.
+        launch: What starts it, of those in `launching`.
         changes: Of the settings.
     """
     scale = {
@@ -107,13 +101,4 @@ def start(
     words = [
         word for name, path in flags.items() for word in (f"--{name.replace('_', '-')}", str(path))
     ]
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return subprocess.Popen(
-        [*shlex.split(program), *words],
-        cwd=ROOT,
-        # A launcher gives each process one thread unless a variable sets their number.
-        env=os.environ
-        | {"PATH": path, "PYTHONPATH": "src:.", "OMP_NUM_THREADS": str(torch.get_num_threads())},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return launching.start(launch, "-m stages.predict", *words)

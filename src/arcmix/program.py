@@ -16,7 +16,7 @@ from arcmix.config import schema
 FIRST = os.environ.get("RANK", "0") == "0"
 """Whether this is the first process of a stage; the others log only warnings."""
 
-GRACE = 5.0
+GRACE = 15.0
 """Seconds by which the other processes delay their error message. A launcher ends all processes
 after the first failure, so an error that occurs in all of them is printed once."""
 

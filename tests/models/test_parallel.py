@@ -1,8 +1,9 @@
+import pytest
 import torch
 
 from arcmix import files
 from arcmix.models import parallel
-from tests.stages.test_finetune_started import TWO, finish, launched
+from tests.launching import REAL, TWO, finish, start
 
 REPORT = """
 import os
@@ -40,9 +41,10 @@ def test_a_single_process_is_the_main_rank_and_does_all_work():
     assert parallel.from_main(lambda: ("any", 1)) == ("any", 1)
 
 
-def test_two_ranks_share_the_work_and_both_get_all_results(tmp_path):
+@pytest.mark.parametrize("launch", [TWO, REAL], ids=["forked", "launcher"])
+def test_two_ranks_share_the_work_and_both_get_all_results(tmp_path, launch):
     (tmp_path / "report.py").write_text(REPORT)
-    finish(launched(TWO, tmp_path / "report.py", tmp_path))
+    finish(start(launch, str(tmp_path / "report.py"), tmp_path))
     first, other = (files.read_json(tmp_path / f"{rank}.json") for rank in (0, 1))
     assert (first["share"], other["share"]) == ("ace", "bd")
     assert first["gathered"] == other["gathered"] == {"by 0": 0, "by 1": 1}

@@ -10,9 +10,9 @@ from arcmix import files, tasks
 from stages import adapt as stage
 from tests import predicting, tolerance
 from tests.arc import pair, task
+from tests.launching import ONE, TWO, finish, kill, start
 from tests.models.test_adapters import lora
 from tests.sampling.test_augment import make
-from tests.stages.test_finetune_started import TWO, finish, launched
 from tests.training.test_trainer import settings
 
 HOW = settings(max_tokens=150, lora=lora(rank=16, alpha=32))
@@ -145,7 +145,7 @@ from arcmix.models import parallel
 from tests.stages import test_adapt
 
 folder, base_model, trained = map(Path, sys.argv[1:])
-journal = open(folder / f"rank-{os.environ.get('RANK', 0)}", "w")
+journal = open(folder / f"rank-{os.environ.get('RANK', 0)}", "w", buffering=1)
 
 def record(event, values):
     if event == "os.rename" and Path(values[1]).parents[1] == folder / "checkpoints":
@@ -158,10 +158,10 @@ parallel.leave()
 """A program that runs the stage; each process lists the rows that it writes."""
 
 
-def started(folder, base_model, trained, launch="python"):
+def started(folder, base_model, trained, launch=ONE):
     """Start the stage as a process of its own."""
     (folder / "adapt.py").write_text(ADAPT)
-    return launched(launch, folder / "adapt.py", folder, base_model, trained)
+    return start(launch, str(folder / "adapt.py"), folder, base_model, trained)
 
 
 def test_two_processes_share_the_tasks_and_have_the_results_of_one(
@@ -187,8 +187,7 @@ def test_a_killed_run_resumes_with_the_first_task_without_a_row(
     while not [*tmp_path.glob("checkpoints/*/0a.json")]:
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
-    process.kill()
-    process.communicate()
+    kill(process)
     [work] = (tmp_path / "checkpoints").iterdir()
     assert not (work / "0b.json").exists()
     assert not (tmp_path / "adapt.csv").exists()

@@ -1,17 +1,11 @@
 """The fine-tune as a program, in one process and in two, killed and resumed."""
 
 import json
-import os
-import shlex
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 import torch
 from pandas.testing import assert_frame_equal
@@ -22,21 +16,21 @@ from arcmix.models import pretrained
 from arcmix.sampling import augment, sample_table
 from arcmix.tasks import Pair, Task
 from arcmix.training.measurement import MEASURED
-from tests import tolerance
+from tests import launching, tolerance
 from tests.arc import task
+from tests.launching import ONE, REAL, TWO, finish
 from tests.sampling.test_augment import make
 from tests.training.test_trainer import settings
 
 ROOT = Path(__file__).parents[2]
 TASKS = [task(f"of-{pairs}", train=pairs) for pairs in (2, 3, 4)]
-TWO = "accelerate launch --config_file launch/ddp.yaml --num_processes 2"
 SPEEDS = ["tokens_per_second", "answer_tokens_per_second", "seconds_per_step"]
 
 
 def start(
     folder,
     base_model,
-    launch="python",
+    launch=launching.ONE,
     *,
     program="-m stages.finetune",
     entries=TASKS,
@@ -84,28 +78,7 @@ def start(
         "summary": folder / "training.json",
     }
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    return launched(launch, program, *words)
-
-
-def launched(launch, program, *words):
-    """Start a program with arguments."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return subprocess.Popen(
-        [*shlex.split(f"{launch} {program}"), *words],
-        cwd=ROOT,
-        # Without this variable, a launcher would limit each process to one thread.
-        env=os.environ
-        | {"PATH": path, "PYTHONPATH": "src:.", "OMP_NUM_THREADS": str(torch.get_num_threads())},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process, status=0):
-    """Wait for a fine-tune and return its log."""
-    _, log = process.communicate(timeout=300)
-    assert process.returncode == status, log
-    return log
+    return launching.start(launch, program, *words)
 
 
 def history(folder):
@@ -137,7 +110,7 @@ def whole(tmp_path_factory, base_model):
 
 
 def test_two_processes_have_the_same_history_as_one(whole):
-    one, two = whole("python"), whole(TWO)
+    one, two = whole(ONE), whole(TWO)
     within = tolerance.training("float32")
     tolerance.assert_frames_close(history(two), history(one), within)
     losses = [pd.read_parquet(folder / "losses.parquet") for folder in (one, two)]
@@ -152,7 +125,7 @@ from arcmix import program
 from arcmix.models import parallel
 from stages import finetune
 
-written = open(sys.argv.pop(1) + os.environ["RANK"], "w")
+written = open(sys.argv.pop(1) + os.environ["RANK"], "w", buffering=1)
 
 def record(event, values):
     if event == "open" and values[2] & (os.O_WRONLY | os.O_RDWR):
@@ -178,16 +151,13 @@ def test_no_file_is_written_by_both_processes(tmp_path, base_model):
     assert first & other == set()
 
 
-@pytest.mark.parametrize("launch", ["python", TWO])
+@pytest.mark.parametrize("launch", [ONE, TWO])
 def test_a_killed_run_resumes_and_has_the_same_result(tmp_path, base_model, whole, launch):
     process = start(tmp_path, base_model, launch, **STEPS)
     while not [*tmp_path.glob(f"checkpoints/*/*/{MEASURED}")]:
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
-    tree = psutil.Process(process.pid)
-    for one in (tree, *tree.children(recursive=True)):
-        one.kill()
-    finish(process, status=-signal.SIGKILL)
+    launching.kill(process)
     # The history is written during the run.
     assert 2 <= len(history(tmp_path)) < len(history(whole(launch)))
 
@@ -220,7 +190,7 @@ def test_processes_that_see_different_checkpoints_resume_at_that_of_rank_0(tmp_p
         files.write_json(tmp_path / rank / f"checkpoint-{step}" / MEASURED, [])
     (tmp_path / "look.py").write_text(LOOK)
 
-    finish(launched(TWO, tmp_path / "look.py", tmp_path))
+    finish(launching.start(TWO, str(tmp_path / "look.py"), tmp_path))
 
     newest = tmp_path / "0" / "checkpoint-10"
     assert [(tmp_path / f"found{rank}").read_text() for rank in (0, 1)] == [str(newest)] * 2
@@ -229,7 +199,7 @@ def test_processes_that_see_different_checkpoints_resume_at_that_of_rank_0(tmp_p
 
 
 def test_processes_that_cannot_share_a_batch_report_one_error(tmp_path, base_model):
-    log = finish(start(tmp_path, base_model, TWO, batch=5), status=1)
+    log = finish(start(tmp_path, base_model, REAL, batch=5), status=1)
     assert (
         log.count("error in finetune: 2 processes cannot share a batch of 5 samples equally") == 1
     )
@@ -266,7 +236,7 @@ def test_a_loss_that_is_not_finite_in_one_process_stops_both_with_one_error(
     blind = blinded(base_model, tmp_path / "blind", color=order[place] + 1)
     run = STEPS | {"entries": entries, "validation": [painted(0)], "micro_tokens": 1}
 
-    log = finish(start(tmp_path / "run", blind, TWO, **run), status=1)
+    log = finish(start(tmp_path / "run", blind, REAL, **run), status=1)
 
     message = f"the loss must be finite, got nan at step {step}, samples [{place}]; lower the"
     assert log.count(f"error in finetune: {message}") == log.count("error in finetune") == 1
@@ -276,4 +246,4 @@ def test_a_tracker_records_the_run_and_does_not_change_it(tmp_path, base_model, 
     finish(start(tmp_path, base_model, report_to="tensorboard", **STEPS))
     [events] = tmp_path.glob("tracking/*/events.out.tfevents.*")
     assert b"train/loss" in events.read_bytes()
-    assert adapter(tmp_path) == adapter(whole("python"))
+    assert adapter(tmp_path) == adapter(whole(ONE))

@@ -1,6 +1,5 @@
 """Tests of the files that stage `predict` reads and writes."""
 
-import sys
 import time
 
 import numpy as np
@@ -15,7 +14,7 @@ from arcmix.prediction.reading import Query
 from arcmix.tasks import Pair
 from arcmix.text import prompt, tokenization
 from arcmix.text.encode import Encoder
-from tests import predicting, tolerance
+from tests import launching, predicting, tolerance
 from tests.arc import task
 from tests.models.test_adapters import lora
 from tests.training.test_trainer import settings
@@ -167,7 +166,7 @@ def test_a_run_killed_at_random_three_times_answers_no_view_twice(
     many = {"views": 40, "draft": "copy", "batch_tokens": 300, "grammar": True}
 
     def start():
-        return predicting.start(places, tmp_path, f"{sys.executable} -m stages.predict", **many)
+        return predicting.start(places, tmp_path, launching.ONE, **many)
 
     def kept():
         return {path: path.stat().st_mtime_ns for path in places["predictions"].rglob("*.json")}
@@ -179,14 +178,11 @@ def test_a_run_killed_at_random_three_times_answers_no_view_twice(
         while len(kept()) < wait:
             assert process.poll() is None, process.communicate()
             time.sleep(0.005)
-        process.kill()
-        process.communicate()
+        launching.kill(process)
         assert seen.items() <= kept().items()
         seen = kept()
     assert len(seen) < 3 * 40
-    process = start()
-    _, log = process.communicate(timeout=300)
-    assert process.returncode == 0, log
+    launching.finish(start())
 
     assert seen.items() <= kept().items()
     assert len(kept()) == 3 * 40
@@ -224,16 +220,10 @@ def own(tmp_path, base_model):
 def test_two_processes_write_the_bytes_of_one(tmp_path, base_model, trained, own, names):
     adapted = own(*names)
     written = []
-    for number, launch in enumerate(
-        ["python", "accelerate launch --config_file launch/ddp.yaml --num_processes 2"]
-    ):
+    for number, launch in enumerate([launching.ONE, launching.TWO]):
         folder = tmp_path / str(number)
         places = predicting.paths(folder, base_model, trained, adapted)
-        process = predicting.start(
-            places, folder, f"{launch} -m stages.predict", **GRIDS, batch_tokens=300
-        )
-        _, log = process.communicate(timeout=300)
-        assert process.returncode == 0, log
+        launching.finish(predicting.start(places, folder, launch, **GRIDS, batch_tokens=300))
         written.append([places[name].read_bytes() for name in ("candidates", "scores")])
     assert written[0] == written[1]
 
