@@ -180,6 +180,18 @@ def test_two_processes_share_the_tasks_and_have_the_results_of_one(
     assert not any((tmp_path / "checkpoints").iterdir())
 
 
+def test_a_process_without_a_task_leaves_the_others_their_results(
+    tmp_path, base_model, trained, adapted
+):
+    shutil.copytree(trained / "adapter", tmp_path / "one/adapter")
+    tasks.write(tmp_path / "one/validation.parquet", ASKED[:1])
+    finish(started(tmp_path, base_model, tmp_path / "one", TWO))
+    assert pd.read_csv(tmp_path / "adapt.csv", index_col="task").status.to_dict() == {
+        "0a": "adapted"
+    }
+    assert weights(tmp_path, "0a") == weights(adapted, "0a")
+
+
 def test_a_killed_run_resumes_with_the_first_task_without_a_row(
     tmp_path, base_model, trained, adapted
 ):

@@ -14,6 +14,7 @@ from arcmix import files, program
 from arcmix.config.params import Augment
 from arcmix.config.scales import Finetune, TestTime
 from arcmix.models import adapters, parallel, pretrained
+from arcmix.models.parallel import Ranks
 from arcmix.sampling import sample_table
 from arcmix.tasks import Task
 from arcmix.text import fastpath
@@ -58,7 +59,7 @@ def run(
     """
     pretrained.quiet()
     ranks = parallel.all_ranks()
-    _fine_tune(base_model, adapter, checkpoint, ranks.share(tasks), settings, work)
+    _fine_tune(base_model, adapter, checkpoint, tasks, ranks, settings, work)
     parallel.state().wait_for_everyone()
     if not parallel.is_main():
         return []
@@ -95,6 +96,7 @@ def _fine_tune(
     adapter: Path,
     checkpoint: str,
     tasks: Sequence[Task],
+    ranks: Ranks,
     settings: Settings,
     work: Path,
 ) -> None:
@@ -105,13 +107,15 @@ def _fine_tune(
         base, adapter / checkpoint, settings.finetune, settings.adapter_seed, added
     )
     start = test_time.weights(model)
+    # All tasks, so that each rank decides alike whether templates give the tokens.
     pairs = sample_table.from_pairs([task.train for task in tasks])
     tokenize = fastpath.sample_tokenizer(tokenizer, style, pairs)
     answer_style = dataclasses.replace(style, loss="answer")
     tokenize_held_out = functools.partial(fastpath.as_texts, tokenizer, answer_style)
     own = settings.test_time
-    with program.progress(len(tasks), "adapt", "task") as bar:
-        for task in tasks:
+    share = ranks.share(tasks)
+    with program.progress(len(share), "adapt", "task") as bar:
+        for task in share:
             if not _row_file(work, task).exists():
                 started = time.perf_counter()
                 result = test_time.prepare(
