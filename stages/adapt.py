@@ -14,6 +14,7 @@ from arcmix.config import params, scales
 from arcmix.config.schema import At, Section
 from arcmix.models import parallel
 from arcmix.training import adaptation, outcomes
+from arcmix.training.plan import adapter_seed
 
 
 class Params(Section):
@@ -60,7 +61,7 @@ def run(
             config.finetune,
             config.test_time,
             config.seed,
-            params.adapter_seed(config.seed, config.init_seed),
+            adapter_seed(config.seed, config.init_seed),
         )
         validation_tasks = tasks.read(validation)
         rows = adaptation.run(

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from arcmix import files, program, tasks
-from arcmix.config import params, scales
+from arcmix.config import scales
 from arcmix.config.schema import At, Section
 from arcmix.models import parallel, pretrained
 from arcmix.sampling import mix
 from arcmix.scoring import losses as loss_table
 from arcmix.training import corpus, finetune, trainer
-from arcmix.training.plan import Plan
+from arcmix.training.plan import Plan, adapter_seed
 
 
 class Params(Section):
@@ -59,7 +59,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     """
     pretrained.quiet()
     settings = config.finetune
-    seed = params.adapter_seed(config.seed, config.init_seed)
+    seed = adapter_seed(config.seed, config.init_seed)
     values = config.model_dump_json(exclude={"report_to"})
     key = files.key(values, [code, base_model, initial, samples, validation])
     work = checkpoints / key

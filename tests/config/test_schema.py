@@ -272,6 +272,18 @@ def test_a_value_without_a_default_is_reported_as_missing_from_the_entry(file) -
         schema.load(file(text), Whole)
 
 
+def test_an_error_in_a_list_of_the_defaults_names_the_defaults(file) -> None:
+    text = finetune(FINETUNE.replace("  - all-linear", "  - 5"))
+
+    with pytest.raises(ValueError, match=r"params.yaml: finetune\.lora\.targets\.0: .*, got 5$"):
+        schema.load(file(text), Whole)
+
+
+def test_defaults_that_are_no_map_are_refused(file) -> None:
+    with pytest.raises(ValueError, match=r"^prompt: the defaults are a map of values, got 5;"):
+        schema.load(file(finetune(FINETUNE) + "prompt: 5\n"), Whole)
+
+
 def test_a_component_uses_the_table_with_its_name_unless_it_has_another() -> None:
     values = {
         "component": {"weight": 1, "examples": "all"},

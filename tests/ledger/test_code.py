@@ -170,6 +170,10 @@ def test_fingerprint_changes_with_the_data_files_of_a_module(library: Path) -> N
     old = code.fingerprint([file], library)
     (library / "pages/drawn/other.svg").write_text("<b>")
     assert code.fingerprint([file], library) == old
+    (library / "pages/templates/.page.html.swp").write_text("what an editor leaves")
+    (library / "old/__pycache__").mkdir(parents=True)
+    (library / "old/__pycache__/gone.cpython-311.pyc").write_text("what a checkout leaves")
+    assert code.fingerprint([file], library) == old
     (library / "pages/templates/page.html").write_text("<b>")
     assert code.fingerprint([file], library) != old
 

@@ -221,8 +221,3 @@ class File(Section):
     """Base models by name."""
     sources: dict[str, Source]
     """Sources of tasks by name."""
-
-
-def adapter_seed(seed: int, init_seed: int | Literal["seed"]) -> int:
-    """Return the seed of an adapter's initial weights and of its dropout."""
-    return seed if init_seed == "seed" else init_seed

@@ -151,8 +151,16 @@ def resolve(values: Values) -> Values:
 
     An entry without a value equals its defaults. A component without `tasks` uses the task table
     with its own name.
+
+    Raises:
+        ValueError: If defaults are no map.
     """
     found: Values = json.loads(json.dumps(values, default=str))
+    for default in sorted({*DEFAULTS.values()}):
+        if not isinstance(section := found.get(default, {}), dict):
+            raise ValueError(  # noqa: TRY004 - the file is wrong, not the caller's type
+                f"{default}: the defaults are a map of values, got {section!r}; state a map"
+            )
     for pattern, default in DEFAULTS.items():
         for parent, name in _entries(found, pattern.split(".")):
             entry = {} if parent[name] is None else parent[name]
@@ -247,6 +255,8 @@ def _stated(place: Sequence[str], raw: Values) -> str:
 
 def _has(node: Any, place: Sequence[str]) -> bool:  # noqa: ANN401
     for step in place:
+        if isinstance(node, list):
+            return True  # the step is an index of an item that was read
         if not isinstance(node, dict) or step not in node:
             return False
         node = node[step]

@@ -17,7 +17,7 @@ from arcmix import syntax
 LENGTH = 12
 """Number of hexadecimal digits of a fingerprint."""
 
-EXCLUDED_MODULES = ("origins.py", "params.py", "scales.py", "schema.py")
+EXCLUDED_MODULES = ("origins.py", "params.py", "scales.py")
 """Modules of the package `config` that fingerprints exclude. They hold types and no values. All
 values come from `params.yaml`, on which the stages depend."""
 
@@ -95,11 +95,16 @@ def closure(program: Path, library: Path) -> set[Path]:
 
 
 def _data(folder: Path) -> Iterator[Path]:
-    """Yield the data files of a package, without those of its subpackages."""
+    """Yield the data files of a package, without those of its subpackages.
+
+    Compiled and hidden files are no data: an editor or an interpreter left them.
+    """
     for path in folder.iterdir():
-        if path.is_dir() and path.name != "__pycache__" and not (path / "__init__.py").exists():
-            yield from (file for file in path.rglob("*") if file.is_file())
-        elif path.is_file() and path.suffix != ".py":
+        if path.name.startswith(".") or path.name == "__pycache__":
+            continue
+        if path.is_dir() and not (path / "__init__.py").exists():
+            yield from _data(path)
+        elif path.is_file() and path.suffix not in (".py", ".pyc"):
             yield path
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -59,3 +60,8 @@ class Plan:
         """
         chosen = np.asarray(values)[self.order]
         return chosen.reshape(self.steps, self.settings.batch).sum(axis=1)
+
+
+def adapter_seed(seed: int, init_seed: int | Literal["seed"]) -> int:
+    """Return the seed of an adapter's initial weights and of its dropout."""
+    return seed if init_seed == "seed" else init_seed
