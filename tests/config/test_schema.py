@@ -275,7 +275,7 @@ def test_a_value_without_a_default_is_reported_as_missing_from_the_entry(file) -
 def test_an_error_in_a_list_of_the_defaults_names_the_defaults(file) -> None:
     text = finetune(FINETUNE.replace("  - all-linear", "  - 5"))
 
-    with pytest.raises(ValueError, match=r"params.yaml: finetune\.lora\.targets\.0: .*, got 5$"):
+    with pytest.raises(ValueError, match=r"params.yaml: finetune\.lora\.targets\.0: .*, got 5;"):
         schema.load(file(text), Whole)
 
 
