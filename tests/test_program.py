@@ -11,6 +11,7 @@ SOURCE = Path(program.__file__).parents[1]
 STAGE = '''
 """Stage `demo`: write a seed and a name."""
 
+import contextlib
 import logging
 from pathlib import Path
 from typing import Annotated
@@ -27,9 +28,16 @@ class Params(Section):
 
 def run(*, config: Params, key: str, out_file: Path) -> None:
     if config.seed == 13:
-        raise ValueError("the seed is 13,\\n  which is refused")
+        with contextlib.suppress(KeyError):
+            raise ValueError("the seed is 13,\\n  which is refused")
     if config.seed == 14:
         raise KeyError("a bug")
+    if config.seed == 15:
+        float("a")
+    if config.seed == 16:
+        raise ValueError("word " * 1000)
+    if config.seed == 17:
+        raise KeyboardInterrupt
     out_file.write_text(f"{config.seed} {key} {config.pick}")
     logging.getLogger("arcmix.demo").info("wrote it")
     logging.getLogger("library").info("chatter")
@@ -114,12 +122,84 @@ def test_the_second_of_two_processes_reports_only_errors(
     assert failed.stderr == "error in demo: the seed is 13, which is refused\n"
 
 
-def test_main_shows_the_traceback_of_a_bug(stage) -> None:
-    done = stage(*FLAGS, "--key", "a", seed=14)
+@pytest.mark.parametrize(
+    ("seed", "line"),
+    [
+        pytest.param(14, "KeyError: 'a bug'", id="bug"),
+        pytest.param(15, "ValueError: could not convert string to float: 'a'", id="library"),
+    ],
+)
+def test_main_logs_the_traceback_of_an_unforeseen_error(
+    stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, line: str
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+
+    done = stage(*FLAGS, "--key", "a", seed=seed)
 
     assert done.returncode == 1
-    assert "Traceback" in done.stderr
-    assert "KeyError: 'a bug'" in done.stderr
+    (log,) = (tmp_path / ".cache/logs").glob("demo-*.log")
+    assert done.stderr == f"error in demo: {line}; the traceback is in {log}\n"
+    assert "Traceback" in log.read_text()
+    assert log.read_text().endswith(f"{line}\n")
+
+
+def test_main_shortens_a_long_message(
+    stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+    done = stage(*FLAGS, "--key", "a", seed=16)
+
+    (log,) = tmp_path.glob("demo-*.log")
+    assert done.stderr.endswith(f"word word...; the traceback is in {log}\n")
+    assert len(done.stderr) < 2 * program.LONGEST
+    assert "word " * 1000 in log.read_text()
+
+
+def test_main_explains_an_unforeseen_error_without_a_place_for_its_log(
+    stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    (tmp_path / ".cache").write_text("in the way of the folder")
+
+    done = stage(*FLAGS, "--key", "a", seed=14)
+
+    assert done.stderr.startswith(
+        "error in demo: KeyError: 'a bug'; the traceback could not be written: "
+    )
+    assert done.stderr.count("\n") == 1
+
+
+def test_main_says_in_one_line_that_it_was_interrupted(stage) -> None:
+    done = stage(*FLAGS, "--key", "a", seed=17)
+
+    assert done.returncode == 130
+    assert done.stderr == "arcmix.demo: interrupted; the same command continues\n"
+
+
+def test_main_refuses_the_root_of_another_repository(
+    stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", "/other")
+
+    done = stage(*FLAGS, "--key", "a")
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"error in demo: the environment variable DVC_ROOT is /other, but this repository is"
+        f" {tmp_path}; DVC sets the variable only if it is not set, so unset it: unset DVC_ROOT\n"
+    )
+
+
+def test_main_accepts_the_root_of_the_repository_that_queued_the_run(
+    stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "root" / ".dvc").mkdir(parents=True)
+    (tmp_path / "root" / ".dvc" / "clone").symlink_to(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path.parent))
+    (tmp_path.parent / ".dvc").symlink_to(tmp_path.parent)
+
+    assert stage(*FLAGS, "--key", "a").returncode == 0
 
 
 @pytest.mark.parametrize("missing", ["--params", "--out-file", "--key"])

@@ -1,11 +1,15 @@
 """The common part of all stages: command line, logging and error messages on one line."""
 
 import argparse
+import dis
 import inspect
 import logging
 import os
+import signal
 import sys
+import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,24 +25,88 @@ GRACE = 15.0
 after the first failure, so an error that occurs in all of them is printed once."""
 
 
+LOGS = Path(".cache", "logs")
+"""Folder of the logs of errors, in the repository that DVC works for."""
+
+LONGEST = 2000
+"""Maximum number of characters of an error message. The log file has the whole message."""
+
+
 def main(run: Callable[..., None]) -> None:
     """Call a stage's `run` with the arguments of the command line.
 
     Each keyword of `run` becomes a flag whose type is the annotation, `Path` or `str`. A
-    `schema.Section` is read from the file given by `--params` instead. A `ValueError` or
-    `OSError` ends the program with status 1 and its message on one line.
+    `schema.Section` is read from the file given by `--params` instead. An error ends the program
+    with status 1 and a message on one line. If the error is not one that arcmix or the operating
+    system explains, the message names a log file with the traceback.
     """
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
     name = Path(sys.argv[0]).stem
     logging.getLogger("arcmix").setLevel(logging.INFO if FIRST else logging.WARNING)
     started = time.monotonic()
     try:
+        _check_root()
         run(**_arguments(run))
-    except (ValueError, OSError) as error:
+    except KeyboardInterrupt:
+        logging.getLogger(f"arcmix.{name}").warning("interrupted; the same command continues")
+        sys.exit(128 + signal.SIGINT)
+    except Exception as error:  # noqa: BLE001 - the end of the program, for any error
         if not FIRST:
             time.sleep(GRACE)
-        sys.exit(f"error in {name}: {' '.join(str(error).split())}")
+        sys.exit(f"error in {name}: {_explained(name, error)}")
     logging.getLogger(f"arcmix.{name}").info("took %.1f s", time.monotonic() - started)
+
+
+def _check_root() -> None:
+    """Refuse a DVC_ROOT that another repository set, because caches would be read from there."""
+    root, here = os.environ.get("DVC_ROOT"), Path.cwd()
+    if root and here != Path(root).resolve() and Path(root, ".dvc").resolve() not in here.parents:
+        raise ValueError(
+            f"the environment variable DVC_ROOT is {root}, but this repository is {here}; DVC sets"
+            " the variable only if it is not set, so unset it: unset DVC_ROOT"
+        )
+
+
+def _explained(name: str, error: Exception) -> str:
+    """Return the message of an error on one line, with a log file if the message does not do."""
+    text = " ".join(str(error).split())
+    foreseen = isinstance(error, OSError) or (isinstance(error, ValueError) and _is_ours(error))
+    if foreseen and 0 < len(text) <= LONGEST:
+        return text
+    kind = "" if foreseen else f"{type(error).__name__}: "
+    shown = text if len(text) <= LONGEST else f"{text[:LONGEST].rstrip()}..."
+    try:
+        return f"{kind}{shown}; the traceback is in {_logged(name, error)}"
+    except OSError as failure:
+        return f"{kind}{shown}; the traceback could not be written: {failure}"
+
+
+def _is_ours(error: Exception) -> bool:
+    """Return whether a `raise` of arcmix or of its program raised an error.
+
+    Otherwise, a library raised it, or an operation of Python such as a conversion.
+    """
+    last = error.__traceback__
+    while last and last.tb_next:
+        last = last.tb_next
+    if last is None:
+        return False
+    code = last.tb_frame.f_code
+    folders = {Path(__file__).parent, Path(sys.argv[0]).resolve().parent}
+    raised = code.co_code[last.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    return raised and not folders.isdisjoint(Path(code.co_filename).resolve().parents)
+
+
+def _logged(name: str, error: Exception) -> str:
+    """Write the traceback of an error to a new log file, and return its path."""
+    folder = None  # that of the system for temporary files
+    if root := os.environ.get("DVC_ROOT"):
+        folder = Path(root, LOGS)
+        folder.mkdir(parents=True, exist_ok=True)
+    handle, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".log", dir=folder)
+    with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.writelines([f"{sys.argv}\n", *traceback.format_exception(error)])
+    return path
 
 
 def _arguments(run: Callable[..., None]) -> dict[str, object]:
