@@ -27,7 +27,7 @@ noise: $(STAMP) ## Vary one seed at a time of the experiment NOISE; print the sp
 	    -S seed=$$1 -S init_seed=$$2 -S partition.seed=$$3 || exit; \
 	done
 	@$(RUN) dvc repro -q code
-	@$(RUN) python -m tools.noise --code data/code/all --rows results/ledger
+	@$(RUN) python -m tools.noise --run-code data/code/all --rows results/ledger
 
 gallery: $(STAMP) ## Draw pages with the tasks and the samples of the last run.
 	@$(RUN) python -m tools.gallery --params params.yaml --tables data/tasks \

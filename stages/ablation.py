@@ -16,7 +16,7 @@ log = logging.getLogger("arcmix.ablation")
 
 def run(
     *,
-    code: Path,
+    run_code: Path,
     rows: Path,
     csv: Path,
     markdown: Path,
@@ -24,7 +24,7 @@ def run(
     curves: Path,
 ) -> None:
     """Write the table and the figures of the ledger `rows`; rows of other code are stale."""
-    present = code.read_text().strip()
+    present = run_code.read_text().strip()
     found = records.read(rows)
     if not found:
         raise ValueError(

@@ -8,15 +8,14 @@ layout and docstrings, so an edit of these reruns this stage alone.
 import logging
 from pathlib import Path
 
-from arcmix import files, program
-from arcmix.ledger import code
+from arcmix import files, fingerprints, program
 
 log = logging.getLogger("arcmix.code")
 
 
 def run(*, library: Path, programs: Path, out: Path) -> None:
     """Write the fingerprint of each program in the folder `programs` to the folder `out`."""
-    found = code.fingerprints(code.programs(programs), library)
+    found = fingerprints.fingerprints(fingerprints.programs(programs), library)
     for name, fingerprint in found.items():
         files.write_text(out / name, f"{fingerprint}\n")
     log.info("fingerprint of the run's code: %s", found["all"])

@@ -53,7 +53,7 @@ class Params(Section):
 def run(  # noqa: PLR0913 - a stage's arguments are its files
     *,
     config: Params,
-    code: Path,
+    run_code: Path,
     metrics: Path,
     tasks: Path,
     history: Path,
@@ -67,7 +67,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     """Write the run's row to the ledger `rows`, and to the ledger `deposit` if it is another."""
     row = records.make(
         config.model_dump(mode="json"),
-        code.read_text().strip(),
+        run_code.read_text().strip(),
         mix=files.read_json(mix),
         start=files.read_json(initial / "start.json"),
         adapter=store.address(adapter),

@@ -113,7 +113,12 @@ def test_command_names_every_keyword_of_run(stage: str) -> None:
         if not issubclass(kind, schema.Section)
     }
 
-    assert {*flags(stage)} - {"params"} == values
+    assert {*flags(stage)} - {"params", "code"} == values - {"code"}
+
+
+@each_stage
+def test_command_has_the_fingerprint_of_its_code_verified(stage: str) -> None:
+    assert flags(stage).get("code") == (None if stage == "code" else f"{CODE}/{stage}")
 
 
 @each_stage
@@ -126,7 +131,7 @@ def test_paths_of_the_command_are_deps_and_outputs(stage: str) -> None:
     # The exceptions are params.yaml and the paths that are shared by all runs.
     paths = {path for path in paths if path != "params.yaml" and not path.startswith("$DVC_ROOT")}
 
-    # A stage depends on the fingerprint of its code even if the program does not read it.
+    # `program.main` reads the fingerprint of the stage's code.
     deps = {*STAGES[stage]["deps"]} - {f"{CODE}/{stage}"} - {*outputs("check")}
     paths -= {f"{CODE}/{stage}"}
     declared = deps | {*outputs(stage)}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from arcmix import program
+from arcmix import fingerprints, program
 
 SOURCE = Path(program.__file__).parents[1]
 STAGE = '''
@@ -175,6 +175,22 @@ def test_main_says_in_one_line_that_it_was_interrupted(stage) -> None:
 
     assert done.returncode == 130
     assert done.stderr == "arcmix.demo: interrupted; the same command continues\n"
+
+
+def test_main_runs_the_code_of_the_fingerprint_only(stage, tmp_path: Path) -> None:
+    stage()  # writes the program
+    program_file, written = tmp_path / "demo.py", tmp_path / "code"
+    written.write_text(fingerprints.fingerprint([program_file], SOURCE / "arcmix") + "\n")
+    assert stage(*FLAGS, "--key", "a", "--code", "code").returncode == 0
+
+    written.write_text("0123456789ab\n")
+    failed = stage(*FLAGS, "--key", "a", "--code", "code")
+
+    assert failed.returncode == 1
+    assert failed.stderr.endswith(
+        "but code is '0123456789ab': the code was edited after stage code ran;"
+        " run the pipeline again: dvc repro\n"
+    )
 
 
 def test_main_refuses_the_root_of_another_repository(

@@ -16,9 +16,9 @@ METRICS = ("best_val_loss", "accuracy", "correct_pixels")
 """Metrics in the table."""
 
 
-def run(*, code: Path, rows: Path) -> None:
-    """Print the noise of the rows in the ledger `rows` that the present `code` made."""
-    present = code.read_text().strip()
+def run(*, run_code: Path, rows: Path) -> None:
+    """Print the noise of the rows in the ledger `rows` that the present code made."""
+    present = run_code.read_text().strip()
     found = records.read(rows)
     current = [row for row in found if row.code == present]
     log.info("%d of %d rows are of the present code", len(current), len(found))

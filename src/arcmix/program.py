@@ -15,6 +15,7 @@ from pathlib import Path
 
 import tqdm
 
+from arcmix import fingerprints
 from arcmix.config import schema
 
 FIRST = os.environ.get("RANK", "0") == "0"
@@ -36,7 +37,8 @@ def main(run: Callable[..., None]) -> None:
     """Call a stage's `run` with the arguments of the command line.
 
     Each keyword of `run` becomes a flag whose type is the annotation, `Path` or `str`. A
-    `schema.Section` is read from the file given by `--params` instead. An error ends the program
+    `schema.Section` is read from the file given by `--params` instead. With `--code`, the file with
+    the fingerprint of the program, other code than that is refused. An error ends the program
     with status 1 and a message on one line. If the error is not one that arcmix or the operating
     system explains, the message names a log file with the traceback.
     """
@@ -122,7 +124,13 @@ def _arguments(run: Callable[..., None]) -> dict[str, object]:
             parser.add_argument(f"--{name.replace('_', '-')}", type=kind, required=True)
     if sections:
         parser.add_argument("--params", type=Path, required=True)
+    if "code" not in keywords:
+        parser.add_argument("--code", type=Path)
     arguments = vars(parser.parse_args())
+    if code := arguments["code"]:
+        fingerprints.require(code, Path(sys.argv[0]), Path(__file__).parent)
+    if "code" not in keywords:
+        del arguments["code"]
     if sections:
         path = arguments.pop("params")
         names = {name: value for name, value in arguments.items() if isinstance(value, str)}

@@ -25,7 +25,7 @@ class Ledger:
     def sum_up(self) -> dict[str, bytes]:
         (self.folder / "code").write_text(f"{self.present}\n")
         ablation.run(
-            code=self.folder / "code",
+            run_code=self.folder / "code",
             rows=self.rows,
             csv=self.results / "ablation.csv",
             markdown=self.results / "ablation.md",

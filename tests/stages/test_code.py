@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from arcmix.ledger import code
+from arcmix import fingerprints
 from stages import code as stage
 
 ROOT = Path(__file__).parents[2]
@@ -29,8 +29,8 @@ def copy(library: Path, folder: Path, old: str, new: str, name: str) -> Path:
 
 def test_run_writes_a_file_for_each_stage_and_one_for_the_run(tmp_path: Path) -> None:
     found = written(tmp_path / "out", ROOT / "src/arcmix")
-    assert found.keys() == {*(file.stem for file in code.programs(PROGRAMS)), "all"}
-    assert all(len(text) == code.LENGTH + 1 for text in found.values())
+    assert found.keys() == {*(file.stem for file in fingerprints.programs(PROGRAMS)), "all"}
+    assert all(len(text) == fingerprints.LENGTH + 1 for text in found.values())
 
 
 def test_an_edit_of_a_docstring_changes_no_file(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ class Run:
     def enter(self, deposit: str = "ledger") -> list[records.Row]:
         record.run(
             config=schema.load(self.folder / "params.yaml", record.Params),
-            code=self.folder / "code",
+            run_code=self.folder / "code",
             metrics=self.folder / "metrics.json",
             tasks=self.folder / "tasks.csv",
             history=self.folder / "history.csv",

@@ -29,7 +29,7 @@ def ledger(tmp_path):
 
 def test_run_prints_the_spread_of_the_rows_of_the_present_code(tmp_path, ledger, capsys, caplog):
     caplog.set_level(logging.INFO)
-    noise.run(code=tmp_path / "code", rows=ledger)
+    noise.run(run_code=tmp_path / "code", rows=ledger)
     assert "2 of 3 rows are of the present code" in caplog.messages
     [seed] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| `seed`")]
     cells = [cell.strip() for cell in seed.split("|")[1:-1]]
@@ -45,6 +45,6 @@ def test_make_updates_the_fingerprint_of_the_code_first():
     )
     *_, fingerprint, told = done.stdout.splitlines()
     assert fingerprint.endswith("dvc repro -q code")
-    assert told.endswith("-m tools.noise --code data/code/all --rows results/ledger")
+    assert told.endswith("-m tools.noise --run-code data/code/all --rows results/ledger")
     named = {flag.replace("-", "_") for flag in re.findall(r"--([a-z-]+) ", told)}
     assert named == {*inspect.signature(noise.run).parameters}

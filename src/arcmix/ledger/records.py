@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from arcmix import files
-from arcmix.ledger.code import LENGTH
+from arcmix.fingerprints import LENGTH
 
 log = logging.getLogger("arcmix.ledger")
 
@@ -51,7 +51,7 @@ class Row:
     fingerprint: str
     """Hash of all that makes the numbers but the seed; repeats of an experiment share it."""
     code: str
-    """Fingerprint of the code that made the numbers (`code.fingerprint`)."""
+    """Fingerprint of the code that made the numbers (`fingerprints.fingerprint`)."""
     settings_fingerprint: str
     """Hash of `settings`. Rows with the same hash and the same `code` can be compared."""
     settings: dict[str, Any]

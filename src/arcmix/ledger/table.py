@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from arcmix.fingerprints import LENGTH
 from arcmix.ledger import markdown
-from arcmix.ledger.code import LENGTH
 from arcmix.ledger.records import Row
 
 STALE = "Stale: recorded by other code"

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from arcmix.ledger import code
+from arcmix import fingerprints
 
 LIBRARY = {
     "__init__.py": '"""A docstring is not code."""\n',
@@ -87,19 +87,19 @@ def test_closure_is_the_program_and_its_imports(
     library: Path, text: str, imported: set[str]
 ) -> None:
     file = program(library, text)
-    assert code.closure(file, library) == {file, *(library / name for name in imported)}
+    assert fingerprints.closure(file, library) == {file, *(library / name for name in imported)}
 
 
 def test_closure_ends_with_circular_imports(library: Path) -> None:
     (library / "grid.py").write_text("from arcmix import other\n")
     file = program(library, "import arcmix.grid\n")
-    assert code.closure(file, library) == {file, library / "grid.py", library / "other.py"}
+    assert fingerprints.closure(file, library) == {file, library / "grid.py", library / "other.py"}
 
 
 def test_programs_are_all_files_but_the_package_file(tmp_path: Path) -> None:
     for name in ("predict", "report", "__init__", "new"):
         (tmp_path / f"{name}.py").touch()
-    assert [file.stem for file in code.programs(tmp_path)] == ["new", "predict", "report"]
+    assert [file.stem for file in fingerprints.programs(tmp_path)] == ["new", "predict", "report"]
 
 
 def test_the_fingerprint_of_a_run_covers_the_programs_that_make_its_numbers(library: Path) -> None:
@@ -107,11 +107,11 @@ def test_the_fingerprint_of_a_run_covers_the_programs_that_make_its_numbers(libr
         name: program(library, f"x = '{name}'\n", name)
         for name in ("predict", "download", "report", "record", "ablation", "check", "code")
     }
-    found = code.fingerprints(made.values(), library)
+    found = fingerprints.fingerprints(made.values(), library)
     assert found.keys() == {*made, "all"}
     assert len({*found.values()}) == len(found)
-    assert found["predict"] == code.fingerprint([made["predict"]], library)
-    assert found["all"] == code.fingerprint([made["predict"], made["download"]], library)
+    assert found["predict"] == fingerprints.fingerprint([made["predict"]], library)
+    assert found["all"] == fingerprints.fingerprint([made["predict"], made["download"]], library)
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,9 @@ def test_the_fingerprint_of_a_run_covers_the_programs_that_make_its_numbers(libr
 def test_fingerprint_ignores_comments_layout_and_docstrings(
     library: Path, before: str, after: str
 ) -> None:
-    old = code.fingerprint([program(library, before)], library)
-    assert code.fingerprint([program(library, after)], library) == old
-    assert len(old) == code.LENGTH
+    old = fingerprints.fingerprint([program(library, before)], library)
+    assert fingerprints.fingerprint([program(library, after)], library) == old
+    assert len(old) == fingerprints.LENGTH
 
 
 @pytest.mark.parametrize(
@@ -151,43 +151,43 @@ def test_fingerprint_ignores_comments_layout_and_docstrings(
 def test_fingerprint_changes_with_the_meaning_of_code(
     library: Path, before: str, after: str
 ) -> None:
-    old = code.fingerprint([program(library, before)], library)
-    assert code.fingerprint([program(library, after)], library) != old
+    old = fingerprints.fingerprint([program(library, before)], library)
+    assert fingerprints.fingerprint([program(library, after)], library) != old
 
 
 def test_fingerprint_changes_with_imported_modules_alone(library: Path) -> None:
     file = program(library, "from arcmix import tasks\n")
-    old = code.fingerprint([file], library)
+    old = fingerprints.fingerprint([file], library)
     (library / "other.py").write_text("BESIDE = 1\n")
     (library / "config/params.py").write_text("BESIDE = 1\n")
-    assert code.fingerprint([file], library) == old
+    assert fingerprints.fingerprint([file], library) == old
     (library / "grid.py").write_text("SIDE = 31\n")
-    assert code.fingerprint([file], library) != old
+    assert fingerprints.fingerprint([file], library) != old
 
 
 def test_fingerprint_changes_with_the_data_files_of_a_module(library: Path) -> None:
     file = program(library, "from arcmix.pages import report\n")
-    old = code.fingerprint([file], library)
+    old = fingerprints.fingerprint([file], library)
     (library / "pages/drawn/other.svg").write_text("<b>")
-    assert code.fingerprint([file], library) == old
+    assert fingerprints.fingerprint([file], library) == old
     (library / "pages/templates/.page.html.swp").write_text("what an editor leaves")
     (library / "old/__pycache__").mkdir(parents=True)
     (library / "old/__pycache__/gone.cpython-311.pyc").write_text("what a checkout leaves")
-    assert code.fingerprint([file], library) == old
+    assert fingerprints.fingerprint([file], library) == old
     (library / "pages/templates/page.html").write_text("<b>")
-    assert code.fingerprint([file], library) != old
+    assert fingerprints.fingerprint([file], library) != old
 
 
 def test_fingerprint_covers_all_programs_in_any_order(library: Path) -> None:
     files = [program(library, f"x = {number}\n", f"p{number}") for number in range(3)]
-    whole = code.fingerprint(files, library)
-    assert code.fingerprint(reversed(files), library) == whole
-    assert code.fingerprint(files[:2], library) != whole
+    whole = fingerprints.fingerprint(files, library)
+    assert fingerprints.fingerprint(reversed(files), library) == whole
+    assert fingerprints.fingerprint(files[:2], library) != whole
 
 
 def test_fingerprint_is_the_same_in_another_clone(library: Path, tmp_path: Path) -> None:
     file = program(library, "from arcmix import tasks\n")
-    old = code.fingerprint([file], library)
+    old = fingerprints.fingerprint([file], library)
     clone = tmp_path.rename(tmp_path.with_name("clone"))
     file, library = (clone / path.relative_to(tmp_path) for path in (file, library))
-    assert code.fingerprint([file], library) == old
+    assert fingerprints.fingerprint([file], library) == old

@@ -67,6 +67,27 @@ def fingerprint(programs: Iterable[Path], library: Path) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:LENGTH]
 
 
+def require(written: Path, program: Path, library: Path) -> None:
+    """Refuse to run other code than that whose fingerprint stage `code` wrote.
+
+    Otherwise, an edit during a run would make results that are kept as those of the earlier code.
+
+    Args:
+        written: The file with the fingerprint of the program.
+        program: The program that is about to run.
+        library: The folder of the package that it imports from.
+
+    Raises:
+        ValueError: If the fingerprint is another one.
+    """
+    found = fingerprint([program], library)
+    if (expected := written.read_text(encoding="utf-8").strip()) != found:
+        raise ValueError(
+            f"the code of {program.stem} has fingerprint {found}, but {written} is {expected!r}:"
+            " the code was edited after stage code ran; run the pipeline again: dvc repro"
+        )
+
+
 def closure(program: Path, library: Path) -> set[Path]:
     """Return a program, the library modules that it imports, also indirectly, and their data files.
 
