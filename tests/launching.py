@@ -19,7 +19,16 @@ from pathlib import Path
 
 import torch
 
+from arcmix import fingerprints
+
 ROOT = Path(__file__).parents[1]
+
+
+def fingerprint(program: str) -> str:
+    """Return the text of `data/code/PROGRAM`, without which the program does not start."""
+    file = ROOT / "stages" / f"{program}.py"
+    return fingerprints.fingerprint([file], ROOT / "src" / "arcmix") + "\n"
+
 
 ONE = "python"
 """Starts one process."""

@@ -45,7 +45,7 @@ def write_adapter(folder: Path, base_model: Path, **changes: Any) -> None:
 
 def paths(folder: Path, base_model: Path, trained: Path, adapted: Path) -> dict[str, Path]:
     """Return the input and output files of the stage, and write the fingerprint of its code."""
-    files.write_text(folder / "code", "c0de00000001\n")
+    files.write_text(folder / "code", launching.fingerprint("predict"))
     return {
         "code": folder / "code",
         "base_model": base_model,

@@ -10,7 +10,7 @@ from arcmix import files, tasks
 from stages import adapt as stage
 from tests import predicting, tolerance
 from tests.arc import pair, task
-from tests.launching import ONE, TWO, finish, kill, start
+from tests.launching import ONE, TWO, fingerprint, finish, kill, start
 from tests.models.test_adapters import lora
 from tests.sampling.test_augment import make
 from tests.training.test_trainer import settings
@@ -37,7 +37,7 @@ def trained(tmp_path_factory, base_model):
 
 
 def adapting(folder, base_model, trained, test_time, validation=None):
-    files.write_text(folder / "code", "c0de00000001\n")
+    files.write_text(folder / "code", fingerprint("adapt"))
     stage.run(
         config=stage.Params.model_validate(
             {

@@ -48,7 +48,7 @@ def start(
         folder / "mix.json", {"components": [{"table": "all", "entries": len(entries)}]}
     )
     files.write_json(folder / "initial" / "start.json", {"adapter": "none"})
-    files.write_text(folder / "code", "c0de00000001\n")
+    files.write_text(folder / "code", launching.fingerprint("finetune"))
     scale = {
         "prompt": {"format": "bare", "encoder": ["minimal"]},
         "finetune": settings(max_tokens=400, **changes).model_dump(mode="json"),
