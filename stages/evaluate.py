@@ -1,9 +1,10 @@
 """Stage `evaluate`: select and score the answers, and average the losses.
 
-Reads the validation tasks, the candidates and their scores, the losses of the validation prompts,
-the history of the fine-tune, the outcomes of test-time fine-tuning and the audit. Writes the
-headline numbers, the tables of metrics, of tasks and of groups of tasks, and the selected answers
-in Kaggle's format. docs/metrics.md defines the numbers.
+Reads the validation tasks, the candidates and their scores, the losses of the validation prompts
+during the fine-tune and those of the models that answered, the history of the fine-tune, the
+outcomes of test-time fine-tuning and the audit. Writes the headline numbers, the tables of metrics,
+of tasks and of groups of tasks, and the selected answers in Kaggle's format. docs/metrics.md
+defines the numbers.
 """
 
 import logging
@@ -37,6 +38,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     candidates: Path,
     scores: Path,
     losses: Path,
+    answering_losses: Path,
     history: Path,
     adapt: Path,
     audit: Path,
@@ -56,6 +58,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     numbers = evaluation.evaluate(
         selected,
         prompts,
+        loss_table.read_answering(answering_losses, truths, prompts[0]),
         evaluation.train_loss(history, prompts),
         outcomes.read_statuses(adapt),
         files.read_json(audit)["seen"],

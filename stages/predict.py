@@ -1,11 +1,13 @@
 """Stage `predict`: answer the validation tests, and score the leading grids in all views.
 
 Reads the base model, the adapter folder, the adapters of single tasks and the validation tasks.
-Writes the candidates of each test and view, with the view's transform inverted, and the
-log-probabilities of the leading grids in each view. The folder `predictions` is a cache of results:
+Writes the candidates of each test and view, with the view's transform inverted, the
+log-probabilities of the leading grids in each view, and the validation losses of the models that
+answered. The folder `predictions` is a cache of results:
 a killed run resumes, and a run with more views answers only the new views.
 """
 
+import functools
 import logging
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,6 +20,8 @@ from arcmix.prediction import answering, views
 from arcmix.prediction import candidates as candidate_table
 from arcmix.prediction import scores as score_table
 from arcmix.prediction.prompt_set import PromptSet
+from arcmix.scoring import losses as loss_table
+from arcmix.training import corpus
 
 log = logging.getLogger("arcmix.predict")
 
@@ -50,8 +54,9 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     predictions: Path,
     candidates: Path,
     scores: Path,
+    losses: Path,
 ) -> None:
-    """Write the answers to the tests of `validation` to `candidates`, and scores to `scores`.
+    """Write the `candidates` for the tests of `validation`, their `scores`, and the `losses`.
 
     A task is answered with its own adapter if `adapted` has one, else with `adapter`. With several
     ranks, only the first one writes.
@@ -59,9 +64,10 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     pretrained.quiet()
     # This call comes first, because it assigns a device to the rank.
     is_main = parallel.is_main()
+    validation_tasks = tasks.read(validation)
     asked = [
         view
-        for task in tasks.read(validation)
+        for task in validation_tasks
         for test in range(len(task.test))
         for view in views.views_of(task, test, config.predict.views, config.background, config.seed)
     ]
@@ -77,15 +83,32 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
         [code, base_model, adapter / "tokenizer", adapter / "prompt.json"],
     )
     base = answering.Base(base_model, config.finetune.dtype, config.finetune.method)
+    known = corpus.validation_prompts(
+        validation_tasks, prompts.tokenizer, prompts.style, config.max_tokens
+    )
+    measure = functools.partial(known.losses, tokens=config.finetune.eval_tokens)
     with program.progress(kept, "predict", "prompt") as bar:
-        found, scored = answering.answer(
-            base, prompts, groups, predictions, scope, config.predict, config.seed, bar.update
+        found = answering.answer(
+            base,
+            prompts,
+            groups,
+            predictions,
+            scope,
+            config.predict,
+            config.seed,
+            measure,
+            bar.update,
         )
     if not is_main:
         return
-    answers = [prompts.candidates(number, found.get(number, [])) for number in range(len(asked))]
+    answers = [
+        prompts.candidates(number, found.answers.get(number, [])) for number in range(len(asked))
+    ]
     candidate_table.write(candidates, zip(asked, answers, strict=True))
-    score_table.write(scores, scored)
+    score_table.write(scores, found.scores)
+    loss_table.write(
+        losses, known.tests, known.tokens, {0: [found.losses[test] for test in known.tests]}
+    )
     every = [one for own in answers for one in own]
     log.info(
         "%d answers ended, %d of them are grids",

@@ -55,6 +55,7 @@ def paths(folder: Path, base_model: Path, trained: Path, adapted: Path) -> dict[
         "predictions": folder / "predictions",
         "candidates": folder / "candidates.parquet",
         "scores": folder / "scores.parquet",
+        "losses": folder / "answering-losses.parquet",
     }
 
 

@@ -145,14 +145,27 @@ def test_adapters_loaded_one_after_another_equal_those_loaded_alone(tmp_path, ba
         adapters.save(train(attach(base_model, how), steps), folder)
 
     rest = (how.dtype, how.method, tokenizer, {})
-    found = [*adapters.load_each(base_model, folders, *rest)]
-    alone = [adapters.load(base_model, folder, *rest) for folder in folders]
+    models = adapters.load_each(base_model, folders, *rest)
+    for one, folder in zip(models, folders, strict=True):
+        alone = adapters.load(base_model, folder, *rest)
+        assert all(map(torch.equal, one.parameters(), alone.parameters()))
+        same(one, alone, tolerance.forward("bfloat16"))
 
-    # The weights are equal, because the same computation merges both.
-    for one, other in zip([*found, found[0]], [*alone, found[2]], strict=True):
-        assert all(map(torch.equal, one.parameters(), other.parameters()))
-        same(one, other, tolerance.forward("bfloat16"))
-    assert not all(map(torch.equal, found[0].parameters(), found[1].parameters()))
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_model_that_predicts_is_the_one_that_was_measured(tmp_path, base_model, dtype, shape):
+    how, tokenizer = settings(dtype=dtype, **shape), pretrained.load_tokenizer(base_model)
+    trained = train(attach(base_model, how))
+    adapters.save(trained, tmp_path)
+
+    loaded = adapters.load(base_model, tmp_path, dtype, "lora", tokenizer, {})
+
+    # Merged into the weights, an adapter would be rounded to their precision.
+    saved = trained.get_base_model().named_parameters()
+    for (name, one), (same_name, other) in zip(saved, loaded.named_parameters(), strict=True):
+        assert (name, one.dtype) == (same_name, other.dtype)
+        tolerance.assert_close(other, one, READ)
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -289,7 +302,7 @@ def test_added_tokens_are_trained_and_saved(tmp_path, base_model, method):
     expected = trained(input_ids=ids).logits
     for other in (loaded, resumed):
         tolerance.assert_close(other(input_ids=ids).logits, expected, READ)
-    learned = loaded.get_parameter("model.embed_tokens.weight")[numbers]
+    learned = loaded.get_input_embeddings()(torch.tensor(numbers))
     assert (learned - start).abs().max() > 0.001
 
 

@@ -35,12 +35,12 @@ def prompts(folder):
 def answer(tmp_path, base_model, folder, prompts):
     """A function that returns the answers of all adapters."""
 
-    def found(own, scope="scope", done=lambda _: None):
+    def found(own, scope="scope", measure=lambda *_: {}, done=lambda _: None):
         groups = answering.groups(
             prompts, folder / "adapter" / "last", folder / "adapted", own, 150
         )
         base = Base(base_model, "float32", "lora")
-        return answering.answer(base, prompts, groups, tmp_path, scope, SETTINGS, 0, done)
+        return answering.answer(base, prompts, groups, tmp_path, scope, SETTINGS, 0, measure, done)
 
     return found
 
@@ -52,15 +52,15 @@ def test_a_task_is_answered_by_its_own_adapter_and_a_long_prompt_by_none(folder,
 
 def test_the_answers_of_all_adapters_are_returned_and_counted(answer):
     counts = []
-    found, scores = answer(["two"], done=counts.append)
+    done = answer(["two"], done=counts.append)
+    found, scores = done.answers, done.scores
     assert sorted(found) == [0, 1, 2, 3]
     assert sum(counts) == 4
     assert {score.task for score in scores} <= {"one", "two"}
 
 
 def test_an_adapter_of_a_task_changes_the_answers_to_that_task_alone(answer):
-    common, _ = answer([])
-    found, _ = answer(["two"])
+    common, found = answer([]).answers, answer(["two"]).answers
     assert [found[number] == common[number] for number in range(4)] == [True, True, False, False]
 
 
@@ -77,3 +77,16 @@ def test_results_are_cached_by_scope_and_adapter(answer, tmp_path):
     assert second > first
     answer([], scope="other")
     assert kept() == second + first
+
+
+def test_each_model_is_measured_on_the_tests_that_it_answers(answer):
+    weights = []
+
+    def measure(model, tests):
+        weights.append(sum(one.double().sum().item() for one in model.parameters()))
+        return {test: float(len(weights)) for test in tests}
+
+    found = answer(["two"], measure=measure)
+
+    assert found.losses == {("one", 0): 1.0, ("two", 0): 2.0}
+    assert weights[0] != weights[1]

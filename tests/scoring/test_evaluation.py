@@ -33,7 +33,9 @@ ANSWERS = Answers(TASKS, CANDIDATES, NO_SCORES, "vote_logprob")
 
 
 def evaluated(answers: Answers = ANSWERS, seen: list[str] | None = None) -> evaluation.Evaluation:
-    return evaluation.evaluate(answers, PROMPTS, 0.5, {"adapted": 2, "skipped": 1}, seen or [])
+    return evaluation.evaluate(
+        answers, PROMPTS, PROMPTS[0], 0.5, {"adapted": 2, "skipped": 1}, seen or []
+    )
 
 
 def test_truths_has_the_right_answer_of_every_test() -> None:

@@ -21,6 +21,7 @@ NAMES = (
     "candidates",
     "scores",
     "losses",
+    "answering_losses",
     "history",
     "adapt",
     "audit",
@@ -70,6 +71,7 @@ def write(
     candidates: list[dict[str, Any]] | None = None,
     scores: Sequence[tuple[str, int, int, int, float]] = (),
     losses: list[tuple] | None = None,
+    answering: list[tuple] | None = None,
     history: list[tuple] | None = None,
     seen: Sequence[str] = ("b", "of another scale"),
     *,
@@ -83,6 +85,11 @@ def write(
     write_scores(paths["scores"], [*scores])
     columns = ["step", "task", "test", "nll", "tokens"]
     files.write_parquet(paths["losses"], pd.DataFrame(losses or LOSSES, columns=columns))
+    # The same prompts, half as many nats as before the first step.
+    if answering is None:
+        first = [row for row in losses or LOSSES if row[0] == 0]
+        answering = [(step, task, test, nll / 2, count) for step, task, test, nll, count in first]
+    files.write_parquet(paths["answering_losses"], pd.DataFrame(answering, columns=columns))
     columns = ["step", "samples", "answer_tokens", "learning_rate", "train_loss", "val_loss"]
     files.write_csv(paths["history"], pd.DataFrame(history or HISTORY, columns=columns))
     statuses = pd.DataFrame({"task": ["b", "00000001"], "status": ["adapted", "failed"]})
@@ -124,6 +131,7 @@ def test_run_writes_the_metrics(tmp_path: Path) -> None:
         "stop_rate": 3 / 5,
         "metrics_version": metrics.VERSION,
         "adapted_tasks": 0,
+        "answering_val_loss": (8 + 2) / 2 / (2 + 8),
         "adapt_failed": 0,
         "clean_tasks": 1,
         "best_val_loss": 0.4,
@@ -356,6 +364,12 @@ def test_a_task_whose_prompts_are_too_long_has_scores_and_no_loss(tmp_path: Path
             {"losses": [*LOSSES, (5, "c", 0, 1.0, 1)]},
             "losses: ('c', 0) is not a validation task and one of its tests",
             id="loss-of-another-task",
+        ),
+        pytest.param(
+            {"answering": [(0, "b", 0, 2.0, 8)]},
+            "answering_losses: the models that answered were measured on 1 prompts, and the"
+            " fine-tune on 2, or on others",
+            id="answering-losses-of-other-prompts",
         ),
         pytest.param(
             {"losses": LOSSES[:-1]},

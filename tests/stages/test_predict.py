@@ -14,9 +14,9 @@ from arcmix.prediction.reading import Query
 from arcmix.tasks import Pair
 from arcmix.text import prompt, tokenization
 from arcmix.text.encode import Encoder
+from arcmix.training import corpus
 from tests import launching, predicting, tolerance
 from tests.arc import task
-from tests.models.test_adapters import lora
 from tests.training.test_trainer import settings
 
 TASKS = [task("one", train=2), task("two", train=1, test=2), task("far", train=9)]
@@ -199,12 +199,8 @@ def own(tmp_path, base_model):
         folder = tmp_path / "adapted"
         files.write_json(folder / "tasks.json", [*names])
         for number, name in enumerate(names, start=1):
-            one = adapters.attach(
-                pretrained.load(base_model, "float32"),
-                settings(lora=lora(rank=2, alpha=2)),
-                number,
-                [],
-            )
+            base = pretrained.load(base_model, "float32")
+            one = adapters.attach(base, settings(), number, [])
             for weight_name, weight in one.named_parameters():
                 if "lora_B" in weight_name:
                     weight.data.fill_(0.5)
@@ -224,7 +220,7 @@ def test_two_processes_write_the_bytes_of_one(tmp_path, base_model, trained, own
         folder = tmp_path / str(number)
         places = predicting.paths(folder, base_model, trained, adapted)
         launching.finish(predicting.start(places, folder, launch, **GRIDS, batch_tokens=300))
-        written.append([places[name].read_bytes() for name in ("candidates", "scores")])
+        written.append([places[name].read_bytes() for name in ("candidates", "scores", "losses")])
     assert written[0] == written[1]
 
 
@@ -236,3 +232,21 @@ def test_a_task_is_answered_with_its_own_adapter(tmp_path, base_model, trained, 
     assert (one.logprob != other.logprob).all()
     rest, expected = (table.query("task != 'one'") for table in (found, plain))
     tolerance.assert_frames_close(rest, expected, WITHIN)
+
+
+def test_the_losses_are_those_of_the_models_that_answer(tmp_path, base_model, trained, own):
+    adapted = own("one")
+    predicting.run(tmp_path, base_model, trained, adapted)
+
+    tokenizer, style = adapters.load_text(trained / "adapter", "answer")
+    known = corpus.validation_prompts(TASKS, tokenizer, style, 150)
+    expected = {}
+    for folder, names in ((trained / "adapter" / "last", ["two"]), (adapted / "one", ["one"])):
+        base = pretrained.load(base_model, "float32")
+        model = adapters.resume(base, folder, settings(), 0, [])
+        tests = [test for test in known.tests if test[0] in names]
+        expected |= known.losses(model, tests, settings().eval_tokens)
+    found = pd.read_parquet(tmp_path / "answering-losses.parquet")
+    assert [*zip(found.task, found.test, strict=True)] == [("one", 0), ("two", 0), ("two", 1)]
+    assert found.nll.to_list() == pytest.approx([expected[test] for test in known.tests])
+    assert found.tokens.to_list() == known.tokens

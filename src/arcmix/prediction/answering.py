@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from transformers import PreTrainedModel
+
 from arcmix import files
 from arcmix.config import scales
 from arcmix.models import adapters, parallel
@@ -12,6 +14,10 @@ from arcmix.prediction.generate import Answer
 from arcmix.prediction.prompt_set import PromptSet
 from arcmix.prediction.scores import Score
 from arcmix.prediction.solver import Solver
+from arcmix.prediction.tables import Test
+
+Measure = Callable[[PreTrainedModel, Sequence[Test]], Mapping[Test, float]]
+"""Returns the loss of a model on the right answers to some tests, by test."""
 
 SPEED_ONLY = {"views", "draft", "kv_static", "batch_tokens", "rescore"}
 """Settings of `scales.Predict` that do not change the answer to a view."""
@@ -27,6 +33,18 @@ class Base:
     """Name of the dtype of the weights."""
     method: str
     """Method of the fine-tune (`scales.Finetune`)."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What the models made of the views."""
+
+    answers: dict[int, list[Answer]]
+    """Number of a view -> the answers to it."""
+    scores: list[Score]
+    """The scores of the leading grids."""
+    losses: dict[Test, float]
+    """Test -> the loss of the model that answers it, as `measure` returned it."""
 
 
 def groups(
@@ -57,9 +75,10 @@ def answer(
     scope: str,
     settings: scales.Predict,
     seed: int,
+    measure: Measure,
     done: Callable[[int], object],
-) -> tuple[dict[int, list[Answer]], list[Score]]:
-    """Return the answers by the number of the view, and the scores of the leading grids.
+) -> Answered:
+    """Return the answers, the scores of the leading grids, and the losses of the models.
 
     If there are at least as many adapters as ranks, the ranks share the adapters. Otherwise they
     share the views of each adapter. Each rank gets all results.
@@ -72,6 +91,7 @@ def answer(
         scope: Everything that all results depend on, beside the adapter and the view.
         settings: The search, the batches and the number of grids to score.
         seed: The experiment's seed.
+        measure: Called with each model and the tests that it answers.
         done: Called with the number of views of a batch once the batch is done.
     """
     ranks = parallel.all_ranks()
@@ -82,7 +102,10 @@ def answer(
     models = adapters.load_each(base.folder, own, base.dtype, base.method, tokenizer, added)
     found: dict[int, list[Answer]] = {}
     scored: dict[Path, list[Score]] = {}
+    losses: dict[Test, float] = {}
     for model, folder in zip(models, own, strict=True):
+        views = [prompts.views[number] for number in groups[folder]]
+        losses |= measure(model, [*dict.fromkeys((view.task.id, view.test) for view in views)])
         results = ResultCache(cache, f"{scope}\n{files.digest([folder])}")
         solver = Solver(model, prompts, results, settings, seed, inner)
         answers = solver.answer(groups[folder], done)
@@ -90,4 +113,8 @@ def answer(
         if settings.rescore:
             scored[folder] = solver.score(groups[folder], answers)
     scored = outer.gather(scored)
-    return outer.gather(found), [one for folder in groups for one in scored.get(folder, [])]
+    return Answered(
+        answers=outer.gather(found),
+        scores=[one for folder in groups for one in scored.get(folder, [])],
+        losses=outer.gather(losses),
+    )

@@ -127,6 +127,7 @@ def truths(tasks: Sequence[Task]) -> dict[Test, np.ndarray]:
 def evaluate(
     answers: Answers,
     prompts: Mapping[int, Sequence[PromptLoss]],
+    answering: Sequence[PromptLoss],
     train_loss: float,
     adapted: Mapping[str, int],
     seen: Sequence[str],
@@ -136,6 +137,7 @@ def evaluate(
     Args:
         answers: The candidates and the rule that selects among them.
         prompts: Step -> the losses of the validation prompts after this step.
+        answering: The losses of the validation prompts of the models that answered them.
         train_loss: The last training loss, in nats per answer token.
         adapted: Status of test-time fine-tuning -> number of tasks.
         seen: Ids of the tasks that are not clean, because the training data has pairs of them.
@@ -152,6 +154,7 @@ def evaluate(
         | {
             "adapt_failed": adapted.get("failed", 0),
             "adapted_tasks": adapted.get("adapted", 0),
+            "answering_val_loss": mean_losses(answering).per_token,
             "clean_tasks": len(clean),
             "metrics_version": metrics.VERSION,
             "val_prompts_kept": len(prompts[0]),

@@ -1,6 +1,7 @@
 """The table of validation losses, and four means of the losses.
 
-A row is the loss of one validation prompt after one step of the fine-tune.
+A row is the loss of one validation prompt after one step of the fine-tune. The same table holds the
+losses of the models that answered the prompts, as those of step 0.
 """
 
 import math
@@ -120,3 +121,29 @@ def read(path: Path, truths: Mapping[Test, np.ndarray]) -> dict[int, list[Prompt
             " wrote the table"
         )
     return {step: measured[step] for step in counts}
+
+
+def read_answering(
+    path: Path, truths: Mapping[Test, np.ndarray], measured: Sequence[PromptLoss]
+) -> list[PromptLoss]:
+    """Return the losses of the models that answered the prompts.
+
+    Args:
+        path: The table, with step 0 only.
+        truths: As in `read`.
+        measured: The losses of the same prompts in the fine-tune.
+
+    Raises:
+        ValueError: As in `read`, and if the prompts are not those of the fine-tune.
+    """
+    found = read(path, truths)[0]
+    here, there = (
+        sorted((one.task, one.tokens, one.cells) for one in prompts)
+        for prompts in (found, measured)
+    )
+    if here != there:
+        raise ValueError(
+            f"{path}: the models that answered were measured on {len(here)} prompts, and the"
+            f" fine-tune on {len(there)}, or on others; both must be the same, so run: dvc repro"
+        )
+    return found

@@ -11,15 +11,16 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from arcmix import program
+from arcmix.models.loss import prompt_losses
 from arcmix.sampling import sample_table
 from arcmix.text import fastpath, prompt, tokenization
 from arcmix.training import schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from arcmix.config import scales
     from arcmix.tasks import Task
@@ -100,6 +101,24 @@ class ValidationPrompts:
     def tokens(self) -> list[int]:
         """Number of answer tokens of each test."""
         return [one.trained_tokens for one in self.examples]
+
+    def losses(
+        self, model: PreTrainedModel, tests: Collection[tuple[str, int]], tokens: int
+    ) -> dict[tuple[str, int], float]:
+        """Return test -> the summed loss of a model on its answer, in nats.
+
+        Tests without a prompt here are left out.
+
+        Args:
+            model: A causal language model.
+            tests: Task id and test index of each test to measure.
+            tokens: Maximum number of tokens of a forward pass.
+        """
+        chosen = [number for number, test in enumerate(self.tests) if test in tests]
+        found = prompt_losses(
+            model, [self.examples[number] for number in chosen], tokens, done=lambda _: None
+        )
+        return {self.tests[number]: float(loss) for number, loss in zip(chosen, found, strict=True)}
 
 
 def validation_prompts(
