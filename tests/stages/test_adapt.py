@@ -96,7 +96,6 @@ def test_the_table_has_the_outcome_of_each_task(adapted):
         "fewer than 2 demonstrations",
     ]
     assert (found.loss_after < found.loss_before - 0.5).tolist() == [True, True, False, False]
-    assert not any((adapted / "checkpoints").iterdir())
 
 
 def test_the_folder_holds_the_adapters_of_the_tasks_that_have_one(adapted):
@@ -177,7 +176,6 @@ def test_two_processes_share_the_tasks_and_have_the_results_of_one(
     pd.testing.assert_frame_equal(two, one, check_exact=True)
     for name in ("0a", "0b"):
         assert weights(tmp_path, name) == weights(adapted, name)
-    assert not any((tmp_path / "checkpoints").iterdir())
 
 
 def test_a_process_without_a_task_leaves_the_others_their_results(
@@ -200,7 +198,7 @@ def test_a_killed_run_resumes_with_the_first_task_without_a_row(
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
     kill(process)
-    [work] = (tmp_path / "checkpoints").iterdir()
+    [work] = (tmp_path / "checkpoints").glob("[!.]*")
     assert not (work / "0b.json").exists()
     assert not (tmp_path / "adapt.csv").exists()
     before = (work / "0a/adapter_model.safetensors").stat().st_mtime_ns
@@ -215,28 +213,6 @@ def test_a_killed_run_resumes_with_the_first_task_without_a_row(
     assert after.stat().st_mtime_ns == before
     for name in ("0a", "0b"):
         assert weights(tmp_path, name) == weights(adapted, name)
-    assert not any((tmp_path / "checkpoints").iterdir())
-
-
-def test_a_run_killed_during_its_cleanup_copies_no_incomplete_adapter(
-    tmp_path, base_model, trained, adapted, monkeypatch
-):
-    tasks.write(tmp_path / "one.parquet", [KNOWN])
-
-    def die_within(folder):
-        (folder / "0a/adapter_model.safetensors").unlink()
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(shutil, "rmtree", die_within)
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path, base_model, trained, ON, tmp_path / "one.parquet")
-    shutil.rmtree(tmp_path / "adapted")  # as DVC does before it starts a stage
-
-    run(tmp_path, base_model, trained, ON, tmp_path / "one.parquet")
-
-    assert weights(tmp_path, "0a") == weights(adapted, "0a")
-    assert not any((tmp_path / "checkpoints").iterdir())
 
 
 def test_a_failed_task_is_logged_as_a_warning_and_answered_with_the_common_adapter(

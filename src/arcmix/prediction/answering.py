@@ -13,8 +13,8 @@ from arcmix.prediction.prompt_set import PromptSet
 from arcmix.prediction.scores import Score
 from arcmix.prediction.solver import Solver
 
-SPEED_ONLY = {"views", "draft", "kv_static", "batch_tokens", "rescore"}
-"""Settings of `scales.Predict` that do not change the answer to a view."""
+NOT_IN_SCOPE = {"views", "batch_tokens", "rescore"}
+"""Settings of `scales.Predict` that a result depends on only by the jobs of its batch."""
 
 
 @dataclass(frozen=True)
