@@ -401,3 +401,20 @@ def test_the_key_changes_with_the_values_and_the_inputs(
     assert files.key("{'seed': 1}", inputs) != first
     inputs[1].write_text("q")
     assert files.key("{}", inputs) != first
+
+
+@pytest.mark.parametrize("tool", ["git", "dvc"])
+@pytest.mark.parametrize(
+    "name", ["results/ledger/new/.0-abc.json.x1_y2z3a.partial", "data/.samples.parquet.x.partial"]
+)
+def test_git_and_dvc_ignore_what_a_killed_process_left(tool: str, name: str) -> None:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        [tool, "check-ignore", name],
+        cwd=Path(__file__).parents[1],
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == name, done.stderr

@@ -207,6 +207,7 @@ def test_a_run_that_waits_for_one_that_is_killed_resumes_it(tmp_path, base_model
         assert first.poll() is None, first.communicate()
         time.sleep(0.005)
     second = start(tmp_path / "second", base_model, launch, checkpoints=shared, **STEPS)
+    assert isinstance(second, launching.Started)
     while WAITS not in second.log.read_text():
         assert second.poll() is None, second.communicate()
         time.sleep(0.005)

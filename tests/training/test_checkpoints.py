@@ -27,6 +27,7 @@ def write(folder, losses=LOSSES):
 def test_the_newest_checkpoint_is_returned_and_the_others_are_removed(tmp_path):
     write(tmp_path)
     last = checkpoints.newest(tmp_path)
+    assert last is not None
     assert last == tmp_path / "checkpoint-6"
     assert [*tmp_path.glob("checkpoint-*")] == [last]
     assert [one["step"] for one in checkpoints.measured(last)] == [*LOSSES]
