@@ -28,19 +28,17 @@ TASKS = [task(f"of-{pairs}", train=pairs) for pairs in (2, 3, 4)]
 SPEEDS = ["tokens_per_second", "answer_tokens_per_second", "seconds_per_step"]
 
 
-def start(
+def prepare(
     folder,
     base_model,
-    launch=launching.ONE,
     *,
-    program="-m stages.finetune",
     entries=TASKS,
     validation=TASKS,
     report_to="none",
     checkpoints=None,
     **changes,
 ):
-    """Start a fine-tune on three tasks, or on others, with the command of the pipeline.
+    """Write the inputs of a fine-tune on three tasks, or on others; return the stage's flags.
 
     Runs with the same folder of checkpoints share the one of their key.
     """
@@ -67,7 +65,7 @@ def start(
         "scales": {"tiny": scale},
     }
     (folder / "params.yaml").write_text(json.dumps(values))
-    flags = {
+    return {
         "params": folder / "params.yaml",
         "code": folder / "code",
         "base-model": base_model,
@@ -82,6 +80,11 @@ def start(
         "history": folder / "history.csv",
         "summary": folder / "training.json",
     }
+
+
+def start(folder, base_model, launch=ONE, *, program="-m stages.finetune", **choices):
+    """Start a fine-tune on prepared inputs, with the command of the pipeline."""
+    flags = prepare(folder, base_model, **choices)
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     return launching.start(launch, program, *words)
 
