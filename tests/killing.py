@@ -128,33 +128,41 @@ class Trial:
 
     def _killed(self, work: Work) -> bool:
         """Start a program, kill it at a random point, and return whether it still ran there."""
-        draw = randomness.words(0, self._folder.name, self.tally.kills, 1, 2)
-        chosen, point = randomness.uniform(draw)[0]
-        if chosen < 0.5:
+        point = _uniform(self._folder.name, self.tally.kills)
+        # Every other kill is at a change of a file, which takes no time but may tear the most.
+        if self.tally.kills % 2:
             process = work.start(at=1 + int(point * self.changes))
             process.communicate(timeout=300)
         else:
             process = work.start()
-            deadline = time.monotonic() + point * self.seconds
-            while process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.002)
-            process.kill()
-            process.communicate(timeout=300)
+            self._kill(process, point)
         assert process.returncode in {0, -signal.SIGKILL}, process.communicate()
         return process.returncode != 0
 
+    def _kill(self, process: launching.Program, point: float) -> None:
+        """Kill a program at a point of the duration of an undisturbed run."""
+        deadline = time.monotonic() + point * self.seconds
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.kill()
+        process.communicate(timeout=300)
+
     def pair(self) -> None:
-        """Run two programs with one cache at the same time, and check how both end."""
-        names = [f"pair-{self.tally.pairs}-{one}" for one in ("a", "b")]
+        """Run two programs with one cache at the same time, and check how both end.
+
+        Every other time, the first one is killed while both run, and started again at the end.
+        """
+        number = self.tally.pairs
+        names = [f"pair-{number}-{one}" for one in ("first", "second")]
         first, second = (self._new(name) for name in names)
-        shared = {name: value for name, value in first.flags.items() if f"/{CACHE}" in str(value)}
+        shared = {name: value for name, value in first.flags.items() if f"/{CACHE}/" in str(value)}
         second = dataclasses.replace(second, flags=second.flags | shared)
-        point = randomness.uniform(randomness.words(0, "pair", self.tally.pairs, 1, 1))[0, 0]
-        one = first.start()
-        # Every other pair starts at once.
-        time.sleep(self.tally.pairs % 2 * point * self.seconds)
-        other = second.start()
-        for process in (one, other):
+        started = [first.start(), second.start()]
+        if number % 2:
+            self._kill(started[0], _uniform("pair", number))
+            launching.finish(started.pop())
+            started = [first.start()]
+        for process in started:
             launching.finish(process)
         for name in names:
             self._check(name)
@@ -165,6 +173,10 @@ class Trial:
         assert found.keys() == self.expected.keys(), f"{found.keys() ^ self.expected.keys()}"
         differing = [one for one in found if found[one] != self.expected[one]]
         assert not differing, f"{self._folder / name}: {differing} differ"
+
+
+def _uniform(purpose: str, index: int) -> float:
+    return float(randomness.uniform(randomness.words(0, purpose, index, 1, 1))[0, 0])
 
 
 def alive(mark: dict[str, str]) -> list[psutil.Process]:

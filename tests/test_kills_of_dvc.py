@@ -127,3 +127,29 @@ def test_dvc_that_is_killed_ends_as_if_it_was_not(tmp_path, targets, kills):
         assert killing.none_alive(killed.mark)
         runs += 1
     log.info("dvc repro %s: %d kills in %d runs, %d repaired files", targets, done, runs, healed)
+
+
+@LONG
+def test_queued_runs_of_one_key_at_the_same_time_have_one_fine_tune(tmp_path):
+    pipeline = Pipeline(tmp_path / "queue")
+    pipeline.finish()
+    pipeline.run("git", "add", "--all")
+    pipeline.run("git", "commit", "--quiet", "--message=run")
+    seeds = (1, 2, 3)
+    for seed in seeds:
+        # These differ in the number of views, and share the work of `finetune` and of `adapt`.
+        views = "predict.views=1,3"
+        pipeline.run("dvc", "exp", "run", "--queue", "-S", f"seed={seed}", "-S", views)
+    pipeline.run("dvc", "queue", "start", "--jobs", "2")
+    deadline = time.monotonic() + 1800
+    while {"Queued", "Running"} & {*(status := pipeline.run("dvc", "queue", "status")).split()}:
+        assert time.monotonic() < deadline, status
+        time.sleep(5)
+    assert status.count("Success") == 2 * len(seeds), status
+    for seed in seeds:
+        rows = [row for row in pipeline.rows().values() if row["seed"] == seed]
+        assert len(rows) == 2
+        first, second = rows
+        assert first["adapter"] == second["adapter"]
+        assert first["history"] == second["history"]
+    log.info("dvc queue: %d pairs", len(seeds))
