@@ -62,7 +62,8 @@ slow: $(STAMP) ## Run the tests that take minutes: the benchmarks in small.
 	@$(PYTEST) -m slow
 
 kills: $(STAMP) ## Kill the programs at random and run them in pairs, for an hour.
-	@$(RUN) python -m tests.killing.long
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) pytest -q -m kills \
+	  -o log_cli=true -o log_cli_level=INFO tests/test_kills.py tests/test_kills_of_dvc.py
 
 check: $(STAMP) ## Check style, types, imports and the script of the report.
 	@$(RUN) ruff check

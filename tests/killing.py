@@ -7,7 +7,7 @@ import dataclasses
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class Work:
     """
 
     module: str
-    flags: dict[str, object]
+    flags: Mapping[str, object]
     outs: tuple[str, ...]
 
     def start(self, at: int = 0, count: Path | None = None) -> launching.Program:
@@ -156,7 +156,7 @@ class Trial:
         names = [f"pair-{number}-{one}" for one in ("first", "second")]
         first, second = (self._new(name) for name in names)
         shared = {name: value for name, value in first.flags.items() if f"/{CACHE}/" in str(value)}
-        second = dataclasses.replace(second, flags=second.flags | shared)
+        second = dataclasses.replace(second, flags={**second.flags, **shared})
         started = [first.start(), second.start()]
         if number % 2:
             self._kill(started[0], _uniform("pair", number))

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from arcmix import files, tasks
-from tests import killing, predicting
+from tests import killing, launching, predicting
 from tests.arc import component
 from tests.archives import entry, mirror
 from tests.sampling.test_augment import make
@@ -49,7 +49,7 @@ def adapt(base_model, trained):
             },
         }
         (folder / "params.yaml").write_text(json.dumps(values))
-        files.write_text(folder / "code", "c0de00000001\n")
+        files.write_text(folder / "code", launching.fingerprint("adapt"))
         flags = {
             "params": folder / "params.yaml",
             "code": folder / "code",
@@ -85,7 +85,8 @@ def record():
         made.write("ledger/combo-v2/1-0123456789ab.json", "{}")
         names = ("metrics.json", "tasks.csv", "history.csv", "mix.json", "partition.json")
         flags = {name.partition(".")[0]: folder / name for name in names}
-        flags |= {name: folder / name for name in ("code", "initial", "adapter")}
+        flags |= {name: folder / name for name in ("initial", "adapter")}
+        flags |= {"run-code": folder / "code"}
         flags |= {"params": folder / "params.yaml", "rows": folder / "ledger"}
         return killing.Work("stages.record", flags | {"deposit": folder / "deposit"}, ())
 
