@@ -50,11 +50,13 @@ def main(run: Callable[..., None]) -> None:
     logging.getLogger("arcmix").setLevel(logging.INFO if FIRST else logging.WARNING)
     started = time.monotonic()
     orphans.end_with(STARTERS)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # set in stages/__init__.py
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         _check_root()
         run(**_arguments(run))
     except KeyboardInterrupt:
-        logging.getLogger(f"arcmix.{name}").warning("interrupted; the same command continues")
+        logging.getLogger(f"arcmix.{name}").info("interrupted; the same command continues")
         sys.exit(128 + signal.SIGINT)
     except Exception as error:  # noqa: BLE001 - the end of the program, for any error
         if not FIRST:
