@@ -7,19 +7,32 @@ SHOWN := 40
 TASKS := data/validation.parquet
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
+# DVC sets this variable for its stages, but not if another repository's is inherited.
+unexport DVC_ROOT
+
 .DEFAULT_GOAL := help
-.PHONY: help setup repro noise gallery score test slow check bench readme
+.PHONY: help setup whole repro noise gallery score test slow kills check bench readme
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
 
 setup: $(STAMP) ## Create the environment .venv; the other targets do this if necessary.
 
-repro: $(STAMP) ## Run the pipeline and print its table.
+# DVC writes these files in place, so a kill at that moment leaves them empty or cut.
+whole:
+	@[ ! -e dvc.lock ] || { [ -s dvc.lock ] && [ -z "$$(tail -c 1 dvc.lock)" ]; } || { \
+	  echo "dvc.lock is empty or cut, because DVC was killed while it wrote it. Run:" \
+	    "git checkout dvc.lock, then the same again. DVC's cache has the results of the stages" \
+	    "that ended, so they do not run again." >&2; exit 1; }
+	@[ ! -e .dvc/tmp/rwlock ] || [ "$$(tail -c 1 .dvc/tmp/rwlock)" = "}" ] || { \
+	  echo ".dvc/tmp/rwlock is empty or cut, because DVC was killed while it wrote it. If no dvc" \
+	    "runs here, run: rm .dvc/tmp/rwlock, then the same again." >&2; exit 1; }
+
+repro: $(STAMP) whole ## Run the pipeline and print its table.
 	@$(RUN) dvc repro
 	@cat results/ablation.md
 
-noise: $(STAMP) ## Vary one seed at a time of the experiment NOISE; print the spread of each seed.
+noise: $(STAMP) whole ## Vary one seed at a time of the experiment NOISE; print the spread of each seed.
 	@# Values of seed, init_seed and partition.seed of each run.
 	@for seeds in "0 0 7" "1 0 7" "2 0 7" "0 1 7" "0 2 7" "0 0 11" "0 0 12"; do \
 	  set -- $$seeds; \
@@ -42,11 +55,15 @@ score: $(STAMP) ## Score SUBMISSION, a file in Kaggle's format, on the validatio
 PYTEST = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) pytest -q -n auto --maxprocesses 4 \
   --dist loadfile --no-loadscope-reorder
 
-test: $(STAMP) ## Run the tests, but for those that take minutes.
-	@$(PYTEST) -m "not slow"
+test: $(STAMP) ## Run the tests, but for those of the next two targets.
+	@$(PYTEST) -m "not slow and not kills"
 
 slow: $(STAMP) ## Run the tests that take minutes: the benchmarks in small.
 	@$(PYTEST) -m slow
+
+kills: $(STAMP) ## Kill the programs at random and run them in pairs, for an hour.
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) pytest -q -m kills \
+	  -o log_cli=true -o log_cli_level=INFO tests/test_kills.py tests/test_kills_of_dvc.py
 
 check: $(STAMP) ## Check style, types, imports and the script of the report.
 	@$(RUN) ruff check

@@ -12,8 +12,8 @@ from typing import Annotated, Literal
 from arcmix import files, program, tasks
 from arcmix.config import params, scales
 from arcmix.config.schema import At, Section
-from arcmix.models import parallel
-from arcmix.training import adaptation, outcomes
+from arcmix.models import numerics, parallel
+from arcmix.training import adaptation, outcomes, work
 from arcmix.training.plan import adapter_seed
 
 
@@ -47,31 +47,33 @@ def run(
 ) -> None:
     """Fine-tune `adapter` on each task of `validation` into `adapted`; write outcomes to `table`.
 
-    Finished tasks are kept in a folder in `checkpoints` until the end. The ranks share the tasks;
-    rank 0 writes the results.
+    Finished tasks lie in a folder in `checkpoints`, where an equal run finds them. The ranks share
+    the tasks; rank 0 writes the results.
     """
     # This call comes first, because it assigns the device of this rank.
     is_main = parallel.is_main()
-    rows, work = [], None
-    if config.test_time.steps:
-        key = files.key(config.model_dump_json(), [code, base_model, adapter, validation])
-        work = checkpoints / key
-        settings = adaptation.Settings(
-            config.augment,
-            config.finetune,
-            config.test_time,
-            config.seed,
-            adapter_seed(config.seed, config.init_seed),
-        )
-        validation_tasks = tasks.read(validation)
+    if not config.test_time.steps:
+        if is_main:
+            adaptation.write_adapters(adapted, [], None)
+            outcomes.write(table, [])
+        return
+    key = files.key(
+        f"{config.model_dump_json()} {numerics.found()}", [code, base_model, adapter, validation]
+    )
+    settings = adaptation.Settings(
+        config.augment,
+        config.finetune,
+        config.test_time,
+        config.seed,
+        adapter_seed(config.seed, config.init_seed),
+    )
+    with work.held(checkpoints, key) as folder:
         rows = adaptation.run(
-            base_model, adapter, config.checkpoint, validation_tasks, settings, work
+            base_model, adapter, config.checkpoint, tasks.read(validation), settings, folder
         )
-    if is_main:
-        adaptation.write_adapters(adapted, rows, work)
-        outcomes.write(table, rows)
-        if work is not None:
-            files.discard(work)
+        if is_main:
+            adaptation.write_adapters(adapted, rows, folder)
+            outcomes.write(table, rows)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ from typing import Annotated, Literal
 from arcmix import files, program, tasks
 from arcmix.config import scales
 from arcmix.config.schema import At, Section
-from arcmix.models import parallel, pretrained
+from arcmix.models import numerics, parallel, pretrained
 from arcmix.sampling import mix
 from arcmix.scoring import losses as loss_table
-from arcmix.training import corpus, finetune, trainer
+from arcmix.training import corpus, finetune, trainer, work
 from arcmix.training.plan import Plan, adapter_seed
 
 
@@ -54,39 +54,45 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
 ) -> None:
     """Train on `samples`, measure on `validation`, and write the paths from `adapter` on.
 
-    Unfinished work is kept in a folder in `checkpoints`; a tracker writes to a folder in
-    `tracking`. Only rank 0 writes the results.
+    Checkpoints lie in a folder in `checkpoints`, where an equal run finds them; a tracker writes
+    to a folder in `tracking`. Only rank 0 writes the results.
     """
     pretrained.quiet()
     settings = config.finetune
     seed = adapter_seed(config.seed, config.init_seed)
-    values = config.model_dump_json(exclude={"report_to"})
-    key = files.key(values, [code, base_model, initial, samples, validation])
-    work = checkpoints / key
+    # A run resumes where it was killed only if it then has the result that it would have had.
+    how = [
+        config.model_dump_json(exclude={"report_to"}),
+        numerics.found(),
+        parallel.all_ranks().count,
+    ]
+    key = files.key(f"{how}", [code, base_model, initial, samples, validation])
     trainer.prepare_tracker(config.report_to, tracking / key)
-    start = finetune.load(base_model, initial / "adapter", config.prompt, settings, seed)
-    drawn = corpus.load(samples, start.tokenizer, start.style, settings)
-    prompts = corpus.validation_prompts(
-        tasks.read(validation), start.tokenizer, start.style, config.max_val_tokens
-    )
-    plan = Plan(
-        samples=drawn.examples,
-        validation=prompts.examples,
-        settings=settings,
-        seed=seed,
-        report_to=config.report_to,
-        state=finetune.optimizer_state(initial / "adapter"),
-    )
-    measurements, optimizer = finetune.run(start, plan, work, history)
-    if not parallel.is_main():
-        return
-    finetune.write_adapter(adapter, start, config.prompt, settings, optimizer, work)
-    loss_table.write(
-        losses, prompts.tests, prompts.tokens, {one.step: one.losses for one in measurements}
-    )
-    components = mix.seen(files.read_json(mix_file), drawn.entries[plan.order])
-    files.write_json(summary, finetune.summary(start, plan, measurements, components))
-    files.discard(work)
+    with work.held(checkpoints, key) as folder:
+        start = finetune.load(base_model, initial / "adapter", config.prompt, settings, seed)
+        drawn = corpus.load(samples, start.tokenizer, start.style, settings)
+        prompts = corpus.validation_prompts(
+            tasks.read(validation), start.tokenizer, start.style, config.max_val_tokens
+        )
+        plan = Plan(
+            samples=drawn.examples,
+            validation=prompts.examples,
+            settings=settings,
+            seed=seed,
+            report_to=config.report_to,
+            state=finetune.optimizer_state(initial / "adapter"),
+        )
+        measurements, optimizer = finetune.run(start, plan, folder, history)
+        if not parallel.is_main():
+            return
+        finetune.write_adapter(
+            adapter, start, config.prompt, settings, optimizer, folder, measurements
+        )
+        loss_table.write(
+            losses, prompts.tests, prompts.tokens, {one.step: one.losses for one in measurements}
+        )
+        components = mix.seen(files.read_json(mix_file), drawn.entries[plan.order])
+        files.write_json(summary, finetune.summary(start, plan, measurements, components))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 Reads the base model, the adapter folder, the adapters of single tasks and the validation tasks.
 Writes the candidates of each test and view, with the view's transform inverted, the
 log-probabilities of the leading grids in each view, and the validation losses of the models that
-answered. The folder `predictions` is a cache of results:
-a killed run resumes, and a run with more views answers only the new views.
+answered. The folder `predictions` is a cache of results: a killed run resumes, and a run with twice
+the views answers only the new views.
 """
 
 import functools
@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from arcmix import files, program, tasks
 from arcmix.config import scales
 from arcmix.config.schema import At, Section
-from arcmix.models import parallel, pretrained
+from arcmix.models import numerics, parallel, pretrained
 from arcmix.prediction import answering, views
 from arcmix.prediction import candidates as candidate_table
 from arcmix.prediction import scores as score_table
@@ -76,10 +76,10 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     groups = answering.groups(prompts, adapter / config.checkpoint, adapted, own, config.max_tokens)
     kept = sum(map(len, groups.values()))
     log.info("%d of %d prompts of at most %d tokens", kept, len(asked), config.max_tokens)
-    values = config.predict.model_dump_json(exclude=answering.SPEED_ONLY)
+    values = config.predict.model_dump_json(exclude=answering.NOT_IN_SCOPE)
     scope = files.key(
         f"{values} {config.seed} {prompts.max_side}"
-        f" {config.finetune.dtype} {config.finetune.method}",
+        f" {config.finetune.dtype} {config.finetune.method} {numerics.found()}",
         [code, base_model, adapter / "tokenizer", adapter / "prompt.json"],
     )
     base = answering.Base(base_model, config.finetune.dtype, config.finetune.method)

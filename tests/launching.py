@@ -58,6 +58,7 @@ class Started:
 
     def __init__(self, processes: list[BaseProcess], log: Path) -> None:
         self.processes, self.log = processes, log
+        self.text = ""
 
     @property
     def returncode(self) -> int | None:
@@ -77,14 +78,17 @@ class Started:
             process.kill()
 
     def communicate(self, timeout: float = 300) -> tuple[None, str]:
-        """Wait for the end; return what the processes wrote to the standard error."""
+        """Wait for the end; return what the processes wrote, and remove the log."""
         deadline = time.monotonic() + timeout
         for process in self.processes:
             process.join(max(0.0, deadline - time.monotonic()))
             if process.exitcode is None:
                 self.kill()
                 raise subprocess.TimeoutExpired("program", timeout, stderr=self.log.read_bytes())
-        return None, self.log.read_text()
+        if self.log.exists():
+            self.text = self.log.read_text()
+            self.log.unlink()
+        return None, self.text
 
 
 Program = Started | subprocess.Popen[str]

@@ -76,13 +76,12 @@ def run(folder: Path, base_model: Path, trained: Path, adapted: Path, **changes:
     )
 
 
-def start(places: dict[str, Path], folder: Path, launch: str, **changes: Any) -> Program:
-    """Start the stage on its files.
+def flags(places: dict[str, Path], folder: Path, **changes: Any) -> dict[str, Path]:
+    """Write the params of the stage and return its flags.
 
     Args:
         places: What `paths` returned.
         folder: Where its params lie.
-        launch: What starts it, of those in `launching`.
         changes: Of the settings.
     """
     scale = {
@@ -98,8 +97,20 @@ def start(places: dict[str, Path], folder: Path, launch: str, **changes: Any) ->
         "scales": {"tiny": scale},
     }
     (folder / "params.yaml").write_text(json.dumps(values))
-    flags = {"params": folder / "params.yaml"} | places
-    words = [
-        word for name, path in flags.items() for word in (f"--{name.replace('_', '-')}", str(path))
-    ]
+    return {"params": folder / "params.yaml"} | {
+        name.replace("_", "-"): path for name, path in places.items()
+    }
+
+
+def start(places: dict[str, Path], folder: Path, launch: str, **changes: Any) -> Program:
+    """Start the stage on its files.
+
+    Args:
+        places: What `paths` returned.
+        folder: Where its params lie.
+        launch: What starts it, of those in `launching`.
+        changes: Of the settings.
+    """
+    given = flags(places, folder, **changes)
+    words = [word for name, path in given.items() for word in (f"--{name}", str(path))]
     return launching.start(launch, "-m stages.predict", *words)

@@ -202,3 +202,12 @@ def test_a_second_stage_of_training_starts_from_the_adapter_of_the_first(reposit
     assert after[second]["adapter"] != before[first]["adapter"]
     table = (repository.folder / "results/ablation.md").read_text().splitlines()
     assert any(line.startswith(f"| new-train ← {first[:-5]} ") for line in table)
+
+
+def test_the_dvc_root_of_another_repository_is_one_error(tmp_path, monkeypatch):
+    copy = Repository(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(ROOT))
+    output = copy.run("dvc", "repro", "code", status=255)
+    [error] = [line for line in output.splitlines() if line.startswith("error")]
+    assert error.startswith(f"error in code: the environment variable DVC_ROOT is {ROOT}, but")
+    assert not (tmp_path / "data/code").exists()

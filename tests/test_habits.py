@@ -33,6 +33,7 @@ def test_make_help_lists_all_targets() -> None:
         "score",
         "test",
         "slow",
+        "kills",
         "check",
         "bench",
         "readme",

@@ -1,8 +1,11 @@
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from arcmix import fingerprints, program
@@ -242,3 +245,20 @@ def test_progress_prints_nothing_without_a_terminal(capfd: pytest.CaptureFixture
         bar.update(2)
 
     assert capfd.readouterr() == ("", "")
+
+
+def test_an_interrupt_during_the_imports_of_a_stage_is_no_traceback():
+    with subprocess.Popen(
+        [sys.executable, "-m", "stages.finetune"],
+        cwd=SOURCE.parent,
+        env=os.environ | {"PYTHONPATH": "src"},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as stage:
+        while not any("libtorch" in one.path for one in psutil.Process(stage.pid).memory_maps()):
+            assert stage.poll() is None
+            time.sleep(0.01)
+        stage.send_signal(signal.SIGINT)
+        _, log = stage.communicate(timeout=60)
+    assert stage.returncode == -signal.SIGINT
+    assert log == ""

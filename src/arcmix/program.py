@@ -15,11 +15,14 @@ from pathlib import Path
 
 import tqdm
 
-from arcmix import fingerprints
+from arcmix import fingerprints, orphans
 from arcmix.config import schema
 
 FIRST = os.environ.get("RANK", "0") == "0"
 """Whether this is the first process of a stage; the others log only warnings."""
+
+STARTERS = orphans.starters()
+"""What started this process, looked up before the imports of a stage, which take seconds."""
 
 GRACE = 15.0
 """Seconds by which the other processes delay their error message. A launcher ends all processes
@@ -46,11 +49,14 @@ def main(run: Callable[..., None]) -> None:
     name = Path(sys.argv[0]).stem
     logging.getLogger("arcmix").setLevel(logging.INFO if FIRST else logging.WARNING)
     started = time.monotonic()
+    orphans.end_with(STARTERS)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # set in stages/__init__.py
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         _check_root()
         run(**_arguments(run))
     except KeyboardInterrupt:
-        logging.getLogger(f"arcmix.{name}").warning("interrupted; the same command continues")
+        logging.getLogger(f"arcmix.{name}").info("interrupted; the same command continues")
         sys.exit(128 + signal.SIGINT)
     except Exception as error:  # noqa: BLE001 - the end of the program, for any error
         if not FIRST:

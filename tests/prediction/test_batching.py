@@ -1,5 +1,6 @@
 """Tests of batches, and of the cache of results."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,15 +81,43 @@ def test_results_are_in_the_order_of_the_jobs_and_are_computed_once(tmp_path):
     assert sum(counts) == 18
 
 
-def test_another_scope_has_other_results(tmp_path):
-    ResultCache(tmp_path, "one").put("key", [1, None, 0.1])
-    assert ResultCache(tmp_path, "one").get("key") == [1, None, 0.1]
-    assert ResultCache(tmp_path, "two").get("key") is None
-    assert ResultCache(tmp_path, "one").get("yek") is None
+def job(key):
+    return Job(key, 0, 1, 1)
+
+
+def test_another_scope_or_batch_has_other_results(tmp_path):
+    batch = [job("a"), job("b")]
+    ResultCache(tmp_path, "one").put(batch, [[1, None, 0.1], {}])
+    assert ResultCache(tmp_path, "one").get(batch) == [[1, None, 0.1], {}]
+    assert ResultCache(tmp_path, "two").get(batch) is None
+    for other in ([job("a")], [job("b")], [job("b"), job("a")], [job("a"), job("b"), job("c")]):
+        assert ResultCache(tmp_path, "one").get(other) is None
 
 
 def test_an_empty_result_is_cached(tmp_path):
     cache = ResultCache(tmp_path, "one")
-    cache.put("key", [])
-    found = results([Job("key", 0, 1, 1)], work_on, cache, 10, ONE_RANK, lambda _: None)
+    cache.put([job("key")], [[]])
+    found = results([job("key")], work_on, cache, 10, ONE_RANK, lambda _: None)
     assert found == [[]]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[[NaN]]", b"\xff", None])
+def test_a_batch_with_a_damaged_file_is_computed_again_as_a_whole(tmp_path, damage):
+    found = [Job(str(number), number, 10, 1) for number in range(6)]
+    cache, seen = ResultCache(tmp_path, "one"), []
+
+    def counted(numbers):
+        seen.append(numbers)
+        return work_on(numbers)
+
+    expected = results(found, counted, cache, 30, ONE_RANK, lambda _: None)
+    batches_made = [*seen]
+    assert [len(batch) for batch in batches_made] == [3, 3]
+    path = min(tmp_path.rglob("*.json"))
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"square", b"square1") if damage is None else damage)
+
+    assert results(found, counted, cache, 30, ONE_RANK, lambda _: None) == expected
+    [again] = seen[2:]
+    assert again in batches_made
+    assert path.read_bytes() == whole

@@ -11,7 +11,7 @@ from tests import predicting
 from tests.arc import task
 
 TASKS = [task("one", train=2), task("two", train=1, test=2)]
-VIEWS = 6
+VIEWS = 8
 ALL = range(3 * VIEWS)
 
 
@@ -52,11 +52,11 @@ def solver(tmp_path, base_model, prompts):
     ],
 )
 def test_a_batch_has_a_row_for_each_branch_of_a_search(prompts, solver, changes, rows):
-    numbers = range(VIEWS)
+    numbers = range(4, 8)
     longest = max(len(prompts.prompts[number]) for number in numbers) + prompts.language.budget
     counts = []
-    solver(**changes, draft="none", batch_tokens=longest * VIEWS).answer(numbers, counts.append)
-    assert counts == [VIEWS // rows] * rows
+    solver(**changes, draft="none", batch_tokens=longest * 4).answer(numbers, counts.append)
+    assert counts == [4 // rows] * -(-4 // (4 // rows))
 
 
 def test_no_views_have_no_answers_and_no_scores(solver):
@@ -65,12 +65,21 @@ def test_no_views_have_no_answers_and_no_scores(solver):
     assert one.score([], {}) == []
 
 
-def test_the_first_view_of_each_test_is_answered_before_the_others(solver):
+@pytest.mark.parametrize("draft", ["none", "views"])
+def test_the_views_that_a_run_with_twice_the_views_adds_are_answered_together(solver, draft):
     counts = []
-    found = solver(draft="views", batch_tokens=10**6).answer(ALL, counts.append)
-    first = [0, VIEWS, 2 * VIEWS]
-    assert counts == [3, 3 * (VIEWS - 1)]
-    assert [*found] == first + [number for number in ALL if number not in first]
+    found = solver(draft=draft, batch_tokens=10**6).answer(ALL, counts.append)
+    assert counts == [3, 3, 6, 12]
+    views = [number % VIEWS for number in found]
+    assert views == [0] * 3 + [1] * 3 + [2, 3] * 3 + [4, 5, 6, 7] * 3
+
+
+def test_a_run_with_fewer_views_has_the_same_answers_to_the_last_bit(solver):
+    whole = solver(cache="whole", batch_tokens=10**6).answer(ALL, lambda _: None)
+    few = [number for number in ALL if number % VIEWS < 4]
+    found = solver(cache="few", batch_tokens=10**6).answer(few, lambda _: None)
+    assert found == {number: whole[number] for number in found}
+    assert len(found) == len(few)
 
 
 def test_cached_answers_and_scores_are_not_computed_again(base_model, solver):

@@ -1,8 +1,3 @@
-import logging
-import os
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -83,40 +78,3 @@ def test_download_fails_if_the_server_stalls(tmp_path: Path, serve: Callable) ->
             tmp_path / "file",
             transfer.Patience(attempts=1, wait=0, timeout=0.2),
         )
-
-
-HOLD = """
-import pathlib
-import sys
-import time
-from arcmix.sources import transfer
-
-with transfer.locked(pathlib.Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(600)
-"""
-
-
-def test_a_process_waits_for_a_lock_until_the_holder_is_killed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "arcmix")
-    path = tmp_path / "cache" / "file"
-    environment = os.environ | {"PYTHONPATH": str(Path(transfer.__file__).parents[2])}
-    killed = threading.Event()
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, path], env=environment, stdout=subprocess.PIPE
-    ) as holder:
-
-        def kill() -> None:
-            killed.set()
-            holder.kill()
-
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
-        threading.Timer(0.3, kill).start()
-        with transfer.locked(path):
-            assert killed.is_set()
-
-    waiting = f"waiting for another process to release {tmp_path}/cache/.file.lock"
-    assert caplog.messages == [waiting]

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from arcmix import files, tasks
+from arcmix.ledger import store
 from stages import adapt as stage
 from tests import predicting, tolerance
 from tests.arc import pair, task
@@ -36,7 +37,7 @@ def trained(tmp_path_factory, base_model):
     return folder
 
 
-def adapting(folder, base_model, trained, test_time, validation=None):
+def adapting(folder, base_model, trained, test_time, validation=None, checkpoints=None):
     files.write_text(folder / "code", fingerprint("adapt"))
     stage.run(
         config=stage.Params.model_validate(
@@ -53,7 +54,7 @@ def adapting(folder, base_model, trained, test_time, validation=None):
         base_model=base_model,
         adapter=trained / "adapter",
         validation=validation or trained / "validation.parquet",
-        checkpoints=folder / "checkpoints",
+        checkpoints=checkpoints or folder / "checkpoints",
         adapted=folder / "adapted",
         table=folder / "adapt.csv",
     )
@@ -96,7 +97,6 @@ def test_the_table_has_the_outcome_of_each_task(adapted):
         "fewer than 2 demonstrations",
     ]
     assert (found.loss_after < found.loss_before - 0.5).tolist() == [True, True, False, False]
-    assert not any((adapted / "checkpoints").iterdir())
 
 
 def test_the_folder_holds_the_adapters_of_the_tasks_that_have_one(adapted):
@@ -138,30 +138,33 @@ def test_the_order_of_the_tasks_does_not_matter(tmp_path, base_model, trained, a
 
 
 ADAPT = """
+import logging
 import os
 import sys
 from pathlib import Path
 from arcmix.models import parallel
 from tests.stages import test_adapt
 
-folder, base_model, trained = map(Path, sys.argv[1:])
+folder, base_model, trained, checkpoints = map(Path, sys.argv[1:])
 journal = open(folder / f"rank-{os.environ.get('RANK', 0)}", "w", buffering=1)
 
 def record(event, values):
-    if event == "os.rename" and Path(values[1]).parents[1] == folder / "checkpoints":
+    if event == "os.rename" and Path(values[1]).match("checkpoints/*/*.json"):
         print(Path(values[1]).name, file=journal)
 
 sys.addaudithook(record)
-test_adapt.adapting(folder, base_model, trained, test_adapt.ON)
+logging.basicConfig(level=logging.INFO)
+test_adapt.adapting(folder, base_model, trained, test_adapt.ON, checkpoints=checkpoints)
 parallel.leave()
 """
 """A program that runs the stage; each process lists the rows that it writes."""
 
 
-def started(folder, base_model, trained, launch=ONE):
+def started(folder, base_model, trained, launch=ONE, checkpoints=None):
     """Start the stage as a process of its own."""
-    (folder / "adapt.py").write_text(ADAPT)
-    return start(launch, str(folder / "adapt.py"), folder, base_model, trained)
+    files.write_text(folder / "adapt.py", ADAPT)
+    checkpoints = checkpoints or folder / "checkpoints"
+    return start(launch, str(folder / "adapt.py"), folder, base_model, trained, checkpoints)
 
 
 def test_two_processes_share_the_tasks_and_have_the_results_of_one(
@@ -177,7 +180,6 @@ def test_two_processes_share_the_tasks_and_have_the_results_of_one(
     pd.testing.assert_frame_equal(two, one, check_exact=True)
     for name in ("0a", "0b"):
         assert weights(tmp_path, name) == weights(adapted, name)
-    assert not any((tmp_path / "checkpoints").iterdir())
 
 
 def test_a_process_without_a_task_leaves_the_others_their_results(
@@ -200,7 +202,7 @@ def test_a_killed_run_resumes_with_the_first_task_without_a_row(
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
     kill(process)
-    [work] = (tmp_path / "checkpoints").iterdir()
+    [work] = (tmp_path / "checkpoints").glob("[!.]*")
     assert not (work / "0b.json").exists()
     assert not (tmp_path / "adapt.csv").exists()
     before = (work / "0a/adapter_model.safetensors").stat().st_mtime_ns
@@ -215,28 +217,61 @@ def test_a_killed_run_resumes_with_the_first_task_without_a_row(
     assert after.stat().st_mtime_ns == before
     for name in ("0a", "0b"):
         assert weights(tmp_path, name) == weights(adapted, name)
-    assert not any((tmp_path / "checkpoints").iterdir())
 
 
-def test_a_run_killed_during_its_cleanup_copies_no_incomplete_adapter(
-    tmp_path, base_model, trained, adapted, monkeypatch
+@pytest.mark.parametrize("launch", [ONE, TWO])
+def test_of_two_equal_runs_at_once_one_trains_and_the_other_finds_the_result(
+    tmp_path, base_model, trained, adapted, launch
 ):
-    tasks.write(tmp_path / "one.parquet", [KNOWN])
+    folders = [tmp_path / name for name in ("first", "second")]
+    shared = tmp_path / "checkpoints"
+    runs = [started(one, base_model, trained, launch, shared) for one in folders]
+    logs = [finish(run) for run in runs]
 
-    def die_within(folder):
-        (folder / "0a/adapter_model.safetensors").unlink()
-        raise KeyboardInterrupt
+    assert sorted(log.count("waiting for another process, which makes") for log in logs) == [0, 1]
+    # Even the seconds are equal, which another training would not repeat.
+    first, second = ((one / "adapt.csv").read_bytes() for one in folders)
+    assert first == second
+    for one in folders:
+        assert store.address(one / "adapted") == store.address(adapted / "adapted")
 
-    with monkeypatch.context() as patched:
-        patched.setattr(shutil, "rmtree", die_within)
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path, base_model, trained, ON, tmp_path / "one.parquet")
-    shutil.rmtree(tmp_path / "adapted")  # as DVC does before it starts a stage
 
-    run(tmp_path, base_model, trained, ON, tmp_path / "one.parquet")
+DAMAGES = {
+    "row": lambda work: (work / "0a.json").write_text("{}"),
+    "half a row": lambda work: (work / "0a.json").write_text('{"sha256": "'),
+    "no row": lambda work: (work / "0a.json").unlink(),
+    "weights": lambda work: (work / "0a/adapter_model.safetensors").write_bytes(b"garbage"),
+    "no weights": lambda work: (work / "0a/adapter_model.safetensors").unlink(),
+    "no adapter": lambda work: shutil.rmtree(work / "0a"),
+    "stray": lambda work: files.write_text(work / "0a/.config.abc.partial", "half"),
+}
+"""What happens to a finished task."""
 
-    assert weights(tmp_path, "0a") == weights(adapted, "0a")
-    assert not any((tmp_path / "checkpoints").iterdir())
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_task_is_fine_tuned_again_and_the_others_are_not(
+    tmp_path, base_model, trained, adapted, damage
+):
+    shutil.copytree(adapted / "checkpoints", tmp_path / "checkpoints")
+    [work] = (tmp_path / "checkpoints").glob("[!.]*")
+    damage(work)
+
+    found = run(tmp_path, base_model, trained, ON)
+
+    assert store.address(tmp_path / "adapted") == store.address(adapted / "adapted")
+    before = pd.read_csv(adapted / "adapt.csv", index_col="task")
+    assert (found.seconds == before.seconds).to_dict() == {
+        name: name != "0a" for name in ("0a", "0b", "0c", "0d")
+    }
+
+
+def test_a_stage_that_writes_over_an_unfinished_result_leaves_nothing_of_it(
+    tmp_path, base_model, trained, adapted
+):
+    shutil.copytree(adapted / "checkpoints", tmp_path / "checkpoints")
+    files.write_text(tmp_path / "adapted/0a/stale.bin", "half")
+    run(tmp_path, base_model, trained, ON)
+    assert store.address(tmp_path / "adapted") == store.address(adapted / "adapted")
 
 
 def test_a_failed_task_is_logged_as_a_warning_and_answered_with_the_common_adapter(
@@ -247,5 +282,7 @@ def test_a_failed_task_is_logged_as_a_warning_and_answered_with_the_common_adapt
     assert found.status[:2].tolist() == ["failed", "failed"]
     assert found.reason.str.contains("nan|inf")[:2].all()
     assert ("arcmix.adapt", logging.WARNING, "4 tasks: 2 failed, 2 skipped") in caplog.record_tuples
-    shutil.rmtree(tmp_path / "checkpoints")
+    again = run(tmp_path, base_model, trained, ON | {"learning_rate": 1e36})
+    # It is tried again: another process may have needed the memory.
+    assert (again.seconds != found.seconds).tolist() == [True, True, False, False]
     assert answers(tmp_path, base_model, trained).grid[["0a", "0b"]].isna().all()

@@ -1,3 +1,4 @@
+import importlib.metadata
 import json
 import logging
 import shutil
@@ -5,8 +6,10 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from arcmix import files, tasks
+from arcmix.ledger import store
 from arcmix.models import pretrained
 from arcmix.prediction import candidates, scores
 from arcmix.sampling import augment, sample_table
@@ -271,7 +274,6 @@ def test_a_run_that_failed_after_its_last_step_does_not_train_again(tmp_path, ba
 
     # Even the speeds are equal, which another training would not repeat.
     assert (tmp_path / "history.csv").read_text() == before
-    assert [*(tmp_path / "checkpoints").iterdir()] == []
 
 
 def test_other_code_does_not_resume_a_failed_run(tmp_path, base_model):
@@ -284,26 +286,61 @@ def test_other_code_does_not_resume_a_failed_run(tmp_path, base_model):
     run(tmp_path, base_model, budget=2, code="c0de00000002")
 
     assert (tmp_path / "history.csv").read_text() != before
-    assert len([*(tmp_path / "checkpoints").iterdir()]) == 1
+    assert len([*(tmp_path / "checkpoints").glob("[!.]*")]) == 2
 
 
-def test_a_run_killed_during_its_cleanup_is_repeated(tmp_path, base_model, monkeypatch):
-    def die(folder):
-        assert any(folder.iterdir())
-        raise KeyboardInterrupt
+@pytest.fixture(scope="module")
+def short(tmp_path_factory, base_model):
+    """The folder of a run with checkpoints at steps 2 and 4."""
+    folder = tmp_path_factory.mktemp("short")
+    run(folder, base_model, budget=4)
+    return folder
 
-    with monkeypatch.context() as patched:
-        patched.setattr(shutil, "rmtree", die)
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path, base_model, budget=2)
-    assert any((tmp_path / "checkpoints").iterdir())
-    before = (tmp_path / "adapter/last/adapter_model.safetensors").read_bytes()
-    shutil.rmtree(tmp_path / "adapter")  # as DVC does before it starts a stage
 
+@pytest.mark.parametrize(
+    ("damaged", "resumed"),
+    [
+        ("checkpoint-4/optimizer.pt", "checkpoint-2"),
+        ("checkpoint-4/scheduler.pt", "checkpoint-2"),
+        ("checkpoint-4/rng_state.pth", "checkpoint-2"),
+        ("checkpoint-4/trainer_state.json", "checkpoint-2"),
+        ("checkpoint-4/adapter_model.safetensors", "checkpoint-2"),
+        ("checkpoint-4/measured.json", "checkpoint-2"),
+        ("best-4/adapter_model.safetensors", "checkpoint-2"),
+        ("*/adapter_model.safetensors", None),
+    ],
+)
+@pytest.mark.parametrize("how", ["missing", "garbage"])
+def test_a_run_whose_newest_checkpoint_is_damaged_has_the_same_result(
+    tmp_path, base_model, caplog, short, damaged, resumed, how
+):
+    caplog.set_level(logging.INFO)
+    shutil.copytree(short / "checkpoints", tmp_path / "checkpoints")
+    [work] = (tmp_path / "checkpoints").glob("[!.]*")
+    for path in work.glob(damaged):
+        if how == "missing":
+            path.unlink()
+        else:
+            path.write_bytes(bytes(range(256)))
+
+    run(tmp_path, base_model, budget=4)
+
+    places = [text.split()[-1] for text in caplog.messages if text.startswith("resuming at")]
+    assert places == ([str(work / resumed)] if resumed else [])
+    assert store.address(tmp_path / "adapter") == store.address(short / "adapter")
+    assert (tmp_path / "losses.parquet").read_bytes() == (short / "losses.parquet").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [(torch, "get_num_threads"), (importlib.metadata, "version")]
+)
+def test_a_run_on_other_hardware_or_with_other_libraries_starts_anew(
+    tmp_path, base_model, monkeypatch, module, name
+):
     run(tmp_path, base_model, budget=2)
-
-    assert (tmp_path / "adapter/last/adapter_model.safetensors").read_bytes() == before
-    assert [*(tmp_path / "checkpoints").iterdir()] == []
+    monkeypatch.setattr(module, name, lambda *_: 64)
+    run(tmp_path, base_model, budget=2)
+    assert len([*(tmp_path / "checkpoints").glob("[!.]*")]) == 2
 
 
 def test_the_summary_has_the_effective_settings_and_the_samples_seen(memorized):

@@ -15,7 +15,8 @@ from arcmix.ledger import store
 from arcmix.models import pretrained
 from arcmix.sampling import augment, sample_table
 from arcmix.tasks import Pair, Task
-from arcmix.training.measurement import MEASURED
+from arcmix.training import checkpoints
+from arcmix.training.checkpoints import MEASURED
 from tests import launching, tolerance
 from tests.arc import task
 from tests.launching import ONE, REAL, TWO, finish
@@ -27,18 +28,20 @@ TASKS = [task(f"of-{pairs}", train=pairs) for pairs in (2, 3, 4)]
 SPEEDS = ["tokens_per_second", "answer_tokens_per_second", "seconds_per_step"]
 
 
-def start(
+def prepare(
     folder,
     base_model,
-    launch=launching.ONE,
     *,
-    program="-m stages.finetune",
     entries=TASKS,
     validation=TASKS,
     report_to="none",
+    checkpoints=None,
     **changes,
 ):
-    """Start a fine-tune on three tasks, or on others, with the command of the pipeline."""
+    """Write the inputs of a fine-tune on three tasks, or on others; return the stage's flags.
+
+    Runs with the same folder of checkpoints share the one of their key.
+    """
     folder.mkdir(exist_ok=True)
     tasks.write(folder / "validation.parquet", validation)
     slots = np.arange(len(entries))
@@ -62,7 +65,7 @@ def start(
         "scales": {"tiny": scale},
     }
     (folder / "params.yaml").write_text(json.dumps(values))
-    flags = {
+    return {
         "params": folder / "params.yaml",
         "code": folder / "code",
         "base-model": base_model,
@@ -70,13 +73,18 @@ def start(
         "samples": folder / "samples.parquet",
         "mix-file": folder / "mix.json",
         "validation": folder / "validation.parquet",
-        "checkpoints": folder / "checkpoints",
+        "checkpoints": checkpoints or folder / "checkpoints",
         "tracking": folder / "tracking",
         "adapter": folder / "adapter",
         "losses": folder / "losses.parquet",
         "history": folder / "history.csv",
         "summary": folder / "training.json",
     }
+
+
+def start(folder, base_model, launch=ONE, *, program="-m stages.finetune", **choices):
+    """Start a fine-tune on prepared inputs, with the command of the pipeline."""
+    flags = prepare(folder, base_model, **choices)
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     return launching.start(launch, program, *words)
 
@@ -167,7 +175,52 @@ def test_a_killed_run_resumes_and_has_the_same_result(tmp_path, base_model, whol
     # The same number of processes repeats the same steps from the same state.
     assert_frame_equal(history(tmp_path), history(whole(launch)), check_exact=True)
     assert adapter(tmp_path) == adapter(whole(launch))
-    assert [*(tmp_path / "checkpoints").iterdir()] == []
+
+
+WAITS = "arcmix.files: waiting for another process, which makes"
+FINDS = "arcmix.finetune: an earlier run has finished"
+
+
+@pytest.mark.parametrize("launch", [ONE, TWO])
+def test_of_two_equal_runs_at_once_one_trains_and_the_other_finds_the_result(
+    tmp_path, base_model, whole, launch
+):
+    folders = [tmp_path / name for name in ("first", "second")]
+    shared = tmp_path / "checkpoints"
+    runs = [start(one, base_model, launch, checkpoints=shared, **STEPS) for one in folders]
+    logs = [finish(run) for run in runs]
+
+    assert sorted((log.count(WAITS), log.count(FINDS)) for log in logs) == [(0, 0), (1, 1)]
+    # Even the speeds are equal, which another training would not repeat.
+    first, second = ((one / "history.csv").read_bytes() for one in folders)
+    assert first == second
+    for one in folders:
+        assert_frame_equal(history(one), history(whole(launch)), check_exact=True)
+        assert adapter(one) == adapter(whole(launch))
+        assert (one / "losses.parquet").read_bytes() == (
+            whole(launch) / "losses.parquet"
+        ).read_bytes()
+
+
+@pytest.mark.parametrize("launch", [ONE, TWO])
+def test_a_run_that_waits_for_one_that_is_killed_resumes_it(tmp_path, base_model, whole, launch):
+    shared = tmp_path / "checkpoints"
+    first = start(tmp_path / "first", base_model, launch, checkpoints=shared, **STEPS)
+    while not [*shared.glob(f"*/*/{MEASURED}")]:
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.005)
+    second = start(tmp_path / "second", base_model, launch, checkpoints=shared, **STEPS)
+    assert isinstance(second, launching.Started)
+    while WAITS not in second.log.read_text():
+        assert second.poll() is None, second.communicate()
+        time.sleep(0.005)
+    launching.kill(first)
+
+    log = finish(second)
+
+    assert log.count(WAITS) == log.count("arcmix.finetune: resuming at") == 1
+    assert_frame_equal(history(tmp_path / "second"), history(whole(launch)), check_exact=True)
+    assert adapter(tmp_path / "second") == adapter(whole(launch))
 
 
 LOOK = """
@@ -175,11 +228,11 @@ import os
 import sys
 from pathlib import Path
 from arcmix.models import parallel
-from arcmix.training import trainer
+from arcmix.training import checkpoints
 
 folder = Path(sys.argv[1])
 rank = os.environ["RANK"]
-(folder / f"found{rank}").write_text(str(trainer.checkpoint(folder / rank)))
+(folder / f"found{rank}").write_text(str(checkpoints.newest(folder / rank)))
 parallel.leave()
 """
 """A program in which each process writes which checkpoint it finds in its own folder."""
@@ -187,7 +240,9 @@ parallel.leave()
 
 def test_processes_that_see_different_checkpoints_resume_at_that_of_rank_0(tmp_path):
     for rank, step in (("0", 8), ("0", 10), ("1", 10), ("1", 12)):
-        files.write_json(tmp_path / rank / f"checkpoint-{step}" / MEASURED, [])
+        checkpoint = tmp_path / rank / f"checkpoint-{step}"
+        checkpoint.mkdir(parents=True)
+        checkpoints.complete(checkpoint, [{"step": step, "val_loss": 1.0}])
     (tmp_path / "look.py").write_text(LOOK)
 
     finish(launching.start(TWO, str(tmp_path / "look.py"), tmp_path))

@@ -86,18 +86,42 @@ def test_every_search_ranks_its_candidates(answers, search, least):
         assert len(own) >= least
 
 
-def test_more_views_extend_fewer_whose_answers_are_cached(answers, tmp_path):
-    def written():
-        kept = (tmp_path / "run/predictions").rglob("*.json")
-        return {path: path.stat().st_mtime_ns for path in kept}
+def test_twice_the_views_extend_the_answers_which_are_cached(answers, tmp_path):
+    def written(folder):
+        kept = (tmp_path / folder / "predictions").rglob("*.json")
+        return {path.name: path.stat().st_mtime_ns for path in kept}
 
-    few, _ = answers(views=2, **GRIDS)
-    before = written()
-    many, _ = answers(views=9, **GRIDS)
+    few, _ = answers(views=2, grammar=True)
+    before = written("run")
+    many, _ = answers(views=8, grammar=True)
     assert_frame_equal(many[many.view < 2].reset_index(drop=True), few, check_exact=True)
-    assert before.items() <= written().items()
-    alone, _ = answers("other", views=9, **GRIDS)
-    tolerance.assert_frames_close(alone, many, WITHIN)
+    assert before.items() <= written("run").items()
+    # No answer depends on what the cache held, and the cache holds no batch more.
+    alone, _ = answers("other", views=8, grammar=True)
+    assert_frame_equal(alone, many, check_exact=True)
+    assert written("other").keys() == written("run").keys()
+
+
+@pytest.mark.parametrize(
+    "before", [{"views": 3}, {"draft": "none"}, {"batch_tokens": 5000}, {"kv_static": True}]
+)
+def test_the_results_do_not_depend_on_what_earlier_runs_left_in_the_cache(answers, before):
+    many = GRIDS | {"views": 4}
+    alone = answers("alone", **many)
+    answers("shared", **many | before)
+    for table, expected in zip(answers("shared", **many), alone, strict=True):
+        assert_frame_equal(table, expected, check_exact=True)
+
+
+def test_damaged_results_in_the_cache_are_computed_again(answers, tmp_path, caplog):
+    whole = answers(**GRIDS)
+    paths = sorted((tmp_path / "run/predictions").rglob("*.json"))
+    for number, path in enumerate(paths):
+        text = path.read_text()
+        path.write_text(["", text[: len(text) // 2], text.replace("-", ""), "NaN"][number % 4])
+    for table, expected in zip(answers(**GRIDS), whole, strict=True):
+        assert_frame_equal(table, expected, check_exact=True)
+    assert {*caplog.messages} == {f"{path} is damaged and is not used" for path in paths}
 
 
 @pytest.mark.parametrize("change", [{"draft": "none"}, {"draft": "copy"}, {"kv_static": True}])
@@ -159,11 +183,11 @@ def test_a_score_is_the_log_probability_of_the_grid_in_the_view(answers, base_mo
     assert row.tokens == len(written.input_ids)
 
 
-def test_a_run_killed_at_random_three_times_answers_no_view_twice(
+def test_a_run_killed_at_random_three_times_has_the_bytes_of_a_whole_one(
     tmp_path, base_model, trained, answers
 ):
     places = predicting.paths(tmp_path / "killed", base_model, trained, trained / "adapted")
-    many = {"views": 40, "draft": "copy", "batch_tokens": 300, "grammar": True}
+    many = {"views": 40, "draft": "copy", "batch_tokens": 300, "grammar": True, "rescore": 2}
 
     def start():
         return predicting.start(places, tmp_path, launching.ONE, **many)
@@ -181,14 +205,17 @@ def test_a_run_killed_at_random_three_times_answers_no_view_twice(
         launching.kill(process)
         assert seen.items() <= kept().items()
         seen = kept()
-    assert len(seen) < 3 * 40
     launching.finish(start())
 
+    answers("whole", **many)
+    whole = tmp_path / "whole"
+    names = {path.name for path in (whole / "predictions").rglob("*.json")}
+    assert len(seen) < len(names)
+    # No batch is computed twice, and none is computed in another way.
     assert seen.items() <= kept().items()
-    assert len(kept()) == 3 * 40
-    whole, _ = answers("whole", **many)
-    # A batch with some cached answers is computed as a smaller batch.
-    tolerance.assert_frames_close(pd.read_parquet(places["candidates"]), whole, WITHIN)
+    assert {path.name for path in kept()} == names
+    for name in ("candidates", "scores"):
+        assert places[name].read_bytes() == (whole / f"{name}.parquet").read_bytes()
 
 
 @pytest.fixture

@@ -31,10 +31,9 @@ def tuned(tmp_path_factory, base_model):
     """A folder with the adapter folder, the history and the checkpoints of a fine-tune."""
     folder = tmp_path_factory.mktemp("tuned")
     start = load(base_model, folder / "none")
-    _, optimizer = finetune.run(start, plan(), folder / "work", folder / "history.csv")
-    finetune.write_adapter(
-        folder / "adapter", start, PROMPT, settings(), optimizer, folder / "work"
-    )
+    work = folder / "work"
+    found, optimizer = finetune.run(start, plan(), work, folder / "history.csv")
+    finetune.write_adapter(folder / "adapter", start, PROMPT, settings(), optimizer, work, found)
     return folder
 
 
@@ -85,7 +84,7 @@ def test_the_best_weights_have_the_lowest_validation_loss(tmp_path, base_model, 
     high = plan(learning_rate=100.0, max_grad_norm=1e9)
     found, _ = finetune.run(start, high, tmp_path / "work", tmp_path / "history.csv")
     assert min(found, key=lambda one: one.val_loss).step == 0
-    best = load(base_model, tmp_path / "work/best")
+    best = load(base_model, tmp_path / "work/best-0")
     assert torch.equal(trained_weights(best.model), before)
 
 
@@ -97,7 +96,7 @@ def test_a_run_killed_after_its_last_step_takes_no_further_step(tmp_path, base_m
     start = load(base_model, tmp_path / "none")
     again, _ = finetune.run(start, plan(), work, history)
     assert again == first
-    assert f"resuming at {work / 'checkpoint-6'}" in caplog.messages
+    assert f"an earlier run has finished; remove {work} to train again" in caplog.messages
     assert pd.read_csv(history).step.tolist() == [0, 2, 4, 6]
     last = trained_weights(load(base_model, work / "checkpoint-6").model)
     assert torch.equal(trained_weights(start.model), last)

@@ -1,4 +1,3 @@
-import json
 from dataclasses import asdict
 
 import pytest
@@ -6,7 +5,7 @@ import torch
 
 from arcmix.models import adapters, pretrained
 from arcmix.models.loss import prompt_losses
-from arcmix.training import measurement, trainer
+from arcmix.training import checkpoints, measurement, trainer
 from arcmix.training.plan import Plan
 from tests import tolerance
 from tests.models.test_adapters import lora
@@ -55,7 +54,7 @@ def test_the_validation_loss_is_the_mean_over_all_answer_tokens(base_model, plai
 
 
 def test_measurements_are_restored_from_a_checkpoint(tmp_path, base_model, plain):
-    (tmp_path / measurement.MEASURED).write_text(json.dumps([asdict(one) for one in plain]))
+    checkpoints.complete(tmp_path, [asdict(one) for one in plain])
     again = measure(base_model)
     again.restore(tmp_path)
     assert again.measurements == plain

@@ -8,8 +8,7 @@ import pytest
 from arcmix.config import scales
 from arcmix.models import adapters, pretrained
 from arcmix.text.tokenization import Example
-from arcmix.training import trainer
-from arcmix.training.measurement import MEASURED
+from arcmix.training import checkpoints, trainer
 from arcmix.training.plan import Plan
 from tests import tolerance
 from tests.models.test_adapters import lora
@@ -67,7 +66,7 @@ def finetune(
 
     with tempfile.TemporaryDirectory() as place:
         work = Path(folder or place)
-        found, _ = trainer.train(one, tokenizer, plan, work, trainer.checkpoint(work), report)
+        found, _ = trainer.train(one, tokenizer, plan, work, checkpoints.newest(work), report)
     return found
 
 
@@ -138,7 +137,7 @@ def test_an_interrupted_run_resumes_and_has_the_same_result(tmp_path, base_model
     with pytest.raises(KeyboardInterrupt):
         finetune(base_model, folder=tmp_path, stop=stop, **how)
     # The interrupt comes before the checkpoint of this step, so the last one is earlier.
-    kept = trainer.checkpoint(tmp_path)
+    kept = checkpoints.newest(tmp_path)
     assert (kept and int(kept.name.split("-")[1])) == (stop - 2 or None)
 
     again = finetune(base_model, folder=tmp_path, **how)
@@ -146,15 +145,6 @@ def test_an_interrupted_run_resumes_and_has_the_same_result(tmp_path, base_model
     assert [one.losses for one in again] == [one.losses for one in whole]
     assert [one.train_loss for one in again] == [one.train_loss for one in whole]
     assert [one.learning_rate for one in again] == [one.learning_rate for one in whole]
-
-
-def test_an_incomplete_checkpoint_is_removed(tmp_path):
-    for step in (8, 10, 12):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-    for step in (8, 10):
-        (tmp_path / f"checkpoint-{step}" / MEASURED).write_text("[]")
-    assert trainer.checkpoint(tmp_path) == tmp_path / "checkpoint-10"
-    assert [*tmp_path.iterdir()] == [tmp_path / "checkpoint-10"]
 
 
 def test_a_budget_of_answer_tokens_takes_the_fewest_steps_that_reach_it(base_model, plain):

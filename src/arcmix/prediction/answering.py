@@ -19,8 +19,8 @@ from arcmix.prediction.tables import Test
 Measure = Callable[[PreTrainedModel, Sequence[Test]], Mapping[Test, float]]
 """Returns the loss of a model on the right answers to some tests, by test."""
 
-SPEED_ONLY = {"views", "draft", "kv_static", "batch_tokens", "rescore"}
-"""Settings of `scales.Predict` that do not change the answer to a view."""
+NOT_IN_SCOPE = {"views", "batch_tokens", "rescore"}
+"""Settings of `scales.Predict` that a result depends on only by the jobs of its batch."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Jobs in batches, shared by processes, with a cache of their results.
 
-The batches depend on the jobs alone, not on the cache or on the number of processes. So a result is
-computed in the same batch by one process and by two, unless the cache has some results of the
-batch. Each result is cached in a file as soon as its batch is done.
+The batches depend on the jobs alone, not on the cache or on the number of processes. The last bits
+of a result depend on its batch, so the cache holds whole batches: a result is the same, to the bit,
+whether it is computed or cached, by one process or by two. A batch is cached as soon as it is done.
 """
 
 import bisect
@@ -22,7 +22,8 @@ class Job:
     """A prompt with its search, or with the candidates to score."""
 
     key: str
-    """Everything that the result depends on, beside the scope of the cache."""
+    """Everything that the result depends on, beside the other jobs of its batch and the scope of
+    the cache."""
     family: Hashable
     """Jobs of one family are in the same batch."""
     length: int
@@ -32,28 +33,28 @@ class Job:
 
 
 class ResultCache:
-    """A cache of results by key, with a small file for each result.
+    """A cache of the results of batches, with a small file for each batch.
 
     Args:
-        folder: The folder of the files; runs share it.
-        scope: Everything that all results depend on; it is part of the hash of each key.
+        folder: The folder of the files; runs share it, also at the same time.
+        scope: Everything that all results depend on; it is part of the hash of each batch.
     """
 
     def __init__(self, folder: Path, scope: str) -> None:
         self._folder, self._scope = folder, scope
 
-    def _path(self, key: str) -> Path:
-        name = hashlib.sha256(f"{self._scope}\n{key}".encode()).hexdigest()[:32]
+    def _path(self, batch: Sequence[Job]) -> Path:
+        keys = [self._scope, *(job.key for job in batch)]
+        name = hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:32]
         return self._folder / name[:2] / f"{name[2:]}.json"
 
-    def get(self, key: str) -> Any | None:  # noqa: ANN401
-        """Return the result of a key, None if the cache does not have it."""
-        path = self._path(key)
-        return files.read_json(path) if path.exists() else None
+    def get(self, batch: Sequence[Job]) -> list[Any] | None:
+        """Return the results of a batch, None if the cache does not have them whole."""
+        return files.read_checked(self._path(batch))
 
-    def put(self, key: str, result: Any) -> None:  # noqa: ANN401
-        """Store a result, which has to be a JSON value."""
-        files.write_text(self._path(key), json.dumps(result, allow_nan=False))
+    def put(self, batch: Sequence[Job], results: Sequence[Any]) -> None:
+        """Store the results of a batch, JSON values."""
+        files.write_checked(self._path(batch), [*results])
 
 
 def batches(jobs: Sequence[Job], tokens: int) -> list[list[int]]:
@@ -114,12 +115,12 @@ def results(
     """
     found: dict[int, Any] = {}
     for batch in ranks.share(batches(jobs, tokens)):
-        known = {job: cache.get(jobs[job].key) for job in batch}
-        if missing := [job for job, result in known.items() if result is None]:
-            for job, result in zip(missing, work(missing), strict=True):
-                cache.put(jobs[job].key, result)
-                known[job] = result
-        found |= known
+        chosen = [jobs[number] for number in batch]
+        known = cache.get(chosen)
+        if known is None:
+            known = work(batch)
+            cache.put(chosen, known)
+        found |= zip(batch, known, strict=True)
         done(len(batch))
     gathered = ranks.gather(found)
     return [gathered[number] for number in range(len(jobs))]

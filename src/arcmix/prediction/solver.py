@@ -66,15 +66,12 @@ class Solver:
         longest = max((len(self._prompts.prompts[number]) for number in numbers), default=0)
         kv_cache.check(self._model, longest + self._prompts.language.budget)
         views = self._prompts.views
-        rounds = [[*numbers]]
-        if self._settings.draft == "views":
-            # The answer to view 0 of a test is the draft for its other views.
-            rounds = [
-                [n for n in numbers if not views[n].index],
-                [n for n in numbers if views[n].index],
-            ]
+        # A run with twice the views has the same rounds and one more, whose answers are not cached.
+        rounds: dict[int, list[int]] = {}
+        for number in numbers:
+            rounds.setdefault(views[number].index.bit_length(), []).append(number)
         found: dict[int, list[Answer]] = {}
-        for asked in rounds:
+        for _, asked in sorted(rounds.items()):
             queries = self._queries(asked, self._drafts(asked, found))
             found |= dict(zip(asked, self._answers(queries, done), strict=True))
         return found
@@ -121,7 +118,8 @@ class Solver:
     ) -> list[np.ndarray]:
         """Return the draft tokens of each view.
 
-        A draft is the answer to another view of the test, or else the test's input.
+        A draft is the answer to view 0 of the test, if the setting is `views` and there is one, or
+        else the test's input.
         """
         if self._settings.draft == "none" or self._settings.search != "greedy":
             return [NO_DRAFT] * len(numbers)
@@ -129,6 +127,7 @@ class Solver:
         known = {
             _test(views[number]): candidate.grid
             for number, answers in found.items()
+            if self._settings.draft == "views" and not views[number].index
             for candidate in self._prompts.candidates(number, answers)
             if candidate.grid is not None
         }
@@ -154,7 +153,7 @@ class Solver:
         )
         jobs = [
             Job(
-                f"{query.purpose} {query.tokens.tolist()}",
+                f"{query.purpose} {query.tokens.tolist()} {query.draft.tolist()}",
                 query.family,
                 len(query.tokens) + language.budget,
                 rows,
@@ -192,7 +191,7 @@ class Solver:
 
         jobs = [
             Job(
-                f"score {[one.tolist() for one in own]} {query.tokens.tolist()}",
+                f"score {query.purpose} {[one.tolist() for one in own]} {query.tokens.tolist()}",
                 query.family,
                 len(query.tokens) + max(map(len, own)),
                 len(own),

@@ -49,7 +49,7 @@ def load(
     """
     file = f"{source.repository.partition('/')[2]}-{source.commit}.tar.gz"
     path, place = cache / file, _place(source, file, mirror)
-    with transfer.locked(path):
+    with files.locked(path):
         if not path.exists():
             _get(name, place, path, mirror=mirror, patience=patience)
         try:

@@ -1,23 +1,17 @@
-"""Downloads over HTTP with retries, and locks on the files of a shared cache.
+"""Downloads over HTTP with retries.
 
 A failed attempt starts over: the archives are small, and GitHub, which packs them on request,
 does not resume a download.
 """
 
-import contextlib
-import logging
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
-import filelock
 import requests
 
 from arcmix import files, program
-
-log = logging.getLogger("arcmix.transfer")
 
 CHUNK = 2**16
 """Bytes read at a time."""
@@ -40,22 +34,6 @@ class Patience:
 
 PATIENCE = Patience(attempts=4, wait=1.0, timeout=30.0)
 """Without a network, a download fails after seven seconds."""
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of `path`, so that one process creates the file and the others find it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The fallback is a lock that outlives a killed process. Without it, a file system that
-    # cannot lock files is an error.
-    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"), fallback_to_soft=False)
-    try:
-        held = lock.acquire(blocking=False)
-    except filelock.Timeout:
-        log.info("waiting for another process to release %s", lock.lock_file)
-        held = lock.acquire()
-    with held:
-        yield
 
 
 def download(url: str, path: Path, patience: Patience) -> None:

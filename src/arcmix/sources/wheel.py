@@ -9,7 +9,6 @@ import zipfile
 from pathlib import Path
 
 from arcmix import files
-from arcmix.sources import transfer
 
 
 def fetch(requirement: str, sha256: str, cache: Path) -> Path:
@@ -28,7 +27,7 @@ def fetch(requirement: str, sha256: str, cache: Path) -> Path:
             the cache.
     """
     path = cache.absolute() / f"{requirement.replace('==', '-')}-{sha256[:16]}.whl"
-    with transfer.locked(path):
+    with files.locked(path):
         if not path.exists():
             _download(requirement, path)
         with path.open("rb") as file:

@@ -59,11 +59,11 @@ def run(
     """
     pretrained.quiet()
     ranks = parallel.all_ranks()
-    _fine_tune(base_model, adapter, checkpoint, tasks, ranks, settings, work)
-    parallel.state().wait_for_everyone()
+    own = _fine_tune(base_model, adapter, checkpoint, tasks, ranks, settings, work)
+    gathered = ranks.gather(own)
     if not parallel.is_main():
         return []
-    rows = [files.read_json(_row_file(work, task)) for task in tasks]
+    rows = [gathered[task.id] for task in tasks]
     counts = Counter(row["status"] for row in rows)
     summary = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     level = logging.WARNING if counts["failed"] else logging.INFO
@@ -82,13 +82,32 @@ def write_adapters(out: Path, rows: Sequence[outcomes.Row], work: Path | None) -
     adapted = outcomes.adapted(rows)
     for name in adapted:
         if work is not None:
-            shutil.copytree(work / name, out / name)
+            files.copy_folder(work / name, out / name)
     files.write_json(out / "tasks.json", adapted)
 
 
 def _row_file(work: Path, task: Task) -> Path:
-    """Return the file of a task's row; it is written last, so it marks a finished task."""
+    """Return the file of a task's row; it is written last, with a checksum of the adapter."""
     return work / f"{task.id}.json"
+
+
+def _finished(work: Path, task: Task) -> outcomes.Row | None:
+    """Return the row of a finished task, whose adapter is as it was written; log a damaged one.
+
+    A task that failed, maybe for want of memory, gets another attempt.
+    """
+    found = files.read_checked(_row_file(work, task))
+    if found is None or found["row"]["status"] == "failed":
+        return None
+    if found["adapter"] == _checksum(work / task.id):
+        return found["row"]
+    log.warning("%s is missing or damaged, so the task is fine-tuned again", work / task.id)
+    return None
+
+
+def _checksum(adapter: Path) -> str | None:
+    """Return a checksum of the adapter of a task; none if it has none."""
+    return files.digest([adapter]) if adapter.exists() else None
 
 
 def _fine_tune(
@@ -99,7 +118,8 @@ def _fine_tune(
     ranks: Ranks,
     settings: Settings,
     work: Path,
-) -> None:
+) -> dict[str, outcomes.Row]:
+    """Fine-tune on the tasks of this rank; return their rows by the id of the task."""
     tokenizer, style = adapters.load_text(adapter, settings.finetune.loss)
     base = pretrained.load_base(base_model, settings.finetune.dtype, settings.finetune.method)
     added = pretrained.add_tokens(base, tokenizer, style.encoder.tokens)
@@ -114,9 +134,14 @@ def _fine_tune(
     tokenize_held_out = functools.partial(fastpath.as_texts, tokenizer, answer_style)
     own = settings.test_time
     share = ranks.share(tasks)
+    rows: dict[str, outcomes.Row] = {}
     with program.progress(len(share), "adapt", "task") as bar:
         for task in share:
-            if not _row_file(work, task).exists():
+            row = _finished(work, task)
+            if row is None:
+                folder = work / task.id
+                if folder.exists():  # a killed run may have left a part
+                    shutil.rmtree(folder)
                 started = time.perf_counter()
                 result = test_time.prepare(
                     task,
@@ -132,7 +157,10 @@ def _fine_tune(
                         model, start, task, result, settings.adapter_seed, settings.finetune, own
                     )
                 if result.status == "adapted":
-                    adapters.save(model, work / task.id)
-                seconds = time.perf_counter() - started
-                files.write_json(_row_file(work, task), outcomes.as_row(task.id, result, seconds))
+                    adapters.save(model, folder)
+                row = outcomes.as_row(task.id, result, time.perf_counter() - started)
+                values = {"row": row, "adapter": _checksum(folder)}
+                files.write_checked(_row_file(work, task), values)
+            rows[task.id] = row
             bar.update()
+    return rows

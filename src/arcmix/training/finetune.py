@@ -5,7 +5,6 @@ with the optimizer's state, `last`, and the text format (`adapters.save_text`).
 """
 
 import logging
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,13 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from arcmix import program
+from arcmix import files, program
 from arcmix.config import scales
 from arcmix.models import adapters, parallel, pretrained
 from arcmix.text import tokenization
 from arcmix.text.encode import Encoder
 from arcmix.text.prompt import Style
-from arcmix.training import measurement, optimizer, trainer
+from arcmix.training import checkpoints, measurement, optimizer, trainer
 from arcmix.training.measurement import Measurement
 from arcmix.training.plan import Plan
 
@@ -85,22 +84,22 @@ def run(
     Args:
         start: The model.
         plan: The samples, their order and the budget.
-        work: Folder for the checkpoints, and for the best weights in `best`.
+        work: Folder for the checkpoints and the best weights (`checkpoints`).
         history: The table of measurements; it is rewritten after each measurement.
     """
-    last = trainer.checkpoint(work)
-    if last is not None:
+    last = checkpoints.newest(work)
+    if last is not None and last.name.endswith(f"-{plan.steps}"):
+        log.info("an earlier run has finished; remove %s to train again", work)
+    elif last is not None:
         log.info("resuming at %s", last)
     with program.progress(plan.steps, "finetune", "step") as bar:
 
         def report(measurements: Sequence[Measurement]) -> None:
-            *previous, latest = measurements
+            latest = measurements[-1]
             bar.update(latest.step - bar.n)
             if parallel.is_main():
                 log.info("step %d: validation loss %.4f", latest.step, latest.val_loss)
                 measurement.write_history(history, measurements)
-                if all(latest.val_loss < earlier.val_loss for earlier in previous):
-                    adapters.save(start.model, work / "best")
 
         measurements, trained = trainer.train(
             start.model, start.tokenizer, plan, work, last, report
@@ -118,6 +117,7 @@ def write_adapter(
     settings: scales.Finetune,
     trained: torch.optim.Optimizer,
     work: Path,
+    measurements: Sequence[Measurement],
 ) -> None:
     """Write the adapter folder of a finished fine-tune.
 
@@ -128,8 +128,10 @@ def write_adapter(
         settings: The settings of the fine-tune.
         trained: The optimizer after the last step.
         work: The folder `work` of `run`.
+        measurements: All measurements.
     """
-    shutil.copytree(work / "best", out / "best", dirs_exist_ok=True)
+    best = checkpoints.best(work, measurement.losses_by_step(measurements))
+    files.copy_folder(best, out / "best")
     adapters.save(start.model, out / "last")
     optimizer.save_state(
         out / "last" / OPTIMIZER_STATE,

@@ -19,11 +19,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from arcmix import files
 from arcmix.models import adapters, parallel
 from arcmix.models.loss import prompt_losses
+from arcmix.training import checkpoints
 from arcmix.training.optimizer import load_state
 from arcmix.training.plan import Plan
-
-MEASURED = "measured.json"
-"""Name of the last file written to a checkpoint; it marks the checkpoint as complete."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,15 @@ def write_history(path: Path, measurements: Sequence[Measurement]) -> None:
     files.write_csv(path, table.drop(columns="losses"))
 
 
+def losses_by_step(measurements: Sequence[Measurement]) -> dict[int, float]:
+    """Return the validation loss of each measurement."""
+    return {one.step: one.val_loss for one in measurements}
+
+
 class Measure(TrainerCallback):
     """Records each step, and measures the validation loss every `eval_every` steps.
+
+    The weights of the lowest loss are saved in the work folder (`checkpoints`).
 
     Args:
         model: The model that is trained.
@@ -91,7 +96,7 @@ class Measure(TrainerCallback):
 
     def restore(self, checkpoint: Path) -> None:
         """Load the measurements of a checkpoint."""
-        for one in files.read_json(checkpoint / MEASURED):
+        for one in checkpoints.measured(checkpoint):
             values: dict[str, Any] = one | {"losses": tuple(one["losses"])}
             self.measurements.append(Measurement(**values))
 
@@ -106,7 +111,7 @@ class Measure(TrainerCallback):
         **_: object,
     ) -> None:
         """Load the optimizer's state and measure the model, unless training resumes."""
-        del args, state, control
+        del state, control
         if self.measurements:  # restored from a checkpoint
             return
         if self.plan.state is not None:
@@ -117,7 +122,7 @@ class Measure(TrainerCallback):
                 self.plan.settings.optimizer,
                 [float(rate) for rate in lr_scheduler.get_last_lr()],
             )
-        self._measure(0)
+        self._measure(0, Path(str(args.output_dir)))
 
     def on_step_begin(self, *_: object, **__: object) -> None:
         """Start the timer of a step."""
@@ -136,7 +141,7 @@ class Measure(TrainerCallback):
         **_: object,
     ) -> None:
         """Record a step, and measure the model if a measurement is due."""
-        del args, control
+        del control
         # The Trainer logs each step, and at the end a summary without a loss.
         if logs is None or "loss" not in logs:
             return
@@ -151,7 +156,7 @@ class Measure(TrainerCallback):
         self.step_losses.append(logs["loss"])
         self.learning_rate = logs["learning_rate"]
         if step % self.plan.settings.eval_every == 0 or step == self.plan.steps:
-            self._measure(step)
+            self._measure(step, Path(str(args.output_dir)))
 
     def _not_finite_samples(self) -> list[int]:
         """Return the samples of the rows, in all processes, whose loss is not finite."""
@@ -161,15 +166,16 @@ class Measure(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        """Write the measurements to the checkpoint."""
+        """Write the measurements to the checkpoint, which completes it."""
         del control
         # Each process writes its own file to the checkpoint.
         parallel.state().wait_for_everyone()
         if parallel.is_main():
             folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-            files.write_json(folder / MEASURED, [asdict(one) for one in self.measurements])
+            checkpoints.complete(folder, [asdict(one) for one in self.measurements])
 
-    def _measure(self, step: int) -> None:
+    def _measure(self, step: int, folder: Path) -> None:
+        """Measure the model, and save it in the work folder if its loss is the lowest."""
         since = slice(self.measurements[-1].step if self.measurements else 0, step)
         losses = self._prompt_losses()
         answers = sum(one.trained_tokens for one in self.plan.validation)
@@ -190,6 +196,8 @@ class Measure(TrainerCallback):
         )
         self.step_losses, self.seconds = [], 0.0
         self.measurements.append(measurement)
+        if parallel.is_main():
+            checkpoints.save_best(self.model, folder, losses_by_step(self.measurements))
         self.report(self.measurements)
 
     def _prompt_losses(self) -> np.ndarray:

@@ -6,7 +6,6 @@ tokens that carry loss; it does not depend on the packing or on the number of pr
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
@@ -25,7 +24,7 @@ from arcmix.models.loss import token_losses
 from arcmix.models.packing import packs
 from arcmix.text.tokenization import Example
 from arcmix.training import schedule
-from arcmix.training.measurement import MEASURED, Measure, Measurement
+from arcmix.training.measurement import Measure, Measurement
 from arcmix.training.plan import Plan
 
 OPTIMIZERS = {"adamw": "adamw_torch", "paged_adamw_8bit": "paged_adamw_8bit"}
@@ -75,7 +74,8 @@ def train(
         model: The model; its trainable weights require gradients.
         tokenizer: Its tokenizer.
         plan: The samples, their order and the settings.
-        folder: Folder for checkpoints, one for each measurement after step 0.
+        folder: The work folder (`checkpoints`): a checkpoint for each measurement after step 0,
+            and the weights of the lowest loss.
         last: The checkpoint to resume from; none to start at step 0.
         report: Called with all measurements so far, those of a checkpoint included, at step 0,
             every `eval_every` steps and after the last step. The model then still has the
@@ -124,23 +124,6 @@ def trainer(
     # This callback prints the values of each step.
     runner.remove_callback(PrinterCallback)
     return runner
-
-
-def checkpoint(folder: Path) -> Path | None:
-    """Return the newest complete checkpoint of a folder to each process, and remove the others."""
-    # Other machines may see an outdated listing of the folder.
-    return parallel.from_main(lambda: _newest(folder))
-
-
-def _newest(folder: Path) -> Path | None:
-    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    complete = [one for one in checkpoints if (one / MEASURED).is_file()]
-    last = complete[-1] if complete else None
-    # An older checkpoint may be incomplete as well, if the kill came while it was removed. It
-    # would be the newest by modification time.
-    for one in set(checkpoints) - {last}:
-        shutil.rmtree(one)
-    return last
 
 
 def _arguments(plan: Plan, folder: Path) -> SFTConfig:

@@ -1,0 +1,155 @@
+"""DVC is killed at random with all that it started, or alone, and continues when started again."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from arcmix import randomness
+from tests import killing
+from tests.test_dag import IDENTITY, Repository
+
+log = logging.getLogger("kills")
+
+LONG = pytest.mark.kills
+FEW = ("check", "download@arc-agi-1")
+"""Stages that take a second each."""
+HEALED = {
+    "dvc.lock is empty": ("git", "checkout", "--quiet", "dvc.lock"),
+    ".dvc/tmp/rwlock is empty": ("rm", ".dvc/tmp/rwlock"),
+}
+"""Start of a line of `make repro` -> the command that it names."""
+
+
+class Pipeline(Repository):
+    """A copy of this repository at the model and the scale `tiny`, to run and to kill."""
+
+    def __init__(self, folder: Path, *targets: str) -> None:
+        folder.mkdir()
+        super().__init__(folder)
+        self.targets = targets
+        self.mark = {"ARCMIX_TEST": str(folder)}
+        params = folder / "params.yaml"
+        text = params.read_text().replace(
+            "\nmodel: smollm2-135m\nscale: quick\n", "\nmodel: tiny\nscale: tiny\n"
+        )
+        params.write_text(text.replace("\n  steps: 0\n", "\n  steps: 4\n"))
+        self.run("git", "commit", "--quiet", "--all", "--message=tiny")
+
+    def begin(self) -> subprocess.Popen[bytes]:
+        """Start `dvc repro`."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        with (self.folder.parent / f"{self.folder.name}.log").open("ab") as out:
+            return subprocess.Popen(
+                ["dvc", "repro", *self.targets],
+                cwd=self.folder,
+                env=os.environ | IDENTITY | self.mark | {"PATH": path},
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+
+    def finish(self) -> float:
+        """Run `dvc repro` to its end and return how many seconds it took."""
+        started = time.monotonic()
+        status = self.begin().wait(900)
+        assert status == 0, (self.folder.parent / f"{self.folder.name}.log").read_text()[-5000:]
+        return time.monotonic() - started
+
+    def heal(self) -> bool:
+        """Do what `make repro` says after a kill; return whether it said something."""
+        done = subprocess.run(
+            ["make", "--silent", "whole"],
+            cwd=self.folder,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        for line, command in HEALED.items():
+            if done.stderr.startswith(line):
+                self.run(*command)
+        return done.returncode != 0
+
+    def content(self) -> dict[str, bytes]:
+        """Return the contents of all files of the pipeline and the names of untracked ones."""
+        found = {
+            f"data/{name}": text for name, text in killing.content(self.folder / "data").items()
+        }
+        found |= killing.content(self.folder / "results")
+        status = self.run("git", "status", "--porcelain", "--untracked-files=all")
+        found["git status"] = status.encode()
+        return found
+
+
+@pytest.mark.parametrize(
+    ("targets", "kills"),
+    [(FEW, 2), pytest.param(FEW, 10, marks=LONG), pytest.param((), 12, marks=LONG)],
+    ids=["few", "few-long", "whole"],
+)
+def test_dvc_that_is_killed_ends_as_if_it_was_not(tmp_path, targets, kills):
+    calm = Pipeline(tmp_path / "calm", *targets)
+    seconds = calm.finish()
+    expected = calm.content()
+    healed = runs = done = 0
+    while done < kills:
+        killed = Pipeline(tmp_path / f"killed-{runs}", *targets)
+        for _ in range(min(killing.ROUND, kills - done)):
+            draw = randomness.words(0, f"dvc {targets}", done, 1, 2)
+            chosen, point = randomness.uniform(draw)[0]
+            process = killed.begin()
+            try:
+                process.wait(point * seconds)
+            except subprocess.TimeoutExpired:
+                # DVC alone is killed, or the whole group.
+                if chosen < 0.5:
+                    process.kill()
+                else:
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                done += 1
+                assert killing.none_alive(killed.mark)
+                while killed.heal():
+                    healed += 1
+            else:
+                assert process.returncode == 0
+                break
+        took = killed.finish()
+        assert took < 2 * seconds + killing.WITHIN
+        found = killed.content()
+        assert found.keys() == expected.keys(), found.keys() ^ expected.keys()
+        assert [name for name in found if found[name] != expected[name]] == []
+        assert "up to date" in killed.run("dvc", "status", *targets)
+        assert killing.none_alive(killed.mark)
+        runs += 1
+    log.info("dvc repro %s: %d kills in %d runs, %d repaired files", targets, done, runs, healed)
+
+
+@LONG
+def test_queued_runs_of_one_key_at_the_same_time_have_one_fine_tune(tmp_path):
+    pipeline = Pipeline(tmp_path / "queue")
+    pipeline.finish()
+    pipeline.run("git", "add", "--all")
+    pipeline.run("git", "commit", "--quiet", "--message=run")
+    seeds = (1, 2, 3)
+    for seed in seeds:
+        # These differ in the number of views, and share the work of `finetune` and of `adapt`.
+        views = "predict.views=1,3"
+        pipeline.run("dvc", "exp", "run", "--queue", "-S", f"seed={seed}", "-S", views)
+    pipeline.run("dvc", "queue", "start", "--jobs", "2")
+    deadline = time.monotonic() + 1800
+    while {"Queued", "Running"} & {*(status := pipeline.run("dvc", "queue", "status")).split()}:
+        assert time.monotonic() < deadline, status
+        time.sleep(5)
+    assert status.count("Success") == 2 * len(seeds), status
+    for seed in seeds:
+        rows = [row for row in pipeline.rows().values() if row["seed"] == seed]
+        assert len(rows) == 2
+        first, second = rows
+        assert first["adapter"] == second["adapter"]
+        assert first["history"] == second["history"]
+    log.info("dvc queue: %d pairs", len(seeds))

@@ -1,0 +1,101 @@
+"""The targets that run DVC, in a repository with a small pipeline of its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PIPELINE = """\
+stages:
+  table:
+    cmd: mkdir -p results && echo "root $DVC_ROOT" > results/ablation.md && echo done > made
+    params: [any]
+    outs: [made]
+"""
+IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A folder with the Makefile after `make repro` and a commit."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv/bin").symlink_to(Path(sys.executable).parent)
+    (tmp_path / ".venv/.up-to-date").touch()
+    (tmp_path / ".gitignore").write_text("/.venv\n/made\n")
+    (tmp_path / "params.yaml").write_text("any: 1\n")
+    (tmp_path / "dvc.yaml").write_text(PIPELINE)
+    git(tmp_path, "init", "--quiet")
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=tmp_path, check=True)
+    make(tmp_path, "repro")
+    git(tmp_path, "add", "--all")
+    git(tmp_path, "commit", "--quiet", "--message=run")
+    return tmp_path
+
+
+def git(folder, *words):
+    subprocess.run(["git", *IDENTITY, *words], cwd=folder, check=True)
+
+
+def make(folder, *words, status=0, **variables):
+    """Run `make` and return what it printed."""
+    done = subprocess.run(
+        ["make", "--no-print-directory", *words],
+        cwd=folder,
+        env=os.environ | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_dvc_lock_that_a_killed_dvc_left_is_one_line_that_says_what_to_run(repository, size):
+    lock = repository / "dvc.lock"
+    whole = lock.read_bytes()
+    lock.write_bytes(whole[:size])
+
+    for target in ("repro", "noise"):
+        output = make(repository, target, status=2)
+        [line] = [line for line in output.splitlines() if not line.startswith("make: ***")]
+        assert line.startswith("dvc.lock is empty or cut, because DVC was killed while it wrote it")
+        assert "git checkout dvc.lock" in line
+
+    git(repository, "checkout", "--quiet", "dvc.lock")
+    assert "up to date" in make(repository, "repro")
+    assert lock.read_bytes() == whole
+
+
+def test_a_result_that_only_the_damaged_dvc_lock_knew_comes_from_the_cache(repository):
+    (repository / "params.yaml").write_text("any: 2\n")
+    make(repository, "repro")
+    (repository / "dvc.lock").write_text("")
+    git(repository, "checkout", "--quiet", "dvc.lock")
+    assert "Stage 'table' is cached - skipping run" in make(repository, "repro")
+
+
+@pytest.mark.parametrize("text", ["", '{"write": {"/some/pa'])
+def test_an_rwlock_that_a_killed_dvc_left_is_one_line_that_says_what_to_run(repository, text):
+    (repository / ".dvc/tmp/rwlock").write_text(text)
+    (repository / "params.yaml").write_text("any: 2\n")
+
+    output = make(repository, "repro", status=2)
+
+    [line] = [line for line in output.splitlines() if not line.startswith("make: ***")]
+    assert line.startswith(".dvc/tmp/rwlock is empty or cut, because DVC was killed while it wrote")
+    (repository / ".dvc/tmp/rwlock").unlink()  # as the line says
+    make(repository, "repro")
+
+
+def test_make_sets_an_inherited_dvc_root_aside(repository, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    (repository / "params.yaml").write_text("any: 2\n")
+    assert f"root {repository}\n" in make(repository, "repro", DVC_ROOT=str(other))
