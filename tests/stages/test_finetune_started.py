@@ -142,6 +142,7 @@ def record(event, values):
         print(values[1], file=written)
 
 sys.addaudithook(record)
+sys.argv[0] = finetune.__file__
 program.main(finetune.run)
 parallel.leave()
 """

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 
 from arcmix import files
@@ -14,7 +16,7 @@ def kept(checkpoints):
     """Return the names of the work folders; each has its lock and nothing else has one."""
     found = {one.name for one in checkpoints.iterdir() if one.is_dir()}
     locks = {one.name for one in checkpoints.iterdir() if not one.is_dir()}
-    assert locks - {f".{work.FINISHED}.lock"} == {f".{name}.lock" for name in found}
+    assert locks - {".finished.lock"} == {f".{name}.lock" for name in found}
     return found
 
 
@@ -59,3 +61,15 @@ def test_what_a_killed_removal_left_is_removed(tmp_path):
     files.write_text(tmp_path / "old.done" / "weights", "half")
     finish(tmp_path, "one")
     assert kept(tmp_path) == {"one"}
+
+
+def test_a_folder_that_cannot_be_removed_is_logged(tmp_path, caplog, monkeypatch):
+    def fail(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    for key in ("one", "two"):
+        finish(tmp_path, key)
+    monkeypatch.setattr(shutil, "rmtree", fail)
+    finish(tmp_path, "three")
+    [message] = caplog.messages
+    assert message.startswith(f"{tmp_path / 'one'} cannot be removed: [Errno 13]")

@@ -6,6 +6,7 @@ DVC has it, and because an equal run, such as another one of a sweep, may have s
 """
 
 import contextlib
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,10 @@ from pathlib import Path
 from arcmix import files
 from arcmix.models import parallel
 
-FINISHED = "finished"
-"""Name of the file that marks the folder of a finished run."""
+log = logging.getLogger("arcmix.work")
+
+FINISHED = ".finished"
+"""Name of the file that marks the folder of a finished run; no task has such a name."""
 
 KEPT = 2
 """Number of folders of finished runs that are kept: of the last fine-tune and the last test-time
@@ -46,10 +49,14 @@ def held(checkpoints: Path, key: str) -> Iterator[Path]:
 
 def _remove_finished(checkpoints: Path) -> None:
     # One process at a time, so that no folder disappears while it is looked at.
-    with files.locked(checkpoints / FINISHED):
+    with files.locked(checkpoints / "finished"):
         for remains in checkpoints.glob("*.done"):  # of a process killed by the removal
-            shutil.rmtree(remains)
+            shutil.rmtree(remains, ignore_errors=True)
         marks = sorted(checkpoints.glob(f"*/{FINISHED}"), key=lambda mark: mark.stat().st_mtime_ns)
         for mark in marks[:-KEPT]:
-            with contextlib.suppress(TimeoutError):  # another process uses it
+            try:
                 files.discard(mark.parent)
+            except TimeoutError:
+                continue  # another run uses it
+            except OSError as error:  # no reason for a run to fail that has its result
+                log.warning("%s cannot be removed: %s", mark.parent, error)
