@@ -19,6 +19,7 @@ from arcmix.models import numerics, parallel, pretrained
 from arcmix.prediction import answering, views
 from arcmix.prediction import candidates as candidate_table
 from arcmix.prediction import scores as score_table
+from arcmix.prediction.batching import ResultCache
 from arcmix.prediction.prompt_set import PromptSet
 from arcmix.scoring import losses as loss_table
 from arcmix.training import corpus
@@ -92,8 +93,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
             base,
             prompts,
             groups,
-            predictions,
-            scope,
+            ResultCache(predictions, scope),
             config.predict,
             config.seed,
             measure,

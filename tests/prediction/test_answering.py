@@ -3,6 +3,7 @@ import pytest
 from arcmix.models import adapters, pretrained
 from arcmix.prediction import answering, views
 from arcmix.prediction.answering import Base
+from arcmix.prediction.batching import ResultCache
 from arcmix.prediction.prompt_set import PromptSet
 from tests import predicting, tolerance
 from tests.arc import task

@@ -71,8 +71,7 @@ def answer(
     base: Base,
     prompts: PromptSet,
     groups: Mapping[Path, Sequence[int]],
-    cache: Path,
-    scope: str,
+    cache: ResultCache,
     settings: scales.Predict,
     seed: int,
     measure: Measure,
@@ -87,8 +86,8 @@ def answer(
         base: The base model.
         prompts: The views and their prompts.
         groups: Folder of an adapter -> the numbers of the views that it answers.
-        cache: Folder of the result cache.
-        scope: Everything that all results depend on, beside the adapter and the view.
+        cache: Results of earlier runs. Its scope is all that the answers depend on, beside the
+            adapter and the view.
         settings: The search, the batches and the number of grids to score.
         seed: The experiment's seed.
         measure: Called with each model and the tests that it answers.
@@ -106,7 +105,7 @@ def answer(
     for model, folder in zip(models, own, strict=True):
         views = [prompts.views[number] for number in groups[folder]]
         losses |= measure(model, [*dict.fromkeys((view.task.id, view.test) for view in views)])
-        results = ResultCache(cache, f"{scope}\n{files.digest([folder])}")
+        results = cache.within(files.digest([folder]))
         solver = Solver(model, prompts, results, settings, seed, inner)
         answers = solver.answer(groups[folder], done)
         found |= answers

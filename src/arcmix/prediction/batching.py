@@ -43,6 +43,10 @@ class ResultCache:
     def __init__(self, folder: Path, scope: str) -> None:
         self._folder, self._scope = folder, scope
 
+    def within(self, scope: str) -> "ResultCache":
+        """Return the cache of results that depend on something more, such as the adapter."""
+        return ResultCache(self._folder, f"{self._scope}\n{scope}")
+
     def _path(self, batch: Sequence[Job]) -> Path:
         keys = [self._scope, *(job.key for job in batch)]
         name = hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:32]
