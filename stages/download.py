@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from arcmix import program, tasks
+from arcmix import program, redaction, tasks
 from arcmix.config import origins, params
 from arcmix.config.schema import At, Section
 from arcmix.sources import archive, counting, package, pins, rearc
@@ -37,6 +37,11 @@ class Params(Section):
 
 def run(*, key: str, config: Params, cache: Path, out: Path) -> None:
     """Write the tasks of source `key` to `out`; downloaded files stay in `cache`."""
+    if redaction.redacted(config.mirror) != config.mirror:
+        raise ValueError(
+            f"mirror in params.yaml has credentials, {redaction.redacted(config.mirror)}, and DVC"
+            f" would write them to dvc.lock; set the environment variable {MIRROR} instead"
+        )
     needed = {config.partition_source, config.measured_source}
     if key not in needed.union(part.tasks for part in config.dataset.values()):
         tasks.write(out, [])

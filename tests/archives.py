@@ -47,6 +47,20 @@ def pack(path: Path, members: Iterable[tarfile.TarInfo | tuple[str, bytes]]) -> 
     return path
 
 
+def header(kind: bytes, content: bytes = b"") -> bytes:
+    """Return a member of some kind as the bytes of a tar file."""
+    info = tarfile.TarInfo(f"{TOP}/x")
+    info.type, info.size = kind, len(content)
+    return info.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % tarfile.BLOCKSIZE)
+
+
+def record(key: str, value: str) -> bytes:
+    """Return an entry of a pax header, of less than 100 bytes."""
+    length = len(key) + len(value) + 3
+    length += len(str(length + 1))
+    return f"{length} {key}={value}\n".encode()
+
+
 def mirror(folder: Path) -> Path:
     """Return a new mirror folder that contains the repository."""
     folder.mkdir()

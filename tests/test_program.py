@@ -16,6 +16,7 @@ STAGE = '''
 
 import contextlib
 import logging
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -39,6 +40,10 @@ def run(*, config: Params, key: str, out_file: Path) -> None:
         float("a")
     if config.seed == 16:
         raise ValueError("word " * 1000)
+    if config.seed > 17:
+        secret = os.environ["DEMO"]
+        logging.getLogger("arcmix.demo").warning("see %s", secret)
+        raise {18: ValueError, 19: RuntimeError}[config.seed](f"found {secret}")
     if config.seed == 17:
         raise KeyboardInterrupt
     out_file.write_text(f"{config.seed} {key} {config.pick}")
@@ -144,6 +149,23 @@ def test_main_logs_the_traceback_of_an_unforeseen_error(
     assert done.stderr == f"error in demo: {line}; the traceback is in {log}\n"
     assert "Traceback" in log.read_text()
     assert log.read_text().endswith(f"{line}\n")
+
+
+@pytest.mark.parametrize("secret", ["https://me:S3CRET@host/f", "word S3CRET word"])
+def test_main_shows_credentials_nowhere(
+    stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setenv("HF_TOKEN", "word S3CRET word")
+    monkeypatch.setenv("DEMO", secret)
+
+    refused, unforeseen = (stage(*FLAGS, "--key", "a", seed=seed) for seed in (18, 19))
+
+    assert refused.stderr.startswith("arcmix.demo: see ")
+    assert "error in demo: found " in refused.stderr
+    (log,) = (tmp_path / ".cache/logs").glob("demo-*.log")
+    assert "RuntimeError: found " in log.read_text()
+    assert "S3CRET" not in refused.stderr + unforeseen.stderr + log.read_text()
 
 
 def test_main_shortens_a_long_message(

@@ -217,6 +217,36 @@ def test_parse_counts_rejected_tasks_by_reason() -> None:
     assert rejects == {"the rows of a grid differ in width": 2, "a side is longer than 8": 1}
 
 
+@pytest.mark.parametrize(
+    ("id_", "group"),
+    [
+        ("..", None),
+        (".hidden", None),
+        ("../a", None),
+        ("a/b", None),
+        ("a\nb", None),
+        ("a\udcff", None),
+        ("<script>", None),
+        ("a|b", None),
+        ("-r", None),
+        ("a" * 201, None),
+        ("", None),
+        ("a", "easy/.."),
+        ("a", "easy, too"),
+    ],
+)
+def test_parse_rejects_names_that_do_not_fit_into_paths_and_tables(
+    id_: str, group: str | None
+) -> None:
+    values = [(id_, "training", group, value()), ("Ab_1.c-2", "training", "x/y", value())]
+
+    found, rejects = tasks.parse(values, "arc", max_side=30)
+
+    assert [(task.id, task.group) for task in found] == [("Ab_1.c-2", "x/y")]
+    reason = "an id or a group has characters other than letters or digits or ._-"
+    assert rejects == {reason: 1}
+
+
 def test_parse_rejects_two_tasks_with_the_same_id_in_a_split() -> None:
     with pytest.raises(ValueError, match="two tasks of arc, split training, have the id 'a'"):
         tasks.parse(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tqdm
 
-from arcmix import fingerprints, orphans
+from arcmix import fingerprints, orphans, redaction
 from arcmix.config import schema
 
 FIRST = os.environ.get("RANK", "0") == "0"
@@ -45,7 +45,9 @@ def main(run: Callable[..., None]) -> None:
     with status 1 and a message on one line. If the error is not one that arcmix or the operating
     system explains, the message names a log file with the traceback.
     """
-    logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(name)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     name = Path(sys.argv[0]).stem
     logging.getLogger("arcmix").setLevel(logging.INFO if FIRST else logging.WARNING)
     started = time.monotonic()
@@ -61,8 +63,15 @@ def main(run: Callable[..., None]) -> None:
     except Exception as error:  # noqa: BLE001 - the end of the program, for any error
         if not FIRST:
             time.sleep(GRACE)
-        sys.exit(f"error in {name}: {_explained(name, error)}")
+        sys.exit(redaction.redacted(f"error in {name}: {_explained(name, error)}"))
     logging.getLogger(f"arcmix.{name}").info("took %.1f s", time.monotonic() - started)
+
+
+class _Formatter(logging.Formatter):
+    """A formatter of log messages that hides credentials."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redaction.redacted(super().format(record))
 
 
 def _check_root() -> None:
@@ -113,7 +122,8 @@ def _logged(name: str, error: Exception) -> str:
         folder.mkdir(parents=True, exist_ok=True)
     handle, path = tempfile.mkstemp(prefix=f"{name}-", suffix=".log", dir=folder)
     with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-        file.writelines([f"{sys.argv}\n", *traceback.format_exception(error)])
+        lines = [f"{sys.argv}\n", *traceback.format_exception(error)]
+        file.write(redaction.redacted("".join(lines)))
     return path
 
 

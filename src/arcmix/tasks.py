@@ -5,6 +5,7 @@ A grid is a uint8 array of shape (height, width) with colors 0-9.
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,9 @@ COLORS = 10
 
 MAX_SIDE = 30
 """Maximum side of a grid in ARC."""
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+"""Pattern of a task's id and of the parts of its group, which become parts of paths and tables."""
 
 GRID = pa.list_(pa.uint8())
 SCHEMA = pa.schema(
@@ -178,6 +182,7 @@ def parse(values: Iterable[Value], source: str, max_side: int) -> tuple[list[Tas
                 f" be unique: check the files of sources.{source}"
             )
         try:
+            _check_names(id_, *(group or id_).split("/"))
             found = as_task(id_, value, source=source, split=split, variation=0, max_side=max_side)
         except ValueError as error:
             rejects[str(error).split(",")[0]] += 1
@@ -186,13 +191,26 @@ def parse(values: Iterable[Value], source: str, max_side: int) -> tuple[list[Tas
     return [tasks[key] for key in sorted(tasks)], rejects
 
 
+def _check_names(*names: str) -> None:
+    for name in names:
+        if not NAME.fullmatch(name):
+            raise ValueError(
+                f"an id or a group has characters other than letters or digits or ._-, got {name!r}"
+            )
+
+
 def digest(tasks: Iterable[Task]) -> str:
     """Return a sha256 of the ids, splits and grids, independent of the order of the tasks."""
-    content = sorted(
-        (task.id, task.split, task.variation, _lists(task.train), _lists(task.test))
-        for task in tasks
-    )
-    return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
+    found = hashlib.sha256(b"[")
+    # One task at a time, because lists of all cells would take much memory.
+    for number, task in enumerate(
+        sorted(tasks, key=lambda one: (one.id, one.split, one.variation))
+    ):
+        content = (task.id, task.split, task.variation, _lists(task.train), _lists(task.test))
+        text = json.dumps(content, separators=(",", ":"))
+        found.update(f"{',' * (number > 0)}{text}".encode())
+    found.update(b"]")
+    return found.hexdigest()
 
 
 def _lists(pairs: Iterable[Pair]) -> list[list[Any]]:

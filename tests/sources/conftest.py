@@ -1,5 +1,6 @@
 """A web server whose faults a test chooses."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,11 @@ class Site:
     url: str
     content: bytes
     faults: list[str]
-    """The fault of each request in turn: a status, `cut` or `stall`. Later requests have none."""
+    """The fault of each request in turn; later requests have none.
+
+    A fault is a status, `cut`, `stall`, `drip` (a byte at a time, without end), `drip headers`,
+    `endless`, the length that a header claims as `length=9`, `encoded`, or a place to redirect to.
+    """
     asked: list[str] = field(default_factory=list)
     """Path of each request."""
     closing: threading.Event = field(default_factory=threading.Event)
@@ -33,14 +38,31 @@ class Handler(BaseHTTPRequestHandler):
         if fault.isdigit():
             self.send_error(int(fault))
             return
+        self.send_response(302 if "://" in fault else 200)
+        if fault in ("drip", "drip headers", "endless"):
+            self._send_without_end(fault)
+            return
         content = self.site.content
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
+        if "://" in fault:
+            self.send_header("Location", fault)
+        if fault == "encoded":
+            self.send_header("Content-Encoding", "gzip")
+        claimed = fault.removeprefix("length=") if "=" in fault else str(len(content))
+        self.send_header("Content-Length", claimed)
         self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if fault else content)
+        self.wfile.write(content[: len(content) // 2] if fault in ("cut", "stall") else content)
         if fault == "stall":
             self.wfile.flush()
             self.site.closing.wait(10)
+
+    def _send_without_end(self, fault: str) -> None:
+        if fault != "drip headers":
+            self.end_headers()
+        piece = bytes(2**16) if fault == "endless" else b"x"
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(b"X: " if fault == "drip headers" else b"")
+            while not self.site.closing.wait(0 if fault == "endless" else 0.02):
+                self.wfile.write(piece)
 
     def log_message(self, format: str, *_: object) -> None:  # noqa: A002
         """Say nothing."""

@@ -2,6 +2,7 @@ import gzip
 import json
 import tarfile
 import threading
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,16 +10,28 @@ import pytest
 
 from arcmix.config import origins
 from arcmix.sources import archive, pins, transfer
-from tests.archives import COMMIT, CONTENT, FILE, FILES, TOP, entry, mirror, pack, task
+from tests.archives import (
+    COMMIT,
+    CONTENT,
+    FILE,
+    FILES,
+    TOP,
+    entry,
+    header,
+    mirror,
+    pack,
+    record,
+    task,
+)
 
-HASTE = transfer.Patience(attempts=2, wait=0.01, timeout=0.3)
+HASTE = transfer.Limits(attempts=2, wait=0.01, timeout=0.3, deadline=30, size=2**20)
 TASK = f"{TOP}/data/easy/a.json"
 
 
 def load(
     cache: Path, place: Path | str, source: origins.ArchiveSource | None = None
 ) -> pins.Loaded:
-    return archive.load("mini", source or entry(), cache=cache, mirror=str(place), patience=HASTE)
+    return archive.load("mini", source or entry(), cache=cache, mirror=str(place), limits=HASTE)
 
 
 def ids(loaded: pins.Loaded) -> list[tuple[str, str]]:
@@ -103,7 +116,7 @@ def test_an_archive_that_cannot_be_fetched_is_an_error_that_names_the_setting(
 ) -> None:
     message = (
         rf"^no archive of mini: it is not in the cache \({tmp_path}/{FILE}\) and cannot be fetched"
-        rf" from {place}/{FILE}: .*; the mirror is '{place}': set mirror in params\.yaml, or"
+        rf" from {place}/{FILE}: .*; set mirror in params\.yaml, or"
         rf" ARCMIX_MIRROR in the environment, to a folder or base URL that contains {FILE}$"
     )
     with pytest.raises(OSError, match=message):
@@ -119,7 +132,7 @@ def test_the_default_mirror_is_the_archive_of_the_commit_on_github(
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     url = f"https://github.com/me/Mini/archive/{COMMIT}.tar.gz"
 
-    with pytest.raises(OSError, match=f"{url}: ProxyError.*; the mirror is 'github': set mirror"):
+    with pytest.raises(OSError, match=f"{url}: ProxyError.*; set mirror"):
         load(tmp_path, "github")
 
 
@@ -130,7 +143,9 @@ def test_the_default_mirror_is_the_archive_of_the_commit_on_github(
         pytest.param(lambda whole: whole[:-5], "ended before", id="truncated in the checksum"),
         pytest.param(lambda _: b"<html>404</html>", "Not a gzipped file", id="a web page"),
         pytest.param(lambda _: b"", "empty file", id="nothing"),
-        pytest.param(lambda _: gzip.compress(b"no tar" * 999), "is damaged: ", id="no tar"),
+        pytest.param(
+            lambda _: gzip.compress(b"no tar" * 999), "is damaged or unsafe: ", id="no tar"
+        ),
     ],
 )
 def test_a_damaged_archive_is_rejected_and_deleted(
@@ -239,6 +254,114 @@ def test_an_archive_that_unpacks_to_too_many_bytes_is_rejected(tmp_path: Path) -
 
     with pytest.raises(ValueError, match="unpacks to more than the allowed 536870912 bytes"):
         list(archive.read(path, FILES))
+
+
+def test_an_archive_whose_task_files_have_too_many_bytes_is_rejected(tmp_path: Path) -> None:
+    content = b"{" + b" " * (archive.MAX_FILE - 2) + b"}"
+    members = [(f"{TOP}/data/easy/{number}.json", content) for number in range(33)]
+    path = pack(tmp_path / FILE, members)
+
+    with pytest.raises(ValueError, match="task files have more than the allowed 33554432 bytes"):
+        list(archive.read(path, FILES))
+
+
+PAX, GLOBAL, LONG, SPARSE = b"x", b"g", b"L", b"S"
+RECORDS = b"".join(record(f"k{number}", "v") for number in range(200_000))
+HOSTILE = {
+    "a thousand pax headers": header(PAX, record("a", "b")) * 1000 + header(b"0"),
+    "a thousand long names": header(LONG, b"a\0") * 1000 + header(b"0"),
+    "a large pax header": header(PAX, RECORDS) + header(b"0"),
+    "a large global header": header(GLOBAL, RECORDS) + header(b"0"),
+    "many parts": header(PAX, record("GNU.sparse.major", "1") + record("GNU.sparse.minor", "0"))
+    + header(b"0", b"1000000\n" + b"1\n" * 2_000_000),
+}
+"""Contents of tar files that tarfile reads with much memory, or not at all."""
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_an_archive_with_large_headers_is_rejected_before_they_fill_the_memory(
+    hostile: str, tmp_path: Path
+) -> None:
+    path = tmp_path / FILE
+    path.write_bytes(gzip.compress(HOSTILE[hostile], 1))
+
+    tracemalloc.start()
+    with pytest.raises(
+        ValueError, match="unsafe: the headers of a member have more than the allowed 16384 bytes"
+    ):
+        list(archive.read(path, FILES))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 2**20
+
+
+def test_the_headers_of_many_members_do_not_fill_the_memory(tmp_path: Path) -> None:
+    parts = []
+    for number in range(60):
+        records = b"".join(record(f"k{number}-{one}", "v") for one in range(300))
+        parts += [header(GLOBAL, records), header(PAX, records), header(b"0")]
+    path = tmp_path / FILE
+    path.write_bytes(gzip.compress(b"".join(parts) + bytes(1024), 1))
+
+    tracemalloc.start()
+    assert list(archive.read(path, FILES)) == []
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 2**20
+
+
+DAMAGED = {
+    "a thousand headers": HOSTILE["a thousand pax headers"],
+    "a header whose length is no number": header(PAX, b"0 a=b\n") + header(b"0"),
+    "a header whose length overflows": header(PAX, b"9" * 20 + b" a=b\n") + header(b"0"),
+    "headers without a member": header(PAX, b"9 path=\xff\n") * 9,
+    "no tasks": header(b"0"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_after_any_damage_the_next_run_fetches_the_archive_again(
+    damage: str, tmp_path: Path
+) -> None:
+    folder = mirror(tmp_path / "mirror")
+    good = (folder / FILE).read_bytes()
+    (folder / FILE).write_bytes(gzip.compress(DAMAGED[damage], 1))
+
+    with pytest.raises(ValueError, match=f"; deleted {tmp_path}/cache/{FILE}, so the next run"):
+        load(tmp_path / "cache", folder)
+
+    (folder / FILE).write_bytes(good)
+    assert ids(load(tmp_path / "cache", folder)) == ALL
+
+
+@pytest.mark.parametrize("place", ["ftp://host/arc", "file:///etc", "s3://me:S3CRET@bucket"])
+def test_a_mirror_is_a_folder_or_on_the_web(place: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"is not allowed; allowed are github, an http") as caught:
+        load(tmp_path, place)
+
+    assert "S3CRET" not in str(caught.value)
+
+
+def test_the_query_of_a_base_url_stays_behind_the_file(tmp_path: Path, serve: Callable) -> None:
+    site = serve((mirror(tmp_path / "mirror") / FILE).read_bytes())
+
+    assert ids(load(tmp_path / "cache", f"{site.url}/arc?token=S3CRET")) == ALL
+    assert site.asked == [f"/arc/{FILE}?token=S3CRET"]
+
+
+@pytest.mark.parametrize("content", [b"", None], ids=["damaged", "absent"])
+def test_no_error_about_an_archive_shows_credentials(
+    content: bytes | None, tmp_path: Path, serve: Callable
+) -> None:
+    site = serve(b"" if content is None else content, *["404"] * (content is None))
+    address = site.url.replace("//", "//me:S3CRET@") + "/arc?token=S3CRET"
+
+    with pytest.raises((OSError, ValueError), match=r"//\*\*\*@127\.0\.0\.1") as caught:
+        load(tmp_path, address)
+
+    assert "S3CRET" not in str(caught.value)
 
 
 def test_an_archive_from_the_tar_command_is_read(tmp_path: Path) -> None:

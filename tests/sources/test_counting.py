@@ -14,7 +14,7 @@ from arcmix.sources import counting
 def source(**changes):
     values = {"seed": 0, "max_side": 12, "curriculum": 2, "objects": 6, "background": 0.2}
     return origins.CountingSource.model_validate(
-        {"kind": "counting", "tasks": 30} | values | changes
+        {"kind": "counting", "tasks": 30, "pin": None} | values | changes
     )
 
 

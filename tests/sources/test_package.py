@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from arcmix.config import origins, schema
 from arcmix.sources import package
@@ -54,6 +55,51 @@ def test_load_reports_the_existing_splits_if_one_is_missing() -> None:
 def test_load_rejects_a_missing_file() -> None:
     with pytest.raises(FileNotFoundError, match=r"data/joys\.json"):
         package.load("toys", source(file="data/joys.json"))
+
+
+@pytest.mark.usefixtures("toybox")
+def test_load_does_not_execute_the_package(tmp_path: Path) -> None:
+    (tmp_path / "toybox" / "__init__.py").write_text("import no_such_dependency")
+
+    assert len(package.load("toys", source()).tasks) == 3
+    assert "toybox" not in sys.modules
+
+
+@pytest.mark.usefixtures("toybox")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(b"\xff\x00", "data/toys.json of toybox is not valid JSON: ", id="binary"),
+        pytest.param(b"[" * 10**5, "not valid JSON: maximum recursion depth", id="deep"),
+        pytest.param(b"[]", "has no split 'train', it has a list; correct", id="list"),
+        pytest.param(b'{"train": [1]}', r"has no split 'train', it has \['train'\]", id="no map"),
+        pytest.param(b'{"train": {"a": 1}, "eval": {}}', "1 x 'a task has no train", id="no task"),
+    ],
+)
+def test_load_rejects_a_file_with_other_content(
+    content: bytes, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "toybox" / "data" / "toys.json").write_bytes(content)
+
+    with pytest.raises(ValueError, match=message):
+        package.load("toys", source())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"file": "/etc/passwd"},
+        {"file": "../../../etc/passwd"},
+        {"file": "data/../../x"},
+        {"file": "data/\0"},
+        {"package": "os.path"},
+        {"package": ".."},
+        {"package": ""},
+    ],
+)
+def test_a_source_names_a_file_within_a_package(changed: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match=r"no control characters, got|should match pattern"):
+        source(**changed)
 
 
 def test_load_reports_how_to_install_a_missing_package() -> None:

@@ -4,14 +4,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from arcmix import tasks
+from arcmix import files, tasks
 from arcmix.config import origins
-from arcmix.sources import pins, rearc
+from arcmix.sources import generators, pins, rearc
 from tests import gym, wheels
 
 
@@ -20,9 +21,9 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return wheels.pack(tmp_path_factory.mktemp("wheel"), gym.MEMBERS)
 
 
-def settings(sha256: str, **changed: object) -> origins.GeneratorSource:
-    given = {"kind": "generator", "requirement": "toy-gym==1.0", "sha256": sha256, "seed": 3}
-    given |= {"variations": 30, "examples": 3, "max_side": 6, "tasks": 2}
+def settings(**changed: object) -> origins.GeneratorSource:
+    given = {"kind": "generator", "seed": 3, "variations": 30, "examples": 3, "max_side": 6}
+    given |= {"tasks": 2, "pin": None}
     return origins.GeneratorSource.model_validate(given | changed)
 
 
@@ -31,7 +32,8 @@ def load(packed: Path, cache: Path, workers: int = 1, **changed: object) -> pins
     sha256 = wheels.sha256(packed)
     cache.mkdir(exist_ok=True)
     shutil.copy(packed, cache / f"toy-gym-1.0-{sha256[:16]}.whl")
-    return rearc.load("toys", settings(sha256, **changed), cache=cache, workers=workers)
+    pinned = generators.Wheel("toy-gym==1.0", sha256)
+    return rearc.load("toys", settings(**changed), cache=cache, workers=workers, pinned=pinned)
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +124,73 @@ def test_an_interrupted_run_resumes(packed: Path, tmp_path: Path) -> None:
     assert tasks.digest(first) == tasks.digest(whole.tasks)
 
 
+def garbage(unit: Path) -> None:
+    unit.write_bytes(b"garbage")
+
+
+def cut(unit: Path) -> None:
+    unit.write_bytes(unit.read_bytes()[:-9])
+
+
+def other_tasks(unit: Path) -> None:
+    tasks.write(unit, tasks.read(unit.with_name("00001-0.parquet")))
+
+
+def other_rejects(unit: Path) -> None:
+    files.write_json(unit, files.read_json(unit) | {"rejects": {"an output equals its input": 9}})
+
+
+def other_json(unit: Path) -> None:
+    files.write_json(unit, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("00000-0.parquet", Path.unlink),
+        ("00000-0.parquet", garbage),
+        ("00000-0.parquet", cut),
+        ("00000-0.parquet", other_tasks),
+        ("00000-0.json", garbage),
+        ("00000-0.json", cut),
+        ("00000-0.json", other_json),
+        ("00000-0.json", other_rejects),
+    ],
+)
+def test_a_cached_file_that_changed_is_drawn_again(
+    name: str, damage: Callable[[Path], None], packed: Path, tmp_path: Path
+) -> None:
+    whole = load(packed, tmp_path, variations=2)
+    [folder] = tmp_path.glob("re-arc-*")
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    damage(folder / name)
+
+    again = load(packed, tmp_path, variations=2)
+
+    assert (tasks.digest(again.tasks), again.rejects) == (tasks.digest(whole.tasks), whole.rejects)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def pin(whole: pins.Loaded, **settings: object) -> dict[str, object]:
+    digest = tasks.digest(whole.tasks)
+    return {"seed": 3, "variations": 30, "examples": 3, "max_side": 6, "digest": digest} | settings
+
+
+def test_the_pin_verifies_the_first_variations_of_any_number(packed: Path, tmp_path: Path) -> None:
+    fewer = load(packed, tmp_path, variations=7)
+    pinned = pin(fewer, variations=7)
+
+    for number in (7, 30):
+        found = load(packed, tmp_path, variations=number, pin=pinned)
+        assert tasks.digest(found.tasks[:7]) == pinned["digest"]
+    with pytest.raises(
+        ValueError,
+        match=rf"^toys: the drawn tasks differ from sources\.toys\.pin: expected digest {'f' * 64}"
+        rf" with variations 7, found {pinned['digest']} with Python 3\.",
+    ):
+        load(packed, tmp_path, pin=pinned | {"digest": "f" * 64})
+
+
 def test_each_setting_has_its_own_cache(packed: Path, tmp_path: Path) -> None:
     for examples in (3, 4):
         load(packed, tmp_path, variations=1, examples=examples)
@@ -130,7 +199,7 @@ def test_each_setting_has_its_own_cache(packed: Path, tmp_path: Path) -> None:
 
 
 def test_only_edits_of_code_change_the_cache_key(tmp_path: Path) -> None:
-    source, module = settings("0" * 64), tmp_path / "module.py"
+    source, module = settings(), tmp_path / "module.py"
     texts = {
         "code": 'def f():\n    """Old."""\n    return 1\n',
         "explained": '"""New."""\ndef f():\n    """New."""\n    return (1)  # new\n',
@@ -139,7 +208,7 @@ def test_only_edits_of_code_change_the_cache_key(tmp_path: Path) -> None:
     keys = {}
     for name, text in texts.items():
         module.write_text(text)
-        keys[name] = rearc.key(source, [module])
+        keys[name] = rearc.key(source, generators.WHEEL, [module])
 
     assert keys["explained"] == keys["code"]
     assert keys["changed"] != keys["code"]
@@ -148,7 +217,7 @@ def test_only_edits_of_code_change_the_cache_key(tmp_path: Path) -> None:
 def test_a_task_has_the_mean_difficulty_of_its_pairs(drawn: pins.Loaded) -> None:
     for task in drawn.tasks:
         assert task.rng == pytest.approx(0.5)
-        expected = np.mean([rearc.pso(pair) for pair in task.train + task.test])
+        expected = np.mean([generators.pso(pair) for pair in task.train + task.test])
         assert task.pso == pytest.approx(expected)
 
 
@@ -157,7 +226,7 @@ def test_pso_is_the_mean_of_pixels_symbols_and_objects() -> None:
     left = np.array([[1, 0, 1], [1, 0, 0], [0, 1, 0]], np.uint8)
     pair = tasks.Pair(left, np.full((2, 4), 2, np.uint8))
 
-    assert rearc.pso(pair) == pytest.approx((17 / 1800 + 3 / 10 + (5 / 9 + 1 / 8) / 2) / 3)
+    assert generators.pso(pair) == pytest.approx((17 / 1800 + 3 / 10 + (5 / 9 + 1 / 8) / 2) / 3)
 
 
 def test_the_wheel_is_not_installed(drawn: pins.Loaded) -> None:
@@ -207,12 +276,12 @@ LOAD = """
 import pathlib
 import sys
 from arcmix.config import origins
-from arcmix.sources import rearc
+from arcmix.sources import generators, rearc
 
-values = {"kind": "generator", "requirement": "toy-gym==1.0", "sha256": sys.argv[1], "seed": 0}
-values |= {"variations": 1, "examples": 2, "max_side": 9, "tasks": 2}
-source = origins.GeneratorSource.model_validate(values)
-rearc.load("toys", source, cache=pathlib.Path.cwd(), workers=2)
+values = {"kind": "generator", "seed": 0, "variations": 1, "examples": 2, "max_side": 9, "tasks": 2}
+source = origins.GeneratorSource.model_validate(values | {"pin": None})
+pinned = generators.Wheel("toy-gym==1.0", sys.argv[1])
+rearc.load("toys", source, cache=pathlib.Path.cwd(), workers=2, pinned=pinned)
 """
 
 

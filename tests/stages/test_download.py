@@ -1,19 +1,18 @@
 import json
 import logging
 import os
-import shutil
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from arcmix import tasks
 from arcmix.config import origins, schema
 from arcmix.sources import counting
 from stages import download
-from tests import gym, wheels
 from tests.arc import component
 from tests.archives import COMMIT, FILE, entry, mirror, task
 from tests.sources.test_counting import source
@@ -94,6 +93,20 @@ def test_the_environment_wins_over_the_parameter(
     assert len(run(tmp_path, given)) == 3
 
 
+@pytest.mark.parametrize(
+    "place", ["https://me:S3CRET@host/arc", "https://S3CRET@host", "https://host/?token=S3CRET"]
+)
+def test_run_refuses_credentials_in_the_parameter_because_dvc_would_write_them(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARCMIX_MIRROR", str(mirror(tmp_path / "mirror")))
+
+    for key in ("mini", "unused"):
+        with pytest.raises(ValueError, match="set the environment variable ARCMIX_MIR") as caught:
+            run(tmp_path, config(entry(), place), key=key)
+        assert "S3CRET" not in str(caught.value)
+
+
 def test_a_refused_archive_leaves_the_table_as_it_was(tmp_path: Path) -> None:
     folder = mirror(tmp_path / "mirror")
     run(tmp_path, config(entry(), folder))
@@ -117,17 +130,22 @@ def test_run_keeps_the_group_that_a_folder_tells(tmp_path: Path) -> None:
     assert [(one.id, one.group) for one in found] == [("a", None), ("b", "easy")]
 
 
-def test_run_draws_from_the_generators_of_a_wheel(tmp_path: Path) -> None:
-    packed = wheels.pack(tmp_path, gym.MEMBERS)
-    sha256 = wheels.sha256(packed)
-    (tmp_path / "cache").mkdir()
-    shutil.copy(packed, tmp_path / "cache" / f"toy-gym-1.0-{sha256[:16]}.whl")
-    given = {"kind": "generator", "requirement": "toy-gym==1.0", "sha256": sha256, "seed": 0}
-    given |= {"variations": 2, "examples": 2, "max_side": 9, "tasks": 2}
+def test_run_executes_generators_of_the_pinned_wheel_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    given = {"kind": "generator", "seed": 0, "variations": 2, "examples": 2, "max_side": 9}
+    source = origins.GeneratorSource.model_validate(given | {"tasks": 2, "pin": None})
 
-    found = run(tmp_path, config(origins.GeneratorSource.model_validate(given), "github"))
+    with pytest.raises(
+        OSError, match=r"^no wheel of reasoning-gym==0\.1\.25: it is not in the cache"
+    ):
+        run(tmp_path, config(source, "github"))
 
-    assert [(task.id, task.variation) for task in found][:2] == [("aaaa0001", 0), ("aaaa0001", 1)]
+    other = given | {"tasks": 2, "pin": None, "requirement": "toy-gym==1.0", "sha256": "0" * 64}
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        origins.GeneratorSource.model_validate(other)
 
 
 def test_run_draws_grids_to_count_in(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -136,8 +154,11 @@ def test_run_draws_grids_to_count_in(tmp_path: Path, caplog: pytest.LogCaptureFi
     found = run(tmp_path, config(source(tasks=9), "github"))
 
     assert [(len(task.train), len(task.test)) for task in found] == [(0, 1)] * 9
+    assert caplog.messages == [
+        f"mini: no pin for these settings; digest of tasks 9: {tasks.digest(found)}",
+        "mini: 9 tasks, 9 tests from draws of seed 0; rejected: none",
+    ]
     assert tasks.digest(found) == tasks.digest(counting.load("mini", source(tasks=9)).tasks)
-    assert caplog.messages == ["mini: 9 tasks, 9 tests from draws of seed 0; rejected: none"]
 
 
 def test_the_program_writes_the_same_bytes_again_and_says_one_line_per_error(

@@ -1,13 +1,32 @@
 """Types of the entries of `sources` and `models` in `params.yaml`."""
 
+from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from arcmix.config.schema import NaturalInt, PositiveInt, Probability, Section
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
+Repository = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9._-]+$")]
+Package = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
+REQUIREMENT = "^[A-Za-z0-9][A-Za-z0-9._-]*==[0-9][A-Za-z0-9.!+]*$"
+"""Pattern of one version of a package. pip would read other text as an option, a file or a URL."""
+Requirement = Annotated[str, Field(pattern=REQUIREMENT)]
+
+
+def _inner(path: str) -> str:
+    if path.startswith("/") or ".." in PurePosixPath(path).parts or not path.isprintable():
+        raise ValueError(
+            "the path of a file in a package starts with no / and has no .. and no control"
+            f" characters, got {path!r}"
+        )
+    return path
+
+
+Inner = Annotated[str, AfterValidator(_inner)]
+"""Path of a file in a package or wheel."""
 
 
 class Tasks(Section):
@@ -28,9 +47,9 @@ class PackageSource(Tasks):
 
     kind: Literal["package"]
     """Kind of the source."""
-    package: str
+    package: Package
     """Name of the package."""
-    file: str
+    file: Inner
     """Path of a JSON file in the package. The file maps split keys to maps from task id to task."""
     splits: dict[str, str]
     """Name of each split -> its key in the file."""
@@ -41,7 +60,7 @@ class ArchiveSource(Tasks):
 
     kind: Literal["archive"]
     """Kind of the source."""
-    repository: Annotated[str, Field(pattern="^[^/]+/[^/]+$")]
+    repository: Repository
     """OWNER/REPO on GitHub."""
     commit: Commit
     """The pinned commit. Quote it, because YAML reads some hashes as numbers."""
@@ -50,15 +69,9 @@ class ArchiveSource(Tasks):
     without `.json`. Its group is the name of the folder that a wildcard matches."""
 
 
-class GeneratorSource(Section):
-    """RE-ARC: tasks drawn by the 400 generators in the reasoning-gym wheel."""
+class Draws(Section):
+    """The settings of RE-ARC that decide which tasks are drawn."""
 
-    kind: Literal["generator"]
-    """Kind of the source."""
-    requirement: str
-    """The wheel in the package index, `name==version`."""
-    sha256: Sha256
-    """sha256 of the wheel."""
     seed: NaturalInt
     """Seed of the draws. Each generator has its own random stream."""
     variations: PositiveInt
@@ -67,15 +80,33 @@ class GeneratorSource(Section):
     """Number of pairs of each task. The last pair is the test."""
     max_side: Annotated[int, Field(ge=1, le=255)]
     """Maximum side of a grid. A pair with a larger grid is counted and drawn again."""
+
+
+class DrawsPin(Draws):
+    """The digest of what some settings of RE-ARC draw."""
+
+    digest: Sha256
+    """sha256 of the tasks (`tasks.digest`)."""
+
+
+class GeneratorSource(Draws):
+    """RE-ARC: tasks drawn by the 400 generators in the reasoning-gym wheel.
+
+    The wheel is pinned in `sources.generators`, not here, because its code is executed.
+    """
+
+    kind: Literal["generator"]
+    """Kind of the source."""
     tasks: PositiveInt
     """Number of generators."""
+    pin: DrawsPin | None
+    """Verifies the draws of the settings that it states, also as the first of more variations.
+    Draws of other settings are not verified."""
 
 
-class CountingSource(Section):
-    """Learn-to-count: grids with random objects, drawn by arcmix; each grid is a task."""
+class Grids(Section):
+    """The settings of Learn-to-count that decide which grids are drawn."""
 
-    kind: Literal["counting"]
-    """Kind of the source."""
     seed: NaturalInt
     """Seed of the draws. Grid i depends only on the settings, the seed and i."""
     max_side: Annotated[int, Field(ge=3, le=30)]
@@ -91,6 +122,23 @@ class CountingSource(Section):
     """Number of grids."""
 
 
+class GridsPin(Grids):
+    """The digest of what some settings of Learn-to-count draw."""
+
+    digest: Sha256
+    """sha256 of the grids (`tasks.digest`)."""
+
+
+class CountingSource(Grids):
+    """Learn-to-count: grids with random objects, drawn by arcmix; each grid is a task."""
+
+    kind: Literal["counting"]
+    """Kind of the source."""
+    pin: GridsPin | None
+    """Verifies the grids of the settings that it states, also as the first of more grids. Grids of
+    other settings are not verified."""
+
+
 Source = Annotated[
     PackageSource | ArchiveSource | GeneratorSource | CountingSource, Field(discriminator="kind")
 ]
@@ -101,11 +149,11 @@ class WheelModel(Section):
 
     kind: Literal["wheel"]
     """Kind of the model."""
-    requirement: str
+    requirement: Requirement
     """The wheel, `name==version`."""
     sha256: Sha256
     """sha256 of the wheel."""
-    file: str
+    file: Inner
     """Path of the GGUF file in the wheel."""
 
 
@@ -114,7 +162,7 @@ class HubModel(Section):
 
     kind: Literal["hub"]
     """Kind of the model."""
-    repository: Annotated[str, Field(pattern="^[^/]+/[^/]+$")]
+    repository: Repository
     """OWNER/NAME on the hub."""
     revision: Commit
     """The pinned commit."""

@@ -7,22 +7,26 @@ read as a stream and never extracted. Its size is limited, in case it is malicio
 
 import gzip
 import json
-import shutil
 import tarfile
-import zlib
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from arcmix import files, tasks
+from arcmix import files, redaction, tasks
 from arcmix.config import origins
 from arcmix.sources import pins, transfer
 
 MAX_MEMBERS = 20_000
-"""Maximum number of archive members; our largest archive has a few thousand."""
+"""Maximum number of archive members; our largest archive has a thousand."""
+MAX_HEADERS = 2**14
+"""Maximum size of the headers of a member in bytes. GitHub writes 512, and a few hundred more for a
+long path. tarfile reads them as a whole, and each of them one level deeper."""
 MAX_FILE = 2**20
 """Maximum size of a task file in bytes; our largest has 69 kB."""
+MAX_FILES = 2**25
+"""Maximum size of all task files in bytes; our largest archive has 6 MB of them."""
 MAX_TOTAL = 2**29
-"""Maximum size of an unpacked archive in bytes; our largest has tens of MB."""
+"""Maximum size of an unpacked archive in bytes; our largest has 6 MB."""
 
 
 def load(
@@ -31,7 +35,7 @@ def load(
     *,
     cache: Path,
     mirror: str,
-    patience: transfer.Patience = transfer.PATIENCE,
+    limits: transfer.Limits = transfer.LIMITS,
 ) -> pins.Loaded:
     """Return the tasks of a repository's archive, which is fetched if it is not cached.
 
@@ -40,25 +44,27 @@ def load(
         source: Its repository, commit, file patterns and pins.
         cache: Folder of the cached archives.
         mirror: `github`, or a folder or base URL that contains REPO-COMMIT.tar.gz.
-        patience: Attempts and timeouts of a download.
+        limits: Limits of a download.
 
     Raises:
         OSError: If the archive is not cached and cannot be fetched.
         ValueError: If the archive is damaged or unsafe, or its tasks differ from the pins. The
-            archive is then deleted from the cache.
+            archive is then deleted from the cache. Or if the mirror is neither a folder nor a
+            base URL.
     """
     file = f"{source.repository.partition('/')[2]}-{source.commit}.tar.gz"
     path, place = cache / file, _place(source, file, mirror)
     with files.locked(path):
         if not path.exists():
-            _get(name, place, path, mirror=mirror, patience=patience)
+            _get(name, place, path, limits)
         try:
             return pins.verified(name, read(path, source.files), source, str(path))
-        except ValueError as error:
+        except (ValueError, MemoryError) as error:
             path.unlink()
             raise ValueError(
-                f"{error}; deleted {path}, so the next run fetches it again from {place}; if the"
-                " error persists, correct the archive there or the pins"
+                f"{transfer.explained(error)}; deleted {path}, so the next run fetches it again"
+                f" from {redaction.redacted(place)}; if the error persists, correct the archive"
+                " there or the pins"
             ) from error
 
 
@@ -66,7 +72,13 @@ def _place(source: origins.ArchiveSource, file: str, mirror: str) -> str:
     if mirror == "github":
         return f"https://github.com/{source.repository}/archive/{source.commit}.tar.gz"
     if _is_url(mirror):
-        return f"{mirror.rstrip('/')}/{file}"
+        base = urllib.parse.urlsplit(mirror)
+        return base._replace(path=f"{base.path.rstrip('/')}/{file}").geturl()
+    if "://" in mirror:
+        raise ValueError(
+            f"the mirror {redaction.redacted(mirror)} is not allowed; allowed are github, an http"
+            " or https URL, and a folder: set mirror in params.yaml, or ARCMIX_MIRROR"
+        )
     return str(Path(mirror).expanduser().absolute() / file)
 
 
@@ -74,19 +86,17 @@ def _is_url(place: str) -> bool:
     return place.startswith(("http://", "https://"))
 
 
-def _get(name: str, place: str, path: Path, *, mirror: str, patience: transfer.Patience) -> None:
+def _get(name: str, place: str, path: Path, limits: transfer.Limits) -> None:
     try:
         if _is_url(place):
-            transfer.download(place, path, patience)
+            transfer.download(place, path, limits)
         else:
-            with files.replacing(path) as new:
-                shutil.copyfile(place, new)
+            transfer.copy(Path(place), path, limits)
     except OSError as error:
         raise OSError(
             f"no archive of {name}: it is not in the cache ({path}) and cannot be fetched from"
-            f" {place}: {error}; the mirror is {mirror!r}: set mirror in params.yaml, or"
-            " ARCMIX_MIRROR in the environment, to a folder or base URL that contains"
-            f" {path.name}"
+            f" {redaction.redacted(place)}: {error}; set mirror in params.yaml, or ARCMIX_MIRROR in"
+            f" the environment, to a folder or base URL that contains {path.name}"
         ) from error
 
 
@@ -104,35 +114,56 @@ def read(path: Path, splits: Mapping[str, tuple[str, ...]]) -> Iterator[tasks.Va
         ValueError: If the archive is damaged or exceeds a limit, a member's path is unsafe, or
             a task file is not a regular file with valid JSON.
     """
+    left = MAX_FILES
     try:
-        with _Limited(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as archive:
-            for member, inner in _members(archive):
+        with (
+            _Limited(path) as unpacked,
+            # It reads a block at a time, so that it stays within the headers.
+            tarfile.open(fileobj=unpacked, mode="r|", bufsize=tarfile.BLOCKSIZE) as archive,
+        ):
+            for member, inner in _members(unpacked, archive):
                 if (named := _named(inner, splits)) is not None:
-                    yield inner.stem, *named, _json(archive, member)
+                    value = _json(archive, member)
+                    left -= member.size
+                    if left < 0:
+                        raise ValueError(
+                            f"the task files have more than the allowed {MAX_FILES} bytes"
+                        )
+                    yield inner.stem, *named, value
             # Reading to the end verifies the checksum, which follows the last member.
+            unpacked.end = MAX_TOTAL
             while unpacked.read(transfer.CHUNK):
                 pass
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+    except transfer.READ_ERRORS as error:
+        raise ValueError(f"{path} is damaged or unsafe: {transfer.explained(error)}") from error
 
 
 class _Limited(gzip.GzipFile):
-    """An unpacked archive that raises an error when it exceeds the size limit."""
+    """An unpacked archive that raises an error when it is read beyond a place, `end`."""
 
-    left = MAX_TOTAL
+    end = MAX_HEADERS
 
     def read(self, size: int | None = -1) -> bytes:
         data = super().read(size)
-        self.left -= len(data)
-        if self.left < 0:
+        if self.tell() > MAX_TOTAL:
             raise ValueError(f"the archive unpacks to more than the allowed {MAX_TOTAL} bytes")
+        if self.tell() > self.end:
+            raise ValueError(
+                f"the headers of a member have more than the allowed {MAX_HEADERS} bytes"
+            )
         return data
 
 
-def _members(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, PurePosixPath]]:
+def _members(
+    unpacked: _Limited, archive: tarfile.TarFile
+) -> Iterator[tuple[tarfile.TarInfo, PurePosixPath]]:
     """Yield each member and its path relative to the top-level folder."""
-    top = None
-    for count, member in enumerate(archive, start=1):
+    top, count = None, 0
+    while (member := archive.next()) is not None:
+        count += 1
+        # tarfile keeps all members and all global headers, of which one may have a thousand.
+        archive.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
+        archive.pax_headers = {}
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts:
             raise ValueError(f"{member.name!r} is outside the top-level folder of the archive")
@@ -143,6 +174,7 @@ def _members(archive: tarfile.TarFile) -> Iterator[tuple[tarfile.TarInfo, PurePo
             )
         if count > MAX_MEMBERS:
             raise ValueError(f"the archive has more than the allowed {MAX_MEMBERS} members")
+        unpacked.end = archive.offset + MAX_HEADERS
         yield member, PurePosixPath(*path.parts[1:])
 
 

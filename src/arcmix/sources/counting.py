@@ -32,6 +32,9 @@ def load(name: str, source: origins.CountingSource) -> pins.Loaded:
 
     Returns:
         Tasks without demonstrations. Each has one test, whose output equals its input.
+
+    Raises:
+        ValueError: If the grids differ from the pin.
     """
     found = []
     with program.progress(source.tasks, f"draw {name}", "grid") as bar:
@@ -40,10 +43,11 @@ def load(name: str, source: origins.CountingSource) -> pins.Loaded:
             pair = tasks.Pair(grid, grid)
             found.append(tasks.Task(f"{index:07}", name, "training", 0, (), (pair,)))
             bar.update()
+    pins.verify_draws(name, source, "tasks", lambda number: found[:number])
     return pins.Loaded(found, Counter(), f"draws of seed {source.seed}")
 
 
-def draw(source: origins.CountingSource, index: int) -> np.ndarray:
+def draw(source: origins.Grids, index: int) -> np.ndarray:
     """Return grid number `index`, uint8 (height, width)."""
 
     def words(purpose: str, width: int) -> np.ndarray:

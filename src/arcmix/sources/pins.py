@@ -1,11 +1,16 @@
 """The result of loading a source, and its verification against the pins in `params.yaml`."""
 
+import logging
+import platform
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from arcmix import tasks
 from arcmix.config import origins
+
+log = logging.getLogger("arcmix.pins")
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,44 @@ def verified(name: str, values: Iterable[tasks.Value], pins: origins.Tasks, orig
             f" rejected: {summary(rejects)}; if these are the tasks that you want, update the pins"
         )
     return loaded
+
+
+def verify_draws(
+    name: str,
+    source: origins.GeneratorSource | origins.CountingSource,
+    amount: Literal["variations", "tasks"],
+    first: Callable[[int], Iterable[tasks.Task]],
+) -> None:
+    """Verify the first drawn tasks of a source if its settings are those of its pin.
+
+    If they are other settings, or fewer tasks, the digest is logged, so that it can be pinned.
+
+    Args:
+        name: Name of the source.
+        source: The settings, and the pin or None.
+        amount: The setting that says how many tasks are drawn.
+        first: Returns the tasks that a given amount would have drawn.
+
+    Raises:
+        ValueError: If the digest differs from the pin.
+    """
+    pin, number = source.pin, getattr(source, amount)
+    pinned = False
+    if pin is not None:
+        settings = pin.model_dump(exclude={"digest", amount})
+        enough = number >= getattr(pin, amount)
+        pinned = enough and settings == source.model_dump(include={*settings})
+        number = min(number, getattr(pin, amount))
+    digest = tasks.digest(first(number))
+    if pin is None or not pinned:
+        log.info("%s: no pin for these settings; digest of %s %d: %s", name, amount, number, digest)
+    elif digest != pin.digest:
+        raise ValueError(
+            f"{name}: the drawn tasks differ from sources.{name}.pin: expected digest {pin.digest}"
+            f" with {amount} {number}, found {digest} with Python {platform.python_version()};"
+            f" another Python or numpy may draw other tasks: use those of constraints.txt, or"
+            f" set sources.{name}.pin to null to use these"
+        )
 
 
 def summary(rejects: Counter[str]) -> str:
