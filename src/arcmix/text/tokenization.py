@@ -138,7 +138,7 @@ def answer_budget(tokenizer: PreTrainedTokenizerBase, style: prompt.Style, side:
         side: Maximum height and width of a grid.
     """
     plain = [np.full((side, side), color, np.uint8) for color in range(COLORS)]
-    mixed = (np.arange(side * side) % COLORS).astype(np.uint8).reshape(side, side)
+    mixed = np.resize(np.array(range(COLORS), np.uint8), (side, side))
     texts = [prompt.render(style, [], grid, grid).answer for grid in [*plain, mixed]]
     return max(len(ids) for ids in _ids(tokenizer, texts))
 
