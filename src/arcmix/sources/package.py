@@ -1,8 +1,9 @@
 """Tasks from a data file of an installed Python package."""
 
-import importlib.resources
+import importlib.util
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 from arcmix import tasks
 from arcmix.config import origins
@@ -21,14 +22,18 @@ def load(name: str, source: origins.PackageSource) -> pins.Loaded:
 
 
 def _read(name: str, source: origins.PackageSource) -> Iterator[tasks.Value]:
+    # The package is not imported: its code may need packages that its data does not.
     try:
-        folder = importlib.resources.files(source.package)
-    except ModuleNotFoundError:
+        found = importlib.util.find_spec(source.package)
+    except ModuleNotFoundError:  # of a parent
+        found = None
+    if found is None or not found.submodule_search_locations:
         raise ValueError(
             f"{name} is part of the package {source.package!r}, which is not installed;"
             f" run: make setup, or: pip install {source.package}"
-        ) from None
-    values = json.loads(folder.joinpath(source.file).read_bytes())
+        )
+    [folder, *_] = found.submodule_search_locations
+    values = json.loads(Path(folder, source.file).read_bytes())
     for split, key in source.splits.items():
         if key not in values:
             raise ValueError(
