@@ -154,6 +154,21 @@ def adapted(folder):
         pytest.param(of_config(model_type="bert"), "44 missing .* 20 unexpected", id="bert"),
         pytest.param(of_config(model_type="t5"), "T5Config.* for this kind", id="t5"),
         pytest.param(of_config(model_type="new"), "has model type `new`", id="new-type"),
+        pytest.param(
+            of_config(attn_implementation="evil/attention"),
+            r"names code of the hub for the attention, \['evil/attention'\]",
+            id="attention",
+        ),
+        pytest.param(
+            of_config(text_config={"_attn_implementation": "evil/attention@main"}),
+            "names code of the hub for the attention",
+            id="nested-attention",
+        ),
+        pytest.param(
+            of_config(quantization_config={"quant_method": "compressed-tensors"}),
+            "cannot load .* compressed-tensors>=.* is required",
+            id="quantized",
+        ),
         pytest.param(truncated, "Error while deserializing header: incomplete", id="truncated"),
         pytest.param(lacking_a_shard, "No such file .*model-00002-of-00002", id="shard"),
         pytest.param(pickled, "no weights in .* pickles such as ", id="pickle"),

@@ -1,7 +1,9 @@
 """Load base models and tokenizers, and extend their vocabulary."""
 
+import contextlib
 import functools
 import importlib.util
+import json
 import logging
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -127,6 +129,7 @@ def load_model(folder: Path, **options: Any) -> PreTrainedModel:  # noqa: ANN401
             f"no weights in {folder}: it has no *.safetensors; pickles such as *.bin are not"
             " loaded, because they can run code: save the model as safetensors, or choose another"
         )
+    _refuse_kernels(folder / "config.json")
     options |= {
         "use_safetensors": True,
         "output_loading_info": True,
@@ -149,6 +152,24 @@ def load_model(folder: Path, **options: Any) -> PreTrainedModel:  # noqa: ANN401
         " complete files, or choose another model",
     )
     return model
+
+
+def _refuse_kernels(path: Path) -> None:
+    """Refuse a config that makes transformers download and run an attention from the hub."""
+    named: list[object] = []
+
+    def collect(pairs: Sequence[tuple[str, object]]) -> None:
+        named.extend(value for key, value in pairs if "attn" in key and "/" in str(value))
+
+    if path.exists():
+        # transformers reports invalid JSON.
+        with contextlib.suppress(ValueError):
+            json.loads(path.read_bytes(), object_pairs_hook=collect)
+    if named:
+        raise ValueError(
+            f"{path} names code of the hub for the attention, {named}; arcmix runs no code of a"
+            " model: remove the entry, or choose another model"
+        )
 
 
 def refuse_weights(what: str, wrong: Mapping[str, Sequence[str]], advice: str) -> None:
@@ -179,7 +200,7 @@ def _read(kind: Any, folder: Path, options: Mapping[str, Any]) -> Any:  # noqa: 
         raise ValueError(f"{folder} is no folder, so it contains no model; run: dvc repro")
     try:
         return kind.from_pretrained(folder, trust_remote_code=False, **options)
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
+    except (OSError, ValueError, ImportError, safetensors.SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ValueError(
             f"transformers cannot load {folder} with {kind.__name__}: {reason}; arcmix runs no code"
