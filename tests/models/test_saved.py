@@ -49,3 +49,9 @@ def test_truncated_weights_of_an_adapter_are_refused_with_their_folder(tmp_path,
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match=re.escape(f"in {tmp_path} cannot be read: ")):
         adapters.resume(pretrained.load(base_model, "float32"), tmp_path, finetuned(), 0, [])
+
+
+def test_a_folder_without_an_adapter_is_not_looked_for_on_the_hub(tmp_path, base_model):
+    tokenizer = pretrained.load_tokenizer(base_model)
+    with pytest.raises(ValueError, match=re.escape(f"no fine-tune in {tmp_path}: it has none of")):
+        adapters.load(base_model, tmp_path, "float32", "lora", tokenizer, {})

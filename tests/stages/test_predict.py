@@ -1,10 +1,12 @@
 """Tests of the files that stage `predict` reads and writes."""
 
+import shutil
 import time
 
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.numpy
 from pandas.testing import assert_frame_equal
 
 from arcmix import files, randomness, tasks
@@ -236,3 +238,13 @@ def test_a_task_is_answered_with_its_own_adapter(tmp_path, base_model, trained, 
     assert (one.logprob != other.logprob).all()
     rest, expected = (table.query("task != 'one'") for table in (found, plain))
     tolerance.assert_frames_close(rest, expected, WITHIN)
+
+
+def test_an_adapter_without_weights_is_refused(tmp_path, base_model, trained):
+    shutil.copytree(trained, tmp_path / "trained")
+    weights = tmp_path / "trained" / "adapter" / "last" / "adapter_model.safetensors"
+    safetensors.numpy.save_file({}, weights)
+    with pytest.raises(
+        ValueError, match=f"the fine-tune in {weights.parent} are wrong: 28 missing"
+    ):
+        predicting.run(tmp_path, base_model, tmp_path / "trained", trained / "adapted")

@@ -214,6 +214,8 @@ def load_each(
 
 def _saved_adapter(base: PreTrainedModel, folder: Path) -> PeftModel:
     """Return a model with an adapter that `save` wrote, for prediction."""
+    # Without its file, peft would look for the config on the hub.
+    saved.require_method(folder, "lora")
     config = peft.LoraConfig.from_pretrained(str(folder))
     config.inference_mode = True
     tuned = peft.PeftModelForCausalLM(base, cast("peft.LoraConfig", config))
