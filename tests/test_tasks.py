@@ -80,6 +80,28 @@ def test_write_gives_equal_bytes_for_equal_tasks(tmp_path: Path) -> None:
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_grids_of_a_table_may_have_more_cells_than_int32_counts(tmp_path: Path) -> None:
+    assert pa.large_list(pa.uint8()) == tasks.GRID
+    assert tasks.ragged([np.zeros(2, np.uint8)]).type == tasks.GRID
+    tasks.write(tmp_path / "tasks.parquet", [arc.task("a")])
+    assert pq.read_table(tmp_path / "tasks.parquet")["input"].type == tasks.GRID
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"variation": 2**31}, id="variation"),
+        pytest.param({"test": (Pair(*[np.zeros((256, 1), np.uint8)] * 2),)}, id="side"),
+    ],
+)
+def test_a_number_that_its_column_cannot_hold_is_an_error(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match=r"too large to fit|not in range"):
+        tasks.write(tmp_path / "tasks.parquet", [replace(arc.task("a"), **changes)])
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_read_rejects_another_table(tmp_path: Path) -> None:
     path = tmp_path / "other.parquet"
     pq.write_table(pa.table({"task": ["a"]}), path)

@@ -27,7 +27,8 @@ MAX_SIDE = 30
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 """Pattern of a task's id and of the parts of its group, which become parts of paths and tables."""
 
-GRID = pa.list_(pa.uint8())
+# Lists with 64-bit offsets: the grids of a large source have more than 2**31 cells.
+GRID = pa.large_list(pa.uint8())
 SCHEMA = pa.schema(
     [
         ("task", pa.string()),
@@ -245,11 +246,11 @@ def write(path: Path, tasks: Iterable[Task]) -> None:
         pq.write_table(pa.table(columns, schema=SCHEMA), new, compression="zstd")
 
 
-def ragged(parts: Sequence[np.ndarray]) -> pa.ListArray:
+def ragged(parts: Sequence[np.ndarray]) -> pa.LargeListArray:
     """Return uint8 arrays as an Arrow list column."""
-    offsets = np.cumsum([0, *(len(part) for part in parts)]).astype(np.int32)
+    offsets = np.cumsum([0, *(len(part) for part in parts)])
     values = np.concatenate(parts) if parts else np.zeros(0, np.uint8)
-    return pa.ListArray.from_arrays(offsets, values)
+    return pa.LargeListArray.from_arrays(offsets, values)
 
 
 def read(path: Path) -> list[Task]:

@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from arcmix import integers
+
 SYMMETRIES = 8
 """Number of symmetries of the square; number 0 is the identity."""
 
@@ -29,7 +31,7 @@ class Transform:
 
     def invert(self, grid: np.ndarray) -> np.ndarray:
         """Return the grid whose view is `grid`."""
-        return np.argsort(self.colors).astype(np.uint8)[turn_back(grid, self.symmetry)]
+        return integers.narrowed(np.argsort(self.colors), np.uint8)[turn_back(grid, self.symmetry)]
 
 
 def turn(grid: np.ndarray, symmetry: int) -> np.ndarray:
@@ -133,4 +135,4 @@ def color_maps(keys: np.ndarray, moves_background: np.ndarray) -> np.ndarray:
     kept = keys.copy()
     # The smallest key sorts first, so color 0 stays in place.
     kept[~moves_background, 0] = 0
-    return np.argsort(kept, axis=1, kind="stable").astype(np.uint8)
+    return integers.narrowed(np.argsort(kept, axis=1, kind="stable"), np.uint8)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from peft import PeftModel
 
@@ -179,6 +180,17 @@ def test_a_loaded_model_has_its_weights_in_memory_that_torch_allocated(
     assert {weight.data_ptr() % 64 for weight in loaded.parameters()} == {0}
 
 
+def test_missing_weights_of_a_whole_model_are_refused_by_name(tmp_path, base_model):
+    adapters.save(attach(base_model, settings("full")), tmp_path)
+    path = tmp_path / "model.safetensors"
+    weights = safetensors.torch.load_file(path)
+    del weights["model.norm.weight"]
+    safetensors.torch.save_file(weights, path, {"format": "pt"})
+    tokenizer = pretrained.load_tokenizer(base_model)
+    with pytest.raises(ValueError, match=r"wrong: 1 missing \(model\.norm\.weight\)"):
+        adapters.load(base_model, tmp_path, "float32", "full", tokenizer, {})
+
+
 def test_an_adapter_of_all_linear_layers_is_resumed_with_the_layers_named(tmp_path, base_model):
     trained = train(attach(base_model, settings()))
     adapters.save(trained, tmp_path)
@@ -233,7 +245,7 @@ def test_a_fine_tune_of_another_model_is_not_resumed(tmp_path, base_model, metho
     adapters.save(attach(tmp_path / "other", how), tmp_path / "saved")
     with pytest.raises(
         ValueError,
-        match=r"another model or encoder .*: .* has shape \(\d+, \d+\) there and \(\d+, \d+\) here",
+        match=r"of another shape \(.* \(\d+, 16\) instead of \(\d+, 32\).*; if it has another",
     ):
         adapters.resume(pretrained.load(base_model, "float32"), tmp_path / "saved", how, 0, [])
 

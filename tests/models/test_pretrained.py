@@ -1,5 +1,7 @@
+import ast
 import re
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -89,3 +91,31 @@ def test_4_bit_weights_are_not_loaded_without_a_gpu(machine, base_model):
     with pytest.raises(ValueError, match="method qlora needs a CUDA GPU"):
         pretrained.load_base(base_model, "float32", "qlora")
     assert pretrained.load_base(base_model, "float16", "full").dtype == torch.float16
+
+
+SOURCES = [*(Path(__file__).parents[2] / "src").rglob("*.py")]
+
+
+def test_one_function_loads_models_and_tokenizers_and_it_trusts_no_code():
+    calls = [
+        (path.name, ast.unparse(call))
+        for path in SOURCES
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("from_pretrained")
+    ]
+    # The configuration of an adapter is values only.
+    models = [call for call in calls if not call[1].startswith("peft.LoraConfig.from_pretrained(")]
+    assert models == [
+        ("pretrained.py", "kind.from_pretrained(folder, trust_remote_code=False, **options)")
+    ]
+
+
+@pytest.mark.parametrize("word", [r"torch\.load\(", r"import pickle", r"trust_remote_code\W+True"])
+def test_no_module_reads_pickles_or_trusts_code(word):
+    assert [path.name for path in SOURCES if re.search(word, path.read_text())] == []
+
+
+def test_a_folder_that_does_not_exist_is_not_taken_for_a_repository_of_the_hub(tmp_path):
+    message = f"{tmp_path}/none is no folder, so it contains no model; run: dvc repro"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        pretrained.load_tokenizer(tmp_path / "none")

@@ -1,5 +1,5 @@
 from collections import Counter
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from itertools import product
 
 import numpy as np
@@ -62,6 +62,16 @@ def number(pair, entry):
     """Return the number of a pair in its entry."""
     [found] = [n for n, one in enumerate(entry.train + entry.test) if same(one, pair)]
     return found
+
+
+def test_a_pool_of_more_cells_than_int32_counts_gives_the_same_samples():
+    # The first 2**31 cells are never read, so they take no memory.
+    far = 2**31
+    cells = np.zeros(far + len(POOL.cells), np.uint8)
+    cells[far:] = POOL.cells
+    large = replace(POOL, cells=cells, starts=POOL.starts + far)
+    for name, value in vars(drawn(FULL)).items():
+        np.testing.assert_array_equal(getattr(drawn(FULL, pool=large), name), value)
 
 
 def test_without_augmentation_a_sample_equals_its_entry(tmp_path):

@@ -1,9 +1,13 @@
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from hypothesis import given
 from hypothesis import strategies as st
 
 from arcmix.sampling import sample_table
-from tests.sampling.test_augment import FULL, drawn, make, new_tasks, same
+from arcmix.sampling.augment import pool
+from arcmix.tasks import Pair, Task
+from tests.sampling.test_augment import FULL, drawn, make, new_tasks, pairs, same
 from tests.sampling.test_augment_counting import counted, kinds
 
 
@@ -13,6 +17,23 @@ def test_a_chunk_is_unchanged_after_writing_and_reading(tmp_path):
     sample_table.write(halves, iter([drawn(FULL, count=40), drawn(FULL, first=40, count=60)]))
     both = zip(sample_table.read_pairs(whole), sample_table.read_pairs(halves), strict=True)
     assert all(same(a, b) for one, other in both for a, b in zip(one, other, strict=True))
+
+
+def test_lists_of_the_table_may_have_more_elements_than_int32_counts(tmp_path):
+    table = sample_table.to_arrow(drawn(FULL, count=3))
+    lists = [field.type for field in table.schema if pa.types.is_nested(field.type)]
+    assert lists == [pa.large_list(pa.uint8())] * 5
+    sample_table.write(tmp_path / "samples", iter([drawn(FULL, count=3)]))
+    assert pq.read_schema(tmp_path / "samples").equals(sample_table.SCHEMA)
+
+
+def test_grids_with_the_longest_side_are_unchanged_after_writing_and_reading(tmp_path):
+    grids = [np.arange(255 * side).reshape(255, side).astype(np.uint8) % 10 for side in (255, 1)]
+    large = Task("large", "arc", "training", 0, (Pair(*grids),), (Pair(grids[1].T, grids[0]),))
+    [sample] = pairs(drawn(make(), count=1, slots=np.zeros(1, int), pool=pool([large])), tmp_path)
+    assert [same(*both) for both in zip(sample, large.train + large.test, strict=True)] == [
+        True
+    ] * 2
 
 
 def test_the_table_contains_the_change_that_made_a_new_task():

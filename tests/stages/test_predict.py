@@ -1,10 +1,12 @@
 """Tests of the files that stage `predict` reads and writes."""
 
+import shutil
 import time
 
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.numpy
 from pandas.testing import assert_frame_equal
 
 from arcmix import files, randomness, tasks
@@ -277,3 +279,13 @@ def test_the_losses_are_those_of_the_models_that_answer(tmp_path, base_model, tr
     assert [*zip(found.task, found.test, strict=True)] == [("one", 0), ("two", 0), ("two", 1)]
     assert found.nll.to_list() == pytest.approx([expected[test] for test in known.tests])
     assert found.tokens.to_list() == known.tokens
+
+
+def test_an_adapter_without_weights_is_refused(tmp_path, base_model, trained):
+    shutil.copytree(trained, tmp_path / "trained")
+    weights = tmp_path / "trained" / "adapter" / "last" / "adapter_model.safetensors"
+    safetensors.numpy.save_file({}, weights)
+    with pytest.raises(
+        ValueError, match=f"the fine-tune in {weights.parent} are wrong: 28 missing"
+    ):
+        predicting.run(tmp_path, base_model, tmp_path / "trained", trained / "adapted")

@@ -94,6 +94,17 @@ class CountingTokenizer(PreTrainedTokenizerFast):
         return super().__call__(*args, **kwargs)
 
 
+@pytest.mark.parametrize("format_", ["bare", "v1"])
+def test_a_sample_may_have_any_number_of_pairs(format_):
+    style = tokenization.style(TOKENIZER, format_, Encoder(("minimal",)), "outputs")
+    counts = [4, 400, 256, 2, 254]
+    shapes = np.full((sum(counts), 2), (2, 1))
+    many = of_tasks(counts, shapes, np.arange(2 * len(shapes)) % 10)
+    for tried in (chunk(0, 3), many):
+        encode = fastpath.template_tokenizer(TOKENIZER, style, tried)
+        assert_equal(encode(many), fastpath.as_texts(TOKENIZER, style, many))
+
+
 def test_the_tokenizer_is_not_called_for_known_shapes():
     tokenizer = CountingTokenizer(tokenizer_object=TOKENIZER.backend_tokenizer)
     style = tokenization.style(TOKENIZER, "v1", Encoder(("minimal", "row_number")), "answer")

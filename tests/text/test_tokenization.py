@@ -204,3 +204,121 @@ def test_an_end_of_more_or_less_than_one_token_is_rejected(eos: str | None) -> N
     message = f"the end of an answer is not a single token of the tokenizer, got {eos!r}"
     with pytest.raises(ValueError, match=message):
         tokenization.style(tokenizer, "bare", Encoder(("minimal",)), "answer")
+
+
+TURN = "<turn>{{ m.role }}\n{{ m.content }}<end>\n"
+EACH = "{{% for m in messages %}}{}{{% endfor %}}<turn>assistant\n"
+
+
+@pytest.mark.parametrize("format_", ["v0", "v1", "dialog"])
+@pytest.mark.parametrize(
+    "template",
+    [
+        pytest.param("<turn>012<end>", id="no-message"),
+        pytest.param(EACH.format("{% if m.role != 'user' %}" + TURN + "{% endif %}"), id="no-user"),
+        pytest.param(EACH.format("<turn>{{ m.content[:20] }}012<end>"), id="cut"),
+        pytest.param(EACH.format("<turn>{{ m.content | tojson }}<end>"), id="escaped"),
+        pytest.param(EACH.format(2 * TURN), id="twice"),
+        pytest.param(EACH.format("<turn>{{ m.content | replace('\n', ' ') }}"), id="line"),
+    ],
+)
+def test_a_chat_template_that_does_not_show_each_grid_once_is_refused(
+    template: str, format_: str
+) -> None:
+    tokenizer = characters(template)
+    message = f"drops, changes, repeats or reorders grids in the format '{format_}', so the model"
+    with pytest.raises(ValueError, match=message):
+        tokenization.style(tokenizer, format_, Encoder(("minimal",)), "answer")
+    # The format `bare` does not use the template.
+    tokenization.style(tokenizer, "bare", Encoder(("minimal",)), "answer")
+
+
+@pytest.mark.parametrize(
+    "messages", ["messages[-2:]", "messages | reverse"], ids=["last-turns", "reversed"]
+)
+def test_a_chat_template_that_changes_the_order_of_turns_is_refused_in_a_dialog(
+    messages: str,
+) -> None:
+    template = EACH.format(TURN).replace("messages", messages)
+    with pytest.raises(ValueError, match="drops, changes, repeats or reorders grids in the format"):
+        tokenization.style(characters(template), "dialog", Encoder(("minimal",)), "answer")
+
+
+@pytest.mark.parametrize("format_", ["v0", "v1", "dialog"])
+def test_a_chat_template_may_trim_messages_and_drop_the_system_message(format_: str) -> None:
+    turn = "{% if m.role != 'system' %}<turn>{{ m.content | trim }}<end>{% endif %}"
+    tokenization.style(characters(EACH.format(turn)), format_, Encoder(("minimal",)), "outputs")
+
+
+def test_a_chat_template_that_drops_the_marks_of_trained_outputs_is_refused() -> None:
+    plain = "<turn>{{ m.content | replace('\ue000', '') | replace('\ue001', '') }}<end>"
+    tokenizer = characters(EACH.format(plain))
+    tokenization.style(tokenizer, "v1", Encoder(("minimal",)), "answer")
+    with pytest.raises(ValueError, match="the chat template drops the marks of trained outputs"):
+        tokenization.style(tokenizer, "v1", Encoder(("minimal",)), "outputs")
+
+
+def test_a_chat_template_that_drops_the_answer_is_refused() -> None:
+    turn = "{% if m.role != 'assistant' %}" + TURN + "{% endif %}"
+    with pytest.raises(ValueError, match="the chat template drops the assistant's answer"):
+        tokenization.style(characters(EACH.format(turn)), "v1", Encoder(("minimal",)), "answer")
+
+
+@pytest.mark.parametrize(
+    ("turn", "message"),
+    [
+        ("{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}", "no system"),
+        ("{{ m.tools.first }}", "has no attribute 'tools'"),
+        ("{{ m.__class__.__mro__ }}", "access to attribute '__class__' of 'dict' object is unsafe"),
+    ],
+    ids=["raises", "undefined", "unsafe"],
+)
+def test_an_error_of_a_chat_template_is_an_error_that_says_what_to_choose(
+    turn: str, message: str
+) -> None:
+    tokenizer = characters(EACH.format("<turn>{{ m.content }}<end>" + turn))
+    with pytest.raises(ValueError, match=f"refuses the turns .*{message}.*; choose another model"):
+        tokenization.style(tokenizer, "v1", Encoder(("minimal",)), "answer")
+
+
+def lossy(unknown: str, dropped: str) -> PreTrainedTokenizerFast:
+    """Return a character tokenizer without some characters, which drops others before."""
+    known = ["<unk>", *(one for one in CHARACTERS if one not in unknown)]
+    vocabulary = {character: number for number, character in enumerate(known)}
+    tokenizer = fast(tokenizers.models.BPE(vocabulary, [], unk_token="<unk>"), None)  # noqa: S106
+    tokenizer.backend_tokenizer.normalizer = tokenizers.normalizers.Replace(dropped, "")
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("unknown", "dropped", "names"),
+    [
+        pytest.param("789", "x", ["minimal"], id="unknown-digits"),
+        pytest.param("", "\n", ["minimal"], id="no-line-breaks"),
+        pytest.param("ñ", "x", ["minimal", "symbols"], id="unknown-symbol"),
+        pytest.param("", "|", ["separator"], id="no-separator"),
+    ],
+)
+def test_a_tokenizer_that_loses_grids_is_refused(
+    unknown: str, dropped: str, names: list[str]
+) -> None:
+    tokenization.style(lossy("", "x"), "bare", Encoder(tuple(names)), "answer")
+    message = f"the tokenizer loses grids of the encoder {'/'.join(names)}: .* became"
+    with pytest.raises(ValueError, match=message):
+        tokenization.style(lossy(unknown, dropped), "bare", Encoder(tuple(names)), "answer")
+
+
+def test_a_tokenizer_that_marks_the_start_of_a_text_as_a_word_loses_no_grid() -> None:
+    tokenizer = characters()
+    backend = tokenizer.backend_tokenizer
+    vocabulary = {one: number for number, one in enumerate(["▁", *CHARACTERS])}
+    backend.model = tokenizers.models.BPE(vocabulary, [])
+    parts = [tokenizers.normalizers.Prepend("▁"), tokenizers.normalizers.Replace(" ", "▁")]
+    backend.normalizer = tokenizers.normalizers.Sequence(parts)
+    decoders = tokenizers.decoders
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    style = tokenization.style(tokenizer, "bare", Encoder(("minimal", "row_number")), "answer")
+    [example] = tokenization.tokenize(tokenizer, [prompt.render(style, [], GRID, GRID)])
+    assert tokenizer.convert_ids_to_tokens(example.input_ids.tolist())[0] == "▁"

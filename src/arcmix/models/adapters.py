@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import peft
-import torch
 import transformers
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
@@ -19,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from arcmix import files
 from arcmix.config import scales
-from arcmix.models import pretrained
+from arcmix.models import pretrained, saved
 from arcmix.text import tokenization
 from arcmix.text.encode import Encoder
 from arcmix.text.prompt import Style
@@ -29,17 +28,6 @@ Tuned = PreTrainedModel | PeftModel
 
 INITS = {"default": True, "gaussian": "gaussian", "pissa": "pissa", "olora": "olora"}
 """Initialization of an adapter -> peft's `init_lora_weights`."""
-
-SHAPE = {
-    "r": "rank",
-    "lora_alpha": "alpha",
-    "use_rslora": "rslora",
-    "use_dora": "dora",
-    "target_modules": "targets",
-    "init_lora_weights": "init",
-    "trainable_token_indices": "added tokens",
-}
-"""Settings that the weights of an adapter depend on: peft's name -> our name."""
 
 
 def attach(
@@ -140,70 +128,18 @@ def resume(
     `folder` are the same as in `attach`.
 
     Raises:
-        ValueError: As in `attach`, and if the folder holds no fine-tune, or one with another
-            method, adapter, encoder or base model.
+        ValueError: As in `attach`, and if the folder holds no fine-tune, a damaged one, or one with
+            another method, adapter, encoder or base model.
     """
-    _check_method(folder, settings.method)
+    saved.require_method(folder, settings.method)
     if settings.method == "full":
-        saved = pretrained.load(folder, settings.dtype)
-        _check_shapes(folder, saved.state_dict(), base.state_dict())
-        return attach(saved, settings, seed, tokens)
+        whole = pretrained.load(folder, settings.dtype)
+        saved.require_shapes(folder, whole.state_dict(), base.state_dict())
+        return attach(whole, settings, seed, tokens)
     tuned = _add_adapter(base, settings, seed, tokens)
-    _check_adapter_settings(folder, tuned)
-    weights = peft.load_peft_weights(str(folder), device="cpu")
-    current = peft.get_peft_model_state_dict(tuned, save_embedding_layers=False)
-    _check_shapes(folder, weights, current)
-    peft.set_peft_model_state_dict(tuned, weights)
+    saved.require_settings(folder, tuned)
+    saved.load_weights(folder, tuned)
     return tuned
-
-
-def _check_method(folder: Path, method: str) -> None:
-    names = {"adapter_config.json": "an adapter", "config.json": "a whole model"}
-    found = [kind for name, kind in names.items() if (folder / name).is_file()]
-    if not found:
-        raise ValueError(
-            f"no fine-tune in {folder}: it has none of the files {list(names)};"
-            " choose the folder of a finished fine-tune"
-        )
-    wanted = "a whole model" if method == "full" else "an adapter"
-    if found != [wanted]:
-        raise ValueError(
-            f"{folder} holds {found[0]}, but method {method} continues {wanted};"
-            " choose the method of the fine-tune that this run continues"
-        )
-
-
-def _check_adapter_settings(folder: Path, tuned: PeftModel) -> None:
-    saved = peft.LoraConfig.from_pretrained(str(folder))
-    values = {
-        ours: (
-            _as_json(getattr(saved, name)),
-            _as_json(getattr(tuned.peft_config["default"], name)),
-        )
-        for name, ours in SHAPE.items()
-    }
-    wrong = [f"{name} {had} instead of {has}" for name, (had, has) in values.items() if had != has]
-    if wrong:
-        raise ValueError(
-            f"the adapter in {folder} has other settings than this run: {', '.join(wrong)};"
-            " choose the settings of the fine-tune that this run continues"
-        )
-
-
-def _check_shapes(
-    folder: Path, saved: Mapping[str, torch.Tensor], current: Mapping[str, torch.Tensor]
-) -> None:
-    shapes = [
-        {name: tuple(tensor.shape) for name, tensor in weights.items()}
-        for weights in (saved, current)
-    ]
-    if wrong := sorted(name for name, _ in shapes[0].items() ^ shapes[1].items()):
-        name = wrong[0]
-        raise ValueError(
-            f"the fine-tune in {folder} has another model or encoder than this run: {name} has"
-            f" shape {shapes[0].get(name, 'none')} there and {shapes[1].get(name, 'none')} here;"
-            " continue a fine-tune of the same model and encoder"
-        )
 
 
 def save(tuned: Tuned, folder: Path) -> None:
@@ -264,7 +200,7 @@ def load_each(
         tokens: Added tokens, as in `pretrained.add_tokens`.
 
     Raises:
-        ValueError: If the method needs a GPU and there is none.
+        ValueError: If the method needs a GPU and there is none, or as in `saved.load_weights`.
     """
     if method == "full":
         yield from (_aligned(pretrained.load(folder, dtype)) for folder in folders)
@@ -272,13 +208,24 @@ def load_each(
     base = pretrained.load_base(base_model, dtype, method)
     pretrained.add_tokens(base, tokenizer, tokens)
     first, *others = folders
-    tuned = PeftModel.from_pretrained(base, str(first))
+    tuned = _saved_adapter(base, first)
     model = _aligned(cast("PreTrainedModel", tuned.get_base_model()))
     yield model
     for folder in others:
-        weights = peft.load_peft_weights(str(folder), device="cpu")
-        peft.set_peft_model_state_dict(tuned, weights)
+        saved.require_settings(folder, tuned)
+        saved.load_weights(folder, tuned)
         yield model
+
+
+def _saved_adapter(base: PreTrainedModel, folder: Path) -> PeftModel:
+    """Return a model with an adapter that `save` wrote, for prediction."""
+    # Without its file, peft would look for the config on the hub.
+    saved.require_method(folder, "lora")
+    config = peft.LoraConfig.from_pretrained(str(folder))
+    config.inference_mode = True
+    tuned = peft.PeftModelForCausalLM(base, cast("peft.LoraConfig", config))
+    saved.load_weights(folder, tuned)
+    return tuned.eval()
 
 
 def save_text(folder: Path, tokenizer: PreTrainedTokenizerBase, settings: scales.Prompt) -> None:
@@ -332,7 +279,7 @@ def effective(tuned: Tuned) -> dict[str, Any]:
     return found | {
         # 4-bit weights are stored in pairs, so `numel` would count half of them.
         "parameters": tuned.get_nb_trainable_parameters()[1],
-        "targets": _as_json(config.target_modules),
+        "targets": saved.as_json(config.target_modules),
         "layers": len(layers),
         "rank": sorted({layer.r["default"] for layer in layers}),
         "scale": sorted({layer.scaling["default"] for layer in layers}),
@@ -342,9 +289,3 @@ def effective(tuned: Tuned) -> dict[str, Any]:
         "init": config.init_lora_weights,
         "added_tokens": config.trainable_token_indices or [],
     }
-
-
-def _as_json(value: object) -> object:
-    """Return a value of peft's config as JSON, with layers by the last part of their name."""
-    # peft replaces all-linear by the list of all layers.
-    return sorted({name.rpartition(".")[2] for name in value}) if isinstance(value, set) else value

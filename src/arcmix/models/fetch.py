@@ -1,7 +1,9 @@
 """Fetch, convert or create base models as folders in Hugging Face format."""
 
+import fnmatch
 import shutil
 from pathlib import Path
+from typing import cast
 
 import huggingface_hub
 import tokenizers
@@ -10,10 +12,11 @@ import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from arcmix.config import origins
-from arcmix.models.pretrained import load_tokenizer, token_id
+from arcmix.models import pretrained
+from arcmix.models.pretrained import token_id
 
-HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt")
-"""Files of a hub repository that a model needs: no code, and no second copy of the weights."""
+FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt")
+"""Files that a model needs: no code, no pickles, and no second copy of the weights."""
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -22,6 +25,9 @@ CHAT_TEMPLATE = (
 )
 """ChatML, the format of the SmolLM2 and Qwen2 families."""
 
+CAUSAL = 2e-3
+"""Maximum effect of a token on the logits before it, relative to the effect on those after it."""
+
 
 def from_gguf(file: Path, out: Path) -> None:
     """Convert a quantized GGUF model to a folder in Hugging Face format, in bfloat16.
@@ -29,11 +35,14 @@ def from_gguf(file: Path, out: Path) -> None:
     Args:
         file: The GGUF file.
         out: The folder to write.
+
+    Raises:
+        ValueError: If transformers cannot convert the file, or the model is refused by `check`.
     """
-    names = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
-    tokenizer = transformers.AutoTokenizer.from_pretrained(**names)
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        **names,
+    tokenizer = pretrained.load_tokenizer(file.parent, gguf_file=file.name)
+    model = pretrained.load_model(
+        file.parent,
+        gguf_file=file.name,
         dtype=torch.bfloat16,
         quantization_config=transformers.GgufConfig(dequantize=True),
     )
@@ -50,10 +59,11 @@ def from_hub(repository: str, revision: str, out: Path) -> None:
 
     Raises:
         OSError: If the hub cannot be reached or does not have the revision.
+        ValueError: If the model is refused by `check`.
     """
     try:
         huggingface_hub.snapshot_download(
-            repository, revision=revision, local_dir=out, allow_patterns=list(HUB_FILES)
+            repository, revision=revision, local_dir=out, allow_patterns=list(FILES)
         )
     except (OSError, huggingface_hub.errors.HfHubHTTPError) as error:
         raise OSError(
@@ -62,19 +72,22 @@ def from_hub(repository: str, revision: str, out: Path) -> None:
             " or download the model elsewhere and choose a model of kind folder"
         ) from error
     shutil.rmtree(out / ".cache", ignore_errors=True)
-    _separate_padding(out)
+    _finish(out)
 
 
 def from_folder(folder: Path, out: Path) -> None:
-    """Copy a local folder in Hugging Face format.
+    """Copy the files of a model from a local folder in Hugging Face format.
+
+    Links out of the folder are refused: a folder from someone else could link to a private file,
+    whose content would then be in DVC's cache.
 
     Args:
         folder: The local folder; `~` is expanded.
         out: The folder to write.
 
     Raises:
-        ValueError: If the folder holds no model, or if its tokenizer can pad only with its
-            end token.
+        ValueError: If the folder holds no model, if one of its files is a link out of it, or if
+            the model is refused by `check`.
     """
     folder = folder.expanduser()
     if not (folder / "config.json").is_file():
@@ -82,8 +95,18 @@ def from_folder(folder: Path, out: Path) -> None:
             f"no config.json in {folder}: it is not a model in Hugging Face format;"
             " choose a folder with config.json, weights and tokenizer"
         )
-    shutil.copytree(folder, out, dirs_exist_ok=True)
-    _separate_padding(out)
+    out.mkdir(parents=True, exist_ok=True)
+    root = folder.resolve()
+    for path in sorted(folder.iterdir()):
+        if not path.is_file() or not any(fnmatch.fnmatch(path.name, known) for known in FILES):
+            continue
+        if not path.resolve().is_relative_to(root):
+            raise ValueError(
+                f"{path} is a link out of its folder, to {path.resolve()}; such links are not"
+                f" followed: copy the model with cp -rL {folder} COPY, and choose the copy"
+            )
+        shutil.copyfile(path, out / path.name)
+    _finish(out)
 
 
 def random(settings: origins.RandomModel, out: Path) -> None:
@@ -136,7 +159,12 @@ def character_tokenizer() -> PreTrainedTokenizerBase:
 def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, out: Path) -> None:
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    _separate_padding(out)
+    _finish(out)
+
+
+def _finish(folder: Path) -> None:
+    _separate_padding(folder)
+    check(folder)
 
 
 def _separate_padding(folder: Path) -> None:
@@ -145,7 +173,7 @@ def _separate_padding(folder: Path) -> None:
     If both are one token, the model learns to ignore the end of an answer and never stops
     (arc24, iteration 29).
     """
-    tokenizer = load_tokenizer(folder)
+    tokenizer = pretrained.load_tokenizer(folder)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         if tokenizer.unk_token_id in (None, tokenizer.eos_token_id):
             raise ValueError(
@@ -154,3 +182,44 @@ def _separate_padding(folder: Path) -> None:
             )
         tokenizer.pad_token = tokenizer.unk_token
         tokenizer.save_pretrained(folder)
+
+
+def check(folder: Path) -> None:
+    """Refuse a model whose numbers would be wrong without an error.
+
+    Raises:
+        ValueError: As in `pretrained.load_model`. If a weight is not finite, if a token of the
+            tokenizer has no embedding, or if a token sees the tokens after it, as in BERT.
+    """
+    # In the type of the files, so that a model needs no more memory than its files.
+    model = pretrained.load_model(folder, dtype="auto", device_map="cpu")
+    tensors = model.state_dict().items()
+    broken = [name for name, tensor in tensors if not tensor.isfinite().all()]
+    advice = "get the files again, or choose another model"
+    pretrained.refuse_weights(f"the model in {folder}", {"not finite": broken}, advice)
+    rows = len(cast("torch.nn.Embedding", model.get_input_embeddings()).weight)
+    vocabulary = pretrained.load_tokenizer(folder).get_vocab()
+    without = [token for token, number in vocabulary.items() if number >= rows]
+    if without:
+        raise ValueError(
+            f"the model in {folder} has embeddings for {rows} tokens, so these of its tokenizer"
+            f" have none: {pretrained.listed(sorted(without))}; choose the tokenizer of the model"
+        )
+    if not _is_causal(model, rows):
+        raise ValueError(
+            f"the model in {folder} is no causal language model: the logits of a"
+            f" {type(model).__name__} depend on later tokens; choose a model that reads from left"
+            " to right"
+        )
+
+
+@torch.inference_mode()
+def _is_causal(model: PreTrainedModel, rows: int) -> bool:
+    """Return whether the first half of a text has the same logits for two second halves."""
+    ids = torch.arange(16)[None] % rows
+    other = ids.clone()
+    other[:, 8:] = rows - 1 - other[:, 8:]
+    one, two = (model(input_ids=text, use_cache=False).logits[0].float() for text in (ids, other))
+    first, second = (one - two).abs().mean(dim=1).split(8)
+    # Rounding may depend on later tokens, where these choose the experts of a layer.
+    return bool(first.mean() <= CAUSAL * second.mean())

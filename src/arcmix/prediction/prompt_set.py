@@ -76,8 +76,8 @@ class PromptSet:
 
     def _grid(self, number: int, answer: Answer) -> np.ndarray | None:
         """Return the grid of an answer with the view's transform inverted, None if it has none."""
-        text = self.tokenizer.decode(list(answer.tokens), clean_up_tokenization_spaces=False)
-        grid = prompt.parse_answer(self.style, str(text) + self.style.end)
+        text = tokenization.decode(self.tokenizer, list(answer.tokens))
+        grid = prompt.parse_answer(self.style, text + self.style.end)
         if grid is None or max(grid.shape) > self.max_side:
             return None
         return self.views[number].transform.invert(grid)

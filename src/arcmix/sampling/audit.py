@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arcmix import tasks
+from arcmix import integers, tasks
 from arcmix.tasks import COLORS, Pair, Task
 
 BY_DESIGN = ("val-n-1", "val-demonstrations")
@@ -94,7 +94,8 @@ def keys(pair: Pair) -> tuple[bytes, bytes]:
     first = np.full((len(turned), COLORS), cells.shape[1])
     # If an index occurs repeatedly, numpy keeps the last value: here, the first appearance.
     first[row, cells[:, ::-1]] = np.arange(cells.shape[1])[::-1]
-    names = np.argsort(np.argsort(first, axis=1, kind="stable"), axis=1).astype(np.uint8)
+    order = np.argsort(first, axis=1, kind="stable")
+    names = integers.narrowed(np.argsort(order, axis=1), np.uint8)
     shapes = [bytes((*a.shape, *b.shape)) for a, b in turned]
     forms = [shape + form.tobytes() for shape, form in zip(shapes, names[row, cells], strict=True)]
     return _hash(shapes[0] + cells[0].tobytes()), _hash(min(forms))

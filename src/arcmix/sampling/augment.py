@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from arcmix import program, randomness, transforms
+from arcmix import integers, program, randomness, transforms
 from arcmix.config.params import Augment, NewTasks
 from arcmix.objects import QUESTIONS
 from arcmix.sampling import sample_table
@@ -122,11 +122,14 @@ def draw(
     shapes = source.shapes[grids]
     sizes = shapes.prod(axis=1, dtype=np.int64)
     ends = np.cumsum(sizes)
-    # int32, because memory bandwidth limits the speed: these arrays have one element per cell.
-    where = np.arange(ends[-1], dtype=np.int32)
-    where += np.repeat((source.starts[grids, symmetry] - (ends - sizes)).astype(np.int32), sizes)
+    # These arrays have one element per cell.
+    index = integers.index_type(len(source.cells), ends[-1], colors.size)
+    where = np.arange(ends[-1], dtype=index)
+    shift = integers.narrowed(source.starts[grids, symmetry] - (ends - sizes), index)
+    where += np.repeat(shift, sizes)
     cells = source.cells.take(where)
-    recolored = colors.take(np.repeat((COLORS * sample).astype(np.int32), sizes) + cells)
+    row_starts = integers.narrowed(COLORS * sample, index)
+    recolored = colors.take(np.repeat(row_starts, sizes) + cells)
     plain = sample_table.DrawnChunk(
         first=first,
         entries=entries,
@@ -176,7 +179,7 @@ def _colors(settings: Augment, seed: int, first: int, count: int) -> np.ndarray:
     kept = int(settings.preserve_colors or settings.color_swaps == 0)
     share = settings.color_swaps / (settings.color_swaps + kept)
     recolored = randomness.uniform(words[:, :1]) < share
-    return np.where(recolored, swapped, np.arange(COLORS, dtype=np.uint8))
+    return np.where(recolored, swapped, np.array(range(COLORS), np.uint8))
 
 
 def _pairs(
@@ -223,7 +226,8 @@ def _questions(
     """
     grids = source.train_pairs[entries] == 0
     keys = randomness.words(seed, "augment/questions", first, len(entries), len(QUESTIONS))
-    return grids * len(QUESTIONS), np.argsort(keys[grids], axis=1).astype(np.uint8).reshape(-1)
+    kinds = integers.narrowed(np.argsort(keys[grids], axis=1), np.uint8)
+    return grids * len(QUESTIONS), kinds.reshape(-1)
 
 
 def _new_tasks(settings: NewTasks, seed: int, first: int, asked: np.ndarray) -> dict[int, NewTask]:

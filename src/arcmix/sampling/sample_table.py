@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from arcmix import files
+from arcmix import files, integers
 from arcmix.tasks import Pair, ragged
 
 SCHEMA = pa.schema(
@@ -20,11 +20,11 @@ SCHEMA = pa.schema(
         ("sample", pa.int64()),
         ("entry", pa.int64()),
         ("symmetry", pa.uint8()),
-        ("colors", pa.list_(pa.uint8())),
-        ("heights", pa.list_(pa.uint8())),
-        ("widths", pa.list_(pa.uint8())),
-        ("cells", pa.list_(pa.uint8())),
-        ("questions", pa.list_(pa.uint8())),
+        ("colors", pa.large_list(pa.uint8())),
+        ("heights", pa.large_list(pa.uint8())),
+        ("widths", pa.large_list(pa.uint8())),
+        ("cells", pa.large_list(pa.uint8())),
+        ("questions", pa.large_list(pa.uint8())),
         ("new_task", pa.string()),
     ]
 )
@@ -75,14 +75,14 @@ def to_arrow(samples: DrawnChunk) -> pa.Table:
     cell_ends = np.concatenate([[0], np.cumsum(sizes)])[grid_ends]
     texts = {row: str(new) for row, new in samples.new_tasks.items()}
 
-    def lists(values: np.ndarray, ends: np.ndarray) -> pa.ListArray:
-        return pa.ListArray.from_arrays(np.concatenate([[0], ends]).astype(np.int32), values)
+    def lists(values: np.ndarray, ends: np.ndarray) -> pa.LargeListArray:
+        return pa.LargeListArray.from_arrays(np.concatenate([[0], ends]), values)
 
     return pa.table(
         {
             "sample": np.arange(samples.first, samples.first + count),
             "entry": samples.entries,
-            "symmetry": samples.symmetries.astype(np.uint8),
+            "symmetry": integers.narrowed(samples.symmetries, np.uint8),
             "colors": ragged(list(samples.colors)),
             "heights": lists(np.ascontiguousarray(samples.shapes[:, 0]), grid_ends),
             "widths": lists(np.ascontiguousarray(samples.shapes[:, 1]), grid_ends),
@@ -110,10 +110,10 @@ def read_chunks(path: Path, length: int) -> Iterator[Chunk]:
     for batch in pq.ParquetFile(path).iter_batches(batch_size=length, columns=columns):
         heights, widths, cells, questions = (batch.column(name) for name in columns)
         yield Chunk(
-            np.diff(heights.offsets.to_numpy()).astype(np.int64),
+            np.diff(heights.offsets.to_numpy()),
             np.stack([heights.flatten().to_numpy(), widths.flatten().to_numpy()], axis=1),
             cells.flatten().to_numpy(),
-            np.diff(questions.offsets.to_numpy()).astype(np.int64),
+            np.diff(questions.offsets.to_numpy()),
             questions.flatten().to_numpy(),
         )
 

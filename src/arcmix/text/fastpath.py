@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arcmix import randomness
+from arcmix import integers, randomness
 from arcmix.sampling import sample_table
 from arcmix.sampling.sample_table import Chunk
 from arcmix.tasks import COLORS, Pair
@@ -150,7 +150,7 @@ class Templates:
         self.pool = self.trained = self.starts = self.lengths = np.zeros(0, np.int64)
         # Index in `parts`, by height * LARGEST + width, and by number of grids; -1 if not derived.
         self.templates = np.full(LARGEST * LARGEST, -1)
-        self.pieces = np.full(LARGEST, -1)
+        self.pieces = np.full(0, -1)
         self.colors = self._colors()
 
     def verify(self, tried: Chunk) -> None:
@@ -179,9 +179,9 @@ class Templates:
 
         lengths = self.lengths[parts]
         ends = np.cumsum(lengths)
-        # int32, because the speed is limited by memory bandwidth.
-        shift = (self.starts[parts] - (ends - lengths)).astype(np.int32)
-        where = np.arange(ends[-1], dtype=np.int32)
+        index = integers.index_type(len(self.pool), ends[-1])
+        where = np.arange(ends[-1], dtype=index)
+        shift = integers.narrowed(self.starts[parts] - (ends - lengths), index)
         where += np.repeat(shift, lengths)
         ids = self.pool.take(where)
         ids[ids == SLOT] = self.colors.take(chunk.cells, axis=0).reshape(-1)
@@ -213,6 +213,8 @@ class Templates:
         # A template is derived from a text with two grids by removing the pieces, so these are
         # always needed.
         counts, sizes = np.union1d(grids, [2]), np.unique(shapes)
+        new = max(0, counts[-1] + 1 - len(self.pieces))
+        self.pieces = np.pad(self.pieces, (0, new), constant_values=-1)
         counts, sizes = counts[self.pieces[counts] < 0], sizes[self.templates[sizes] < 0]
         if not counts.size and not sizes.size:
             return
@@ -283,7 +285,7 @@ def _random(count: int, height: int, width: int) -> Chunk:
     """Return a sample with random cells, the same in each call."""
     words = randomness.words(0, "fastpath", 0, count * height * width, 1)[:, 0]
     shapes = np.full((count, 2), (height, width), np.uint8)
-    cells = randomness.below(words, COLORS).astype(np.uint8)
+    cells = integers.narrowed(randomness.below(words, COLORS), np.uint8)
     return Chunk(np.array([count]), shapes, cells, np.zeros(1, np.int64), np.zeros(0, np.uint8))
 
 

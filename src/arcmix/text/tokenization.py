@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, NamedTuple
 
+import jinja2
 import numpy as np
 
-from arcmix.tasks import COLORS
+from arcmix.tasks import COLORS, Pair
 from arcmix.text import prompt
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from arcmix.text.encode import Encoder
+
+DIGITS = np.array([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4, 6, 2, 6], np.uint8)
+PROBES = [np.resize(DIGITS[start:], (2 + start, 3)) for start in range(5)]
+"""Grids of a task that probes a style: no prompt has one of them by itself."""
 
 IGNORED = -100
 """The label of a token without loss: the `ignore_index` of torch's cross entropy."""
@@ -61,7 +66,8 @@ def style(
 
     Raises:
         ValueError: If the format or the loss is unknown, a chat format is requested but the
-            tokenizer has no chat template, or the end of an answer is not a single token.
+            tokenizer has no chat template, or the end of an answer is not a single token. If the
+            chat template refuses, drops or changes grids, or their tokens do not give them back.
     """
     end = tokenizer.eos_token
     if format_ != "bare":
@@ -77,22 +83,78 @@ def style(
             " another model or prompt format"
         )
     chat = functools.partial(_chat, tokenizer, for_answer=True)
-    return prompt.Style(format_, encoder, chat, end, loss)
+    found = prompt.Style(format_, encoder, chat, end, loss)
+    _check_prompt(found)
+    _check_answers(tokenizer, found)
+    return found
+
+
+def _check_prompt(style: prompt.Style) -> None:
+    """Refuse a style whose prompt lacks a grid of the task, or has it twice or out of order."""
+    *shown, asked = PROBES
+    text = prompt.render(style, [Pair(*shown[:2]), Pair(*shown[2:])], asked, None)
+    grids = [style.encoder.encode(grid) for grid in PROBES]
+    places = [text.prompt.find(grid) for grid in grids]
+    if min(places) < 0 or places != sorted(places) or any(text.prompt.count(g) > 1 for g in grids):
+        raise ValueError(
+            f"the chat template drops, changes, repeats or reorders grids in the format"
+            f" {style.format!r}, so the model would not see the task: the grids"
+            f" {grids} are at {places} in {text.prompt[-300:]!r}; choose another model or the"
+            " prompt format 'bare'"
+        )
+    spans = [text.prompt[start:stop] for start, stop in text.trained]
+    if style.loss == "outputs" and spans != [grids[3]]:
+        raise ValueError(
+            f"the chat template drops the marks of trained outputs: they are {spans} instead of"
+            f" {[grids[3]]}; choose another model, the prompt format 'bare', or the loss 'answer'"
+        )
+
+
+def _check_answers(tokenizer: PreTrainedTokenizerBase, style: prompt.Style) -> None:
+    """Refuse a style if the tokens of a grid's answer do not give the grid back."""
+    plain = [np.full((2, 3), color, np.uint8) for color in range(COLORS)]
+    for grid in [*plain, *(np.resize(DIGITS, shape) for shape in ((1, 6), (6, 1), (11, 12)))]:
+        [example] = tokenize(tokenizer, [prompt.Text("", prompt.answer(style, grid), ())])
+        text = decode(tokenizer, example.input_ids[:-1].tolist())
+        found = prompt.parse_answer(style, text + style.end)
+        if found is None or not np.array_equal(found, grid):
+            raise ValueError(
+                f"the tokenizer loses grids of the encoder {'/'.join(style.encoder.names)}:"
+                f" {style.opening + style.encoder.encode(grid)!r} became {text!r}; choose another"
+                " model or encoder"
+            )
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
+    """Return the text of tokens."""
+    return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
 
 def _end_of_turn(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the first token after the assistant's answer in the chat template."""
     answer = "012"
     turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": answer}]
-    after = _chat(tokenizer, turns, for_answer=False).rpartition(answer)[2]
+    _, shown, after = _chat(tokenizer, turns, for_answer=False).rpartition(answer)
+    if not shown:
+        raise ValueError(
+            "the chat template drops the assistant's answer, so the end of an answer is unknown;"
+            " choose another model or the prompt format 'bare'"
+        )
     return "".join(tokenizer.tokenize(after.strip())[:1])
 
 
 def _chat(
     tokenizer: PreTrainedTokenizerBase, turns: list[prompt.Message], *, for_answer: bool
 ) -> str:
-    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=for_answer)
-    return str(text)
+    try:
+        return str(
+            tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=for_answer)
+        )
+    except jinja2.TemplateError as error:
+        raise ValueError(
+            f"the chat template refuses the turns {[turn['role'] for turn in turns]}: {error};"
+            " choose another model or another prompt format, such as 'bare'"
+        ) from error
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[prompt.Text]) -> list[Example]:
@@ -138,7 +200,7 @@ def answer_budget(tokenizer: PreTrainedTokenizerBase, style: prompt.Style, side:
         side: Maximum height and width of a grid.
     """
     plain = [np.full((side, side), color, np.uint8) for color in range(COLORS)]
-    mixed = (np.arange(side * side) % COLORS).astype(np.uint8).reshape(side, side)
+    mixed = np.resize(np.array(range(COLORS), np.uint8), (side, side))
     texts = [prompt.render(style, [], grid, grid).answer for grid in [*plain, mixed]]
     return max(len(ids) for ids in _ids(tokenizer, texts))
 

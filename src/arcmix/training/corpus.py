@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from arcmix.config import scales
@@ -103,7 +104,7 @@ class ValidationPrompts:
         return [one.trained_tokens for one in self.examples]
 
     def losses(
-        self, model: PreTrainedModel, tests: Collection[tuple[str, int]], tokens: int
+        self, model: PreTrainedModel | PeftModel, tests: Collection[tuple[str, int]], tokens: int
     ) -> dict[tuple[str, int], float]:
         """Return test -> the summed loss of a model on its answer, in nats.
 
