@@ -7,11 +7,11 @@ next task when it is started again.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from arcmix import files, program, tasks
 from arcmix.config import params, scales
-from arcmix.config.schema import At, Section
+from arcmix.config.schema import At, Section, Seed
 from arcmix.models import numerics, parallel
 from arcmix.training import adaptation, outcomes, work
 from arcmix.training.plan import adapter_seed
@@ -20,9 +20,9 @@ from arcmix.training.plan import adapter_seed
 class Params(Section):
     """The values that the stage depends on."""
 
-    seed: Annotated[int, At("seed")]
+    seed: Annotated[Seed, At("seed")]
     """Seed of the experiment."""
-    init_seed: Annotated[int | Literal["seed"], At("init_seed")]
+    init_seed: Annotated[params.InitSeed, At("init_seed")]
     """Seed of the adapter's dropout."""
     augment: Annotated[params.Augment, At("augment")]
     """Augmentation of the samples."""
@@ -30,7 +30,7 @@ class Params(Section):
     """Settings of the fine-tune that made the adapter."""
     test_time: Annotated[scales.TestTime, At("scales.${scale}.test_time")]
     """Settings of the fine-tuning on each task."""
-    checkpoint: Annotated[Literal["best", "last"], At("checkpoint")]
+    checkpoint: Annotated[params.Checkpoint, At("checkpoint")]
     """The weights of the fine-tune that each task starts from."""
 
 

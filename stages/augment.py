@@ -12,7 +12,7 @@ import numpy as np
 
 from arcmix import files, program
 from arcmix.config import params
-from arcmix.config.schema import At, Section
+from arcmix.config.schema import At, PositiveInt, Section, Seed
 from arcmix.sampling import augment, mix, sample_table
 
 log = logging.getLogger("arcmix.augment")
@@ -21,13 +21,13 @@ log = logging.getLogger("arcmix.augment")
 class Params(Section):
     """The values that the stage depends on."""
 
-    seed: Annotated[int, At("seed")]
+    seed: Annotated[Seed, At("seed")]
     """The experiment's seed."""
     augment: Annotated[params.Augment, At("augment")]
     """The augmentation."""
     dataset: Annotated[params.Dataset, At("datasets.${dataset}")]
     """The components of the dataset."""
-    samples: Annotated[int, At("scales.${scale}.samples")]
+    samples: Annotated[PositiveInt, At("scales.${scale}.samples")]
     """Number of samples."""
 
 

@@ -9,9 +9,10 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from arcmix import program, redaction, tasks
+from arcmix import program, tasks
 from arcmix.config import origins, params
-from arcmix.config.schema import At, Section
+from arcmix.config.document import checked_name
+from arcmix.config.schema import At, Name, Section
 from arcmix.sources import archive, counting, package, pins, rearc
 
 log = logging.getLogger("arcmix.download")
@@ -23,11 +24,11 @@ MIRROR = "ARCMIX_MIRROR"
 class Params(Section):
     """The values that the stage depends on."""
 
-    mirror: Annotated[str, At("mirror")]
+    mirror: Annotated[params.Mirror, At("mirror")]
     """The origin of archives; their content is pinned."""
-    partition_source: Annotated[str, At("partition.source")]
+    partition_source: Annotated[Name, At("partition.source")]
     """The source of the partition, which every run uses."""
-    measured_source: Annotated[str, At("measure.source")]
+    measured_source: Annotated[Name, At("measure.source")]
     """The source of the measured tasks."""
     dataset: Annotated[params.Dataset, At("datasets.${dataset}")]
     """The training dataset; its components use the other sources."""
@@ -35,20 +36,16 @@ class Params(Section):
     """The source to load."""
 
 
-def run(*, key: str, config: Params, cache: Path, out: Path) -> None:
-    """Write the tasks of source `key` to `out`; downloaded files stay in `cache`."""
-    if redaction.redacted(config.mirror) != config.mirror:
-        raise ValueError(
-            f"mirror in params.yaml has credentials, {redaction.redacted(config.mirror)}, and DVC"
-            f" would write them to dvc.lock; set the environment variable {MIRROR} instead"
-        )
+def run(*, key: program.Key, config: Params, cache: Path, out: Path) -> None:
+    """Write the table of source `key` to the folder `out`; downloaded files stay in `cache`."""
+    table = out / f"{checked_name(key)}.parquet"
     needed = {config.partition_source, config.measured_source}
     if key not in needed.union(part.tasks for part in config.dataset.values()):
-        tasks.write(out, [])
+        tasks.write(table, [])
         log.info("%s: not used in this run, so not fetched", key)
         return
     loaded = _load(key, config, cache)
-    tasks.write(out, loaded.tasks)
+    tasks.write(table, loaded.tasks)
     tests = sum(len(task.test) for task in loaded.tasks)
     rejected = pins.summary(loaded.rejects)
     log.info(

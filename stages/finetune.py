@@ -7,11 +7,11 @@ resumes at its last checkpoint when it is started again.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from arcmix import files, program, tasks
-from arcmix.config import scales
-from arcmix.config.schema import At, Section
+from arcmix.config import params, scales
+from arcmix.config.schema import At, PositiveInt, Section, Seed
 from arcmix.models import numerics, parallel, pretrained
 from arcmix.sampling import mix
 from arcmix.scoring import losses as loss_table
@@ -22,17 +22,17 @@ from arcmix.training.plan import Plan, adapter_seed
 class Params(Section):
     """The values that the stage depends on."""
 
-    seed: Annotated[int, At("seed")]
+    seed: Annotated[Seed, At("seed")]
     """Seed of the experiment."""
-    init_seed: Annotated[int | Literal["seed"], At("init_seed")]
+    init_seed: Annotated[params.InitSeed, At("init_seed")]
     """Seed of the adapter's initial weights and of its dropout."""
-    report_to: Annotated[str, At("report_to")]
+    report_to: Annotated[params.Tracker, At("report_to")]
     """Name of an experiment tracker, or `none`."""
     prompt: Annotated[scales.Prompt, At("scales.${scale}.prompt")]
     """The prompt format and the encoder."""
     finetune: Annotated[scales.Finetune, At("scales.${scale}.finetune")]
     """Settings of the fine-tune."""
-    max_val_tokens: Annotated[int, At("scales.${scale}.validation.max_tokens")]
+    max_val_tokens: Annotated[PositiveInt, At("scales.${scale}.validation.max_tokens")]
     """Maximum number of tokens in a validation prompt with its answer."""
 
 

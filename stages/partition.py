@@ -11,6 +11,7 @@ from typing import Annotated
 
 from arcmix import files, program, tasks
 from arcmix.config import params, scales
+from arcmix.config.document import unknown
 from arcmix.config.schema import At, Section
 from arcmix.sampling import partition
 
@@ -31,14 +32,16 @@ class Params(Section):
 def run(
     *,
     config: Params,
-    task_table: Path,
-    measured_table: Path,
+    sources: Path,
     tables: Path,
     validation: Path,
     summary: Path,
 ) -> None:
-    """Draw the split and write its tables to the folder `tables` and to `validation`."""
-    found = tasks.read(task_table)
+    """Draw the split and write its tables to the folder `tables` and to `validation`.
+
+    The folder `sources` has the task tables.
+    """
+    found = tasks.read(sources / f"{config.partition.source}.parquet")
     training, evaluation = (
         [task for task in found if task.split == split] for split in ("training", "evaluation")
     )
@@ -47,7 +50,9 @@ def run(
     if config.measure.source == config.partition.source:
         offered = parts | {"validation": drawn}
     else:
-        offered = partition.splits(tasks.read(measured_table))
+        offered = partition.splits(tasks.read(sources / f"{config.measure.source}.parquet"))
+    if config.measure.part not in offered:
+        raise ValueError(f"measure.part: {unknown(config.measure.part, offered)}")
     part = offered[config.measure.part]
     measured = partition.shortest(part, config.validation.tasks)
 

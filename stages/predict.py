@@ -10,11 +10,11 @@ the views answers only the new views.
 import functools
 import logging
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from arcmix import files, program, tasks
-from arcmix.config import scales
-from arcmix.config.schema import At, Section
+from arcmix.config import params, scales
+from arcmix.config.schema import At, PositiveInt, Probability, Section, Seed
 from arcmix.models import numerics, parallel, pretrained
 from arcmix.prediction import answering, views
 from arcmix.prediction import candidates as candidate_table
@@ -30,15 +30,15 @@ log = logging.getLogger("arcmix.predict")
 class Params(Section):
     """The values that the stage depends on."""
 
-    seed: Annotated[int, At("seed")]
+    seed: Annotated[Seed, At("seed")]
     """The experiment's seed."""
-    checkpoint: Annotated[Literal["best", "last"], At("checkpoint")]
+    checkpoint: Annotated[params.Checkpoint, At("checkpoint")]
     """The checkpoint of the adapter that answers tasks without an adapter of their own."""
-    background: Annotated[float, At("augment.background")]
+    background: Annotated[Probability, At("augment.background")]
     """Probability that a permutation of the colors moves color 0 too."""
     finetune: Annotated[scales.Finetune, At("scales.${scale}.finetune")]
     """The fine-tune that made the adapter."""
-    max_tokens: Annotated[int, At("scales.${scale}.validation.max_tokens")]
+    max_tokens: Annotated[PositiveInt, At("scales.${scale}.validation.max_tokens")]
     """Limit on the tokens of a prompt; longer prompts are not answered."""
     predict: Annotated[scales.Predict, At("scales.${scale}.predict")]
     """The search and its limits."""

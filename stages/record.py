@@ -7,11 +7,11 @@ row to the ledger of the repository that queued it.
 
 import logging
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from arcmix import files, program
 from arcmix.config import origins, params, scales
-from arcmix.config.schema import At, Section
+from arcmix.config.schema import At, Name, Section, Seed
 from arcmix.ledger import records, store
 
 log = logging.getLogger("arcmix.record")
@@ -20,19 +20,19 @@ log = logging.getLogger("arcmix.record")
 class Params(Section):
     """The values that the stage depends on."""
 
-    dataset: Annotated[str, At("dataset")]
+    dataset: Annotated[Name, At("dataset")]
     """Name of the training dataset."""
-    model: Annotated[str, At("model")]
+    model: Annotated[Name, At("model")]
     """Name of the base model."""
-    scale: Annotated[str, At("scale")]
+    scale: Annotated[Name, At("scale")]
     """Name of the scale."""
-    seed: Annotated[int, At("seed")]
+    seed: Annotated[Seed, At("seed")]
     """The experiment's seed."""
-    init_seed: Annotated[int | Literal["seed"], At("init_seed")]
+    init_seed: Annotated[params.InitSeed, At("init_seed")]
     """The seed of the adapter's initial weights."""
-    selection: Annotated[str, At("selection")]
+    selection: Annotated[params.Selection, At("selection")]
     """The rule that selects the answers."""
-    checkpoint: Annotated[str, At("checkpoint")]
+    checkpoint: Annotated[params.Checkpoint, At("checkpoint")]
     """The checkpoint of the adapter that answers."""
     partition: Annotated[params.Partition, At("partition")]
     """The split into training and validation."""

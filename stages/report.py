@@ -11,7 +11,7 @@ from typing import Annotated
 
 from arcmix import files, program, tasks
 from arcmix.config import params
-from arcmix.config.schema import At, Section
+from arcmix.config.schema import At, Name, Section, Seed
 from arcmix.pages import figures, report
 from arcmix.prediction import candidates as candidate_table
 from arcmix.prediction import scores as score_table
@@ -26,13 +26,13 @@ EXTREMES = 10
 class Params(Section):
     """The values that the stage depends on."""
 
-    dataset: Annotated[str, At("dataset")]
+    dataset: Annotated[Name, At("dataset")]
     """Name of the training dataset."""
-    model: Annotated[str, At("model")]
+    model: Annotated[Name, At("model")]
     """Name of the base model."""
-    scale: Annotated[str, At("scale")]
+    scale: Annotated[Name, At("scale")]
     """Name of the scale."""
-    seed: Annotated[int, At("seed")]
+    seed: Annotated[Seed, At("seed")]
     """The experiment's seed."""
     selection: Annotated[params.Selection, At("selection")]
     """The rule that ranks the answers to a test."""

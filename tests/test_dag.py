@@ -1,5 +1,6 @@
 """The whole pipeline, run by DVC in a copy of this repository, at the scale `tiny`."""
 
+import contextlib
 import json
 import os
 import re
@@ -7,7 +8,9 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -80,7 +83,7 @@ def _json(path: Path) -> dict:
 def repository(tmp_path_factory) -> Repository:
     """Return a repository after the experiment with the default dataset."""
     copy = Repository(tmp_path_factory.mktemp("repository"))
-    copy.experiment(model="tiny", scale="tiny", dataset="combo-v2")
+    copy.experiment(model="tiny", scale="tiny", dataset="combo-v2", launch="python")
     copy.run("git", "add", "--all")
     copy.run("git", "commit", "--quiet", "--message=run")
     return copy
@@ -104,14 +107,71 @@ def test_a_run_writes_the_table_and_everything_is_up_to_date(repository):
     assert stages(repository.run("dvc", "repro")) == set()
 
 
-def test_a_change_of_a_dataset_that_is_not_chosen_reruns_nothing(repository):
+@contextlib.contextmanager
+def edited(repository: Repository) -> Iterator[dict[str, Any]]:
+    """Yield the values of params.yaml, write them for the block, and put the file back."""
     file = repository.folder / "params.yaml"
     text = file.read_text()
     values = YAML(typ="safe").load(text)
-    values["datasets"]["mini-arc"]["mini-arc"]["weight"] = 5
-    YAML().dump(values, file)
+    try:
+        yield values
+    finally:
+        file.write_text(text)
+
+
+def test_a_change_of_a_dataset_that_is_not_chosen_reruns_the_check_alone(repository):
+    with edited(repository) as values:
+        values["datasets"]["mini-arc"]["mini-arc"]["weight"] = 5
+        YAML().dump(values, repository.folder / "params.yaml")
+        assert stages(repository.run("dvc", "repro")) == {"check"}
+    assert stages(repository.run("dvc", "repro")) == set()
     assert "up to date" in repository.run("dvc", "status")
-    file.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"datasets.combo-v2.new-train.pool": True, "augment.swap": False},
+            "datasets.combo-v2.new-train.pool is true and augment.swap is False",
+        ),
+        ({"predict.rescore": 0}, "selection product ranks grids by their scores, but predict."),
+        ({"measure.part": "nope"}, "measure.part of arc-agi-1: 'nope' is not one of ["),
+        ({"scales.paper.samples": -100}, "scales.paper.samples: Input should be greater than"),
+        ({"augment.swop": True}, "augment.swop: Extra inputs are not permitted, got True"),
+        ({"sources.x; touch pwned #": {"kind": "counting"}}, "sources: a name starts with a "),
+    ],
+)
+def test_after_a_good_run_an_inconsistent_file_is_refused_before_any_stage(
+    repository, changes, message
+):
+    with edited(repository) as values:
+        for place, value in changes.items():
+            *steps, last = place.split(".")
+            node = values
+            for step in steps:
+                node = node[step]
+            node[last] = value
+        YAML().dump(values, repository.folder / "params.yaml")
+        output = repository.run("dvc", "repro", status=255)
+
+    [error] = [line for line in output.splitlines() if line.startswith("error")]
+    assert error.startswith("error in check: params.yaml: ")
+    assert message in error
+    assert stages(output) == {"check"}
+    assert not [*repository.folder.rglob("pwned*")]
+
+
+def test_a_hostile_name_of_a_source_reaches_no_shell_without_the_check_either(repository):
+    name = "x; touch pwned #"
+    with edited(repository) as values:
+        values["sources"][name] = {**values["sources"]["count"]}
+        YAML().dump(values, repository.folder / "params.yaml")
+        output = repository.run("dvc", "repro", "-s", f"download@{name}", status=255)
+
+    [error] = [line for line in output.splitlines() if line.startswith("error")]
+    assert error.startswith("error in download: params.yaml: sources: a name starts with a letter")
+    assert not [*repository.folder.rglob("pwned*")]
 
 
 def test_an_unknown_name_is_one_error_that_lists_the_names(repository):
@@ -192,7 +252,7 @@ def test_a_second_stage_of_training_starts_from_the_adapter_of_the_first(reposit
 
     ran = {name.partition("@")[0] for name in stages(output)}
     assert {"fetch_adapter", "finetune", "adapt", "predict", "evaluate", "record"} <= ran
-    assert not {"check", "download", "fetch_model", "partition", "audit", "augment"} & ran
+    assert not {"download", "fetch_model", "partition", "audit", "augment"} & ran
     after = repository.rows("new-train")
     [second] = {*after} - {*before}
     start = after[second]["start"]

@@ -52,8 +52,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config |= {"validation": {"tasks": 24, "max_tokens": 1}}
     split.run(
         config=split.Params.model_validate(config),
-        task_table=folder / "sources/arc-agi-1.parquet",
-        measured_table=folder / "sources/arc-agi-1.parquet",
+        sources=folder / "sources",
         tables=folder / "partition",
         validation=folder / "validation.parquet",
         summary=folder / "partition.json",

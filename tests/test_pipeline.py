@@ -8,12 +8,14 @@ import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from dvc.utils.hydra import apply_overrides
+from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 
+from arcmix import launch
 from arcmix.config import check, params, scales, schema
 
 ROOT = Path(__file__).parents[1]
@@ -33,8 +35,8 @@ SECONDS = {"partition", "record", "ablation"}
 LARGE = {"results/report.html", "results/report.png"}
 """Results that are in DVC's cache, not in git."""
 
-LAUNCH = "${launch}"
-"""The only value that is used in a command and not read by a program."""
+LAUNCHED = {"finetune", "adapt", "predict"}
+"""Stages that the launcher starts, maybe in several processes."""
 
 FOLDERS = "data|results|src|stages"
 """Folders whose files only `dvc.yaml` may name."""
@@ -55,8 +57,8 @@ def section(stage: str) -> type[schema.Section] | None:
 
 def flags(stage: str) -> dict[str, str]:
     """Return the flags of a stage's command."""
-    program = LAUNCH if stage in ("finetune", "adapt", "predict") else "python"
-    _, given = STAGES[stage]["cmd"].split(f"PYTHONPATH=src {program} -m stages.{stage} ")
+    program = "arcmix.launch stages" if stage in LAUNCHED else "stages"
+    _, given = STAGES[stage]["cmd"].split(f"PYTHONPATH=src python -m {program}.{stage} ")
     words = shlex.split(given)
     return {
         flag.removeprefix("--"): value for flag, value in zip(words[::2], words[1::2], strict=True)
@@ -98,6 +100,8 @@ def test_a_stage_depends_on_its_code(stage: str) -> None:
 def test_params_are_those_that_the_stage_loads(stage: str) -> None:
     loaded = section(stage)
     expected = schema.declared(loaded) if loaded else set()
+    if stage in LAUNCHED:
+        expected |= schema.declared(launch.Params)
 
     declared = {*STAGES[stage].get("params", [])}
 
@@ -128,13 +132,16 @@ def test_paths_of_the_command_are_deps_and_outputs(stage: str) -> None:
         for name, kind in keywords(stage).items()
         if kind is Path
     }
-    # The exceptions are params.yaml and the paths that are shared by all runs.
-    paths = {path for path in paths if path != "params.yaml" and not path.startswith("$DVC_ROOT")}
+    # The exception are the paths that are shared by all runs.
+    paths = {path for path in paths if not path.startswith("$DVC_ROOT")}
 
     # `program.main` reads the fingerprint of the stage's code.
     deps = {*STAGES[stage]["deps"]} - {f"{CODE}/{stage}"} - {*outputs("check")}
     paths -= {f"{CODE}/{stage}"}
-    declared = deps | {*outputs(stage)}
+    # A program makes the name of a source's table itself, in the folder that the command names.
+    declared = {
+        str(Path(path).parent) if "${" in path else path for path in deps | {*outputs(stage)}
+    }
     assert (paths - declared, declared - paths) == (set(), set())
 
 
@@ -146,8 +153,51 @@ def test_each_input_of_a_stage_is_written_by_an_earlier_stage(stage: str) -> Non
 
     read = {masked(dep) for dep in {*STAGES[stage]["deps"]} - code_deps(stage)}
 
-    assert read <= written
-    assert read or stage in ("code", "check")
+    assert read <= written | {"params.yaml"}
+    assert read or stage == "code"
+
+
+def test_each_stage_runs_after_the_check_of_the_whole_file() -> None:
+    checked = {"check"}
+    for stage in [*STAGES][[*STAGES].index("check") + 1 :]:
+        written = {masked(path): name for name in checked for path in outputs(name)}
+        written |= {str(Path(path).parent): name for path, name in written.items()}
+        read = {masked(dep) for dep in STAGES[stage]["deps"]}
+        assert not read.isdisjoint(written), stage
+        checked.add(stage)
+
+    assert "params.yaml" in STAGES["check"]["deps"]
+    assert checked == {*STAGES} - {"code"}
+
+
+@each_stage
+def test_no_command_has_a_value_of_params(stage: str) -> None:
+    # DVC would write the value into a line that a shell reads.
+    assert "${" not in STAGES[stage]["cmd"]
+    variables = re.findall(r".?\$\w+", STAGES[stage]["cmd"])
+    assert {*variables} <= {'"$DVC_ROOT', '"$DVC_STAGE'}
+
+
+@each_stage
+def test_a_stage_checks_its_values_as_the_check_of_the_file_does(stage: str) -> None:
+    loaded = section(stage) or schema.Section
+
+    for name, place in schema.places(loaded).items():
+        field = loaded.model_fields[name]
+        own = [mark for mark in field.metadata if not isinstance(mark, schema.At)]
+        assert (field.annotation, own) == type_of(place), place
+
+
+def type_of(place: str) -> tuple[Any, list[Any]]:
+    """Return the type that `params.File` has for a place, with its limits."""
+    field, found = FieldInfo.from_annotation(params.File), params.File
+    for step in place.split("."):
+        if step.startswith("$"):
+            field = FieldInfo.from_annotation(get_args(found)[1])
+        else:
+            field = found.model_fields[step]
+        found: Any = field.annotation
+    return found, field.metadata
 
 
 @each_stage
@@ -164,7 +214,8 @@ def test_each_cached_output_is_read_by_a_later_stage(stage: str) -> None:
 def test_folders_are_those_of_the_pipeline() -> None:
     paths = {path for stage in STAGES for path in (*STAGES[stage]["deps"], *outputs(stage))}
 
-    assert {path.partition("/")[0] for path in paths} == {*FOLDERS.split("|")}
+    folders = {*FOLDERS.split("|")}
+    assert {path.partition("/")[0] for path in paths} == folders | {"params.yaml"}
 
 
 def masked(path: str) -> str:
@@ -215,7 +266,7 @@ def test_every_value_of_params_is_read_by_a_stage() -> None:
         for place in schema.declared(loaded)
     }
 
-    fields = {*schema.read(PARAMS)} - {"scales", LAUNCH.strip("${}")}
+    fields = {*schema.read(PARAMS)} - {"scales", "launch"}
     assert {*params.File.model_fields} == {*schema.read(PARAMS)} - {*schema.DEFAULTS.values()}
     assert {place.partition(".")[0] for place in read} == fields | {"scales"}
     parts = {f"scales.${{scale}}.{name}" for name in scales.Scale.model_fields}
@@ -287,8 +338,8 @@ def test_a_mix_of_two_tables_needs_three_lines() -> None:
         ),
         ("mirror=/mnt/mirror", "mirror: /mnt/mirror"),
         (
-            "launch=accelerate launch -x launch/ddp.yaml",
-            "launch: accelerate launch -x launch/ddp.yaml",
+            "launch=accelerate launch --config_file launch/ddp.yaml",
+            "launch: accelerate launch --config_file launch/ddp.yaml",
         ),
         ("init.adapter=re-arc/0-85f495127d81", "  adapter: re-arc/0-85f495127d81"),
     ],

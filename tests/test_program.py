@@ -284,3 +284,10 @@ def test_an_interrupt_during_the_imports_of_a_stage_is_no_traceback():
         _, log = stage.communicate(timeout=60)
     assert stage.returncode == -signal.SIGINT
     assert log == ""
+
+
+@pytest.mark.parametrize(
+    ("stage", "key"), [("download@mini-arc", "mini-arc"), ("a@b@c", "b@c"), ("download", "")]
+)
+def test_the_key_of_a_stage_is_what_follows_the_group(stage: str, key: str) -> None:
+    assert program.Key(stage) == key

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from arcmix import files, program, randomness, tasks
 from arcmix.config import scales
-from arcmix.config.schema import At, Section
+from arcmix.config.schema import At, Section, Seed
 from arcmix.models import pretrained
 from arcmix.pages import gallery
 from arcmix.pages.gallery import Exhibit, IndexRow, Token
@@ -37,7 +37,7 @@ params.yaml makes of them: tokens in two shades by turns, in yellow where they c
 class Params(Section):
     """The values that the pages depend on."""
 
-    seed: Annotated[int, At("seed")]
+    seed: Annotated[Seed, At("seed")]
     """The experiment's seed, which draws the tasks to show."""
     prompt: Annotated[scales.Prompt, At("scales.${scale}.prompt")]
     """The text format."""

@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import tqdm
 
@@ -28,7 +29,6 @@ GRACE = 15.0
 """Seconds by which the other processes delay their error message. A launcher ends all processes
 after the first failure, so an error that occurs in all of them is printed once."""
 
-
 LOGS = Path(".cache", "logs")
 """Folder of the logs of errors, in the repository that DVC works for."""
 
@@ -36,10 +36,24 @@ LONGEST = 2000
 """Maximum number of characters of an error message. The log file has the whole message."""
 
 
+class Key(str):
+    """The key of a stage of a group, as a keyword of `run`.
+
+    DVC names such a stage GROUP@KEY, in the environment variable DVC_STAGE. Its commands pass this
+    name in quotes, because a key that DVC itself wrote into a command would reach the shell.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, stage: str) -> Self:
+        """Return the part after the @."""
+        return super().__new__(cls, stage.partition("@")[2])
+
+
 def main(run: Callable[..., None]) -> None:
     """Call a stage's `run` with the arguments of the command line.
 
-    Each keyword of `run` becomes a flag whose type is the annotation, `Path` or `str`. A
+    Each keyword of `run` becomes a flag whose type is the annotation, `Path`, `Key` or `str`. A
     `schema.Section` is read from the file given by `--params` instead. With `--code`, the file with
     the fingerprint of the program, other code than that is refused. An error ends the program
     with status 1 and a message on one line. If the error is not one that arcmix or the operating

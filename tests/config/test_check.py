@@ -20,7 +20,7 @@ def edited(tmp_path: Path):
         node, *steps = values, *place.split("/")
         for step in steps[:-1]:
             node = node[int(step) if isinstance(node, list) else step]
-        node[steps[-1]] = value
+        node[int(steps[-1]) if isinstance(node, list) else steps[-1]] = value
         path = tmp_path / "params.yaml"
         yaml.dump(values, path)
         return path
@@ -77,7 +77,8 @@ def test_check_suggests_the_most_similar_name_for_a_typo(
             "datasets/v2.1",
             {},
             "params.yaml: datasets: a name starts with a letter and contains only letters, digits,"
-            " - and _, so that dvc exp run -S can set its values, got 'v2.1'; rename the entry",
+            " - and _, at most 64, so that dvc exp run -S can set its values, got 'v2.1';"
+            " rename the entry",
             id="dot",
         ),
         pytest.param(
@@ -104,7 +105,10 @@ def test_check_suggests_the_most_similar_name_for_a_typo(
             id="renamed-entry",
         ),
         pytest.param(
-            "dataset", "train+eval", "'train+eval' is now called 'train-eval'; ", id="renamed"
+            "dataset",
+            "train+eval",
+            "dataset: 'train+eval' is now called 'train-eval'",
+            id="renamed",
         ),
         pytest.param(
             "measure/source", "1d-arc", "'1d-arc' is now called 'arc-1d'", id="renamed-source"
@@ -182,6 +186,86 @@ def test_check_suggests_the_most_similar_name_for_a_typo(
             " 'votes'",
             id="selection",
         ),
+        *[
+            pytest.param(place, 2**32, f"{dotted}: Input should be less than 4294967296", id=place)
+            for place in (
+                "seed",
+                "init_seed",
+                "partition/seed",
+                "sources/re-arc/seed",
+                "sources/count/seed",
+                "models/tiny/seed",
+            )
+            for dotted in [place.replace("/", ".")]
+        ],
+        *[
+            pytest.param(place, value, f"{place.replace('/', '.')}: Input should be ", id=id_)
+            for id_, place, value in (
+                ("negative-elsewhere", "scales/paper/samples", -100),
+                ("samples", "scales/paper/samples", 10**12),
+                ("views", "scales/paper/predict/views", 10**9),
+                ("rank", "finetune/lora/rank", 10**6),
+                ("tokens", "scales/tiny/validation/max_tokens", 10**12),
+                ("rate", "scales/paper/finetune/learning_rate", 1e308),
+                ("weight", "datasets/combo-v3/val-n-1/weight", 10**9),
+                ("flag", "component/n_minus", False),
+                ("encoder", "scales/paper/prompt/encoder/0", "minimall"),
+                ("variations", "sources/re-arc/variations", 10**9),
+                ("hidden", "models/tiny/hidden", 2**30),
+            )
+        ],
+        pytest.param(
+            "sources/mini-arc/repository", "../..", "repository: String should match", id="owner"
+        ),
+        pytest.param(
+            "models/smollm2-135m-instruct/repository", "a/..", "should match", id="repository"
+        ),
+        *[
+            pytest.param(
+                "sources/re-arc/requirement", value, "requirement: String should match", id=value
+            )
+            for value in ("--index-url=x==1", "-r x", "x @ file:///x", "x==1 -r y", "x", "x==../y")
+        ],
+        pytest.param("sources/arc-agi-1/package", "os.path", "should match pattern", id="module"),
+        *[
+            pytest.param(place, value, f"{place.replace('/', '.')}: a path is relative, ", id=place)
+            for place, value in (
+                ("sources/arc-agi-1/file", "../secret.json"),
+                ("sources/mini-arc/files/training/0", "/etc/*.json"),
+                ("models/smollm2-135m/file", "a/../../b"),
+            )
+        ],
+        *[
+            pytest.param(
+                "mirror", value, "mirror: a mirror is github, a folder, or a URL", id=value
+            )
+            for value in ("file:///etc", "ext::sh -c x", "ftp://x", "x/https://y")
+        ],
+        pytest.param(
+            "mirror",
+            "https://user:word@example.org/x",
+            "mirror: the mirror has credentials, 'https://***@example.org/x', and git and dvc.lock",
+            id="password",
+        ),
+        *[
+            pytest.param(
+                "init/adapter", value, "init.adapter: none, a row of the ledger,", id=value
+            )
+            for value in ("--upload-pack=x", "../../x", "main..x", "a b", ":/text")
+        ],
+        *[
+            pytest.param(place, value, f"{place.replace('/', '.')}: a name starts with", id=place)
+            for place, value in (
+                ("dataset", "../combo-v2"),
+                ("scale", "x; touch pwned #"),
+                ("partition/source", "../../x"),
+                ("measure/source", "$(touch pwned)"),
+                ("measure/part", "../part"),
+                ("component/tasks", "../../x"),
+            )
+        ],
+        pytest.param("measure/part", "nope", "measure.part of arc-agi-1: 'nope' is not", id="part"),
+        pytest.param("launch", "python evil.py", "launch: launch is python, or ", id="launch"),
         pytest.param(
             "scales/quick/validation/tasks",
             101,
@@ -261,16 +345,42 @@ def test_check_rejects_a_value_in_place_of_a_map(edited, choice: str) -> None:
 
 def test_stated_values_are_those_that_the_scale_does_not_take_from_the_defaults() -> None:
     assert check.stated(ROOT / "params.yaml", "tiny") == {
-        "finetune.budget": 6,
-        "finetune.learning_rate": 0.01,
-        "finetune.dtype": "float32",
-        "finetune.eval_every": 2,
-        "finetune.lora.rank": 4,
-        "finetune.lora.alpha": 8,
-        "test_time.batch": 2,
-        "test_time.learning_rate": 0.003,
-        "test_time.eval_every": 2,
-        "test_time.patience": 2,
-        "predict.batch_tokens": 4096,
-        "predict.max_side": 5,
+        "finetune.budget": (6, None),
+        "finetune.learning_rate": (0.01, 0.001),
+        "finetune.dtype": ("float32", "bfloat16"),
+        "finetune.eval_every": (2, None),
+        "finetune.lora.rank": (4, 32),
+        "finetune.lora.alpha": (8, 64),
+        "test_time.batch": (2, 1),
+        "test_time.learning_rate": (0.003, 0.0001),
+        "test_time.eval_every": (2, 10),
+        "test_time.patience": (2, 3),
+        "predict.batch_tokens": (4096, None),
+        "predict.max_side": (5, None),
     }
+
+
+def test_no_error_shows_a_password_of_the_mirror(edited) -> None:
+    for mirror in ("https://user:word@example.org", "ftp://user:word@example.org", "::word"):
+        with pytest.raises(ValueError, match="mirror: ") as caught:
+            check.check_file(edited("mirror", mirror))
+        assert "word@" not in str(caught.value)
+
+
+def test_an_error_about_many_values_is_short(edited) -> None:
+    path = edited("component", {})
+
+    with pytest.raises(ValueError, match=r"subset: Field required; .*; and \d+ more$") as caught:
+        check.check_file(path)
+
+    assert len(str(caught.value)) < 2000
+
+
+@pytest.mark.parametrize("adapter", ["re-arc/0-85f495127d81", "HEAD~1", "main^", "@{1}", "v1.0"])
+def test_check_accepts_each_way_to_name_a_run(edited, adapter: str) -> None:
+    assert check.check_file(edited("init/adapter", adapter)).init.adapter == adapter
+
+
+@pytest.mark.parametrize("mirror", ["github", "/mnt/mirror", "~/x", "http://x:80/y", "a@b"])
+def test_check_accepts_each_kind_of_mirror(edited, mirror: str) -> None:
+    assert check.check_file(edited("mirror", mirror)).mirror == mirror

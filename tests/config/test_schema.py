@@ -280,7 +280,9 @@ def test_an_error_in_a_list_of_the_defaults_names_the_defaults(file) -> None:
 
 
 def test_defaults_that_are_no_map_are_refused(file) -> None:
-    with pytest.raises(ValueError, match=r"^prompt: the defaults are a map of values, got 5;"):
+    with pytest.raises(
+        ValueError, match=r"params.yaml: prompt: the defaults are a map of values, got 5;"
+    ):
         schema.load(file(finetune(FINETUNE) + "prompt: 5\n"), Whole)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from arcmix import tasks
+from arcmix import program, tasks
 from arcmix.config import origins, schema
 from arcmix.sources import counting
 from stages import download
@@ -19,6 +19,8 @@ from tests.sources.test_counting import source
 
 ROOT = Path(__file__).parents[2]
 REAL = os.environ.get(download.MIRROR)
+HOSTILE = ("download@x; touch pwned #", "download@../../x", "download@/x", "download@$(x)")
+"""Names of stages, as DVC makes them of the names of sources."""
 
 
 @pytest.fixture(autouse=True)
@@ -39,9 +41,10 @@ def config(source: schema.Section, place: Path | str, *, dataset: str = "mini") 
 
 
 def run(tmp_path: Path, given: download.Params, key: str = "mini") -> list[tasks.Task]:
-    out = tmp_path / "tasks" / f"{key}.parquet"
-    download.run(key=key, config=given, cache=tmp_path / "cache", out=out)
-    return tasks.read(out)
+    out = tmp_path / "tasks"
+    named = program.Key(f"download@{key}")
+    download.run(key=named, config=given, cache=tmp_path / "cache", out=out)
+    return tasks.read(out / f"{key}.parquet")
 
 
 def test_run_writes_the_tasks_of_an_archive(
@@ -96,14 +99,16 @@ def test_the_environment_wins_over_the_parameter(
 @pytest.mark.parametrize(
     "place", ["https://me:S3CRET@host/arc", "https://S3CRET@host", "https://host/?token=S3CRET"]
 )
-def test_run_refuses_credentials_in_the_parameter_because_dvc_would_write_them(
+def test_credentials_in_the_parameter_are_refused_because_dvc_would_write_them(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ARCMIX_MIRROR", str(mirror(tmp_path / "mirror")))
+    path = tmp_path / "params.yaml"
+    path.write_text(json.dumps(schema.read(ROOT / "params.yaml") | {"mirror": place}))
 
-    for key in ("mini", "unused"):
+    for key in ("mini-arc", "count"):
         with pytest.raises(ValueError, match="set the environment variable ARCMIX_MIR") as caught:
-            run(tmp_path, config(entry(), place), key=key)
+            schema.load(path, download.Params, key=key)
         assert "S3CRET" not in str(caught.value)
 
 
@@ -171,25 +176,44 @@ def test_the_program_writes_the_same_bytes_again_and_says_one_line_per_error(
     values["sources"] = {"mini-arc": entry().model_dump()}
     (tmp_path / "params.yaml").write_text(json.dumps(values))
     command = [sys.executable, "-m", "stages.download", "--params", tmp_path / "params.yaml"]
-    command += ["--key", "mini-arc", "--cache", tmp_path / "cache", "--out", tmp_path / "out"]
+    command += [
+        "--key",
+        "download@mini-arc",
+        "--cache",
+        tmp_path / "cache",
+        "--out",
+        tmp_path / "out",
+    ]
     settings = os.environ | {"PYTHONPATH": "src"}
 
-    def program() -> subprocess.CompletedProcess[str]:
+    def started() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command, cwd=ROOT, env=settings, capture_output=True, text=True, check=False
         )
 
-    refused = program()
+    refused = started()
     assert refused.returncode == 1
     assert refused.stderr.startswith("error in download: no archive of mini-arc: ")
     assert COMMIT in refused.stderr
     assert refused.stderr.count("\n") == 1
 
     mirror(tmp_path / "mirror")
-    assert program().returncode == 0
-    before = (tmp_path / "out").read_bytes()
-    assert program().returncode == 0
-    assert (tmp_path / "out").read_bytes() == before
+    assert started().returncode == 0
+    before = (tmp_path / "out/mini-arc.parquet").read_bytes()
+    assert started().returncode == 0
+    assert (tmp_path / "out/mini-arc.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize("stage", ["", "download", "download@", *HOSTILE])
+def test_a_key_that_is_no_name_is_refused(tmp_path: Path, stage: str) -> None:
+    key = program.Key(stage)
+
+    with pytest.raises(ValueError, match=r"params.yaml: key: a name starts with a letter and "):
+        schema.load(ROOT / "params.yaml", download.Params, key=key)
+    with pytest.raises(ValueError, match="a name starts with a letter and "):
+        run(tmp_path, config(entry(), "nowhere"), key=key)
+
+    assert [*tmp_path.iterdir()] == []
 
 
 @pytest.mark.skipif(not REAL, reason="needs ARCMIX_MIRROR: a mirror of the real archives")

@@ -27,8 +27,7 @@ def run(tmp_path, source="arc", part="validation", count=2):
             measure=params.Measure(source=source, part=part),
             validation=scales.ScaleValidation(tasks=count, max_tokens=10),
         ),
-        task_table=tmp_path / "arc.parquet",
-        measured_table=tmp_path / f"{source}.parquet",
+        sources=tmp_path,
         tables=tmp_path / "tables",
         validation=tmp_path / "validation.parquet",
         summary=tmp_path / "summary.json",
@@ -84,6 +83,11 @@ def test_run_measures_the_shortest_of_the_part(tmp_path, source, part, whole, sh
     measured = tmp_path / "validation.parquet"
     assert ids(measured) == shortest or shortest is None
     assert measured.read_bytes() == (tmp_path / "tables/measured.parquet").read_bytes()
+
+
+def test_run_refuses_a_part_that_the_source_does_not_have(tmp_path):
+    with pytest.raises(ValueError, match=r"measure.part: 'nope' is not one of \['all', 'corpus', "):
+        run(tmp_path, source="concepts", part="nope")
 
 
 def test_what_is_measured_changes_neither_the_split_nor_the_tables_of_it(tmp_path):

@@ -1,5 +1,6 @@
 import itertools
 import re
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from arcmix.config import scales
 from arcmix.tasks import MAX_SIDE
 from arcmix.text.encode import LAYERS, SYMBOLS, Encoder
 
@@ -25,6 +27,10 @@ def legal() -> list[tuple[str, ...]]:
         if cells == "minimal":
             found.append(("tokens", *names[1:]))
     return found
+
+
+def test_the_encoders_of_params_are_the_layers() -> None:
+    assert get_args(scales.Encoder) == (*LAYERS,)
 
 
 grids = hnp.arrays(

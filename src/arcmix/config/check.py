@@ -4,24 +4,11 @@ A stage sees only the values that it depends on. This check finds errors that no
 see, and errors that a stage would find only after an hour.
 """
 
-import re
 from pathlib import Path
 from typing import Any
 
 from arcmix.config import origins, params, schema
-
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-"""Pattern of a name. Names become parts of paths and of DVC's overrides (`dvc exp run -S`)."""
-
-RENAMED = {
-    "1d-arc": "arc-1d",
-    "train+eval": "train-eval",
-    "re-arc+mini-arc": "re-arc-mini-arc",
-    "new-train+re-arc": "new-train-re-arc",
-    "qwen2-0.5b-instruct": "qwen2-0_5b-instruct",
-    "qwen2-1.5b-instruct": "qwen2-1_5b-instruct",
-}
-"""Old names of entries, which an override cannot contain -> their new names."""
+from arcmix.config.document import unknown
 
 ARC_SPLITS = {"training", "evaluation"}
 """The splits that the source of the partition must have."""
@@ -35,15 +22,14 @@ def check_file(path: Path) -> params.File:
             map, or two entries contradict each other. The message states the place in the file,
             the value found and the values allowed.
     """
-    raw = schema.read(path)
-    _check_names(path, raw)
-    file = schema.validate(path, params.File, schema.resolve(raw), raw)
+    raw, values = schema.resolved(path)
+    file = schema.validate(path, params.File, values, raw)
     for choice, entries in schema.CHOICES.items():
         name, allowed = getattr(file, choice), getattr(file, entries)
         if name not in allowed:
-            found = _renamed(name) or schema.unknown(name, allowed)
             raise ValueError(
-                f"{path}: {choice}: {found}; choose with: dvc exp run -S {choice}=NAME"
+                f"{path}: {choice}: {unknown(name, allowed)}; choose with: dvc exp run -S"
+                f" {choice}=NAME"
             )
     _check_tables(path, file)
     _check_pools(path, file)
@@ -57,42 +43,29 @@ def check_file(path: Path) -> params.File:
     return file
 
 
-def stated(path: Path, scale: str) -> dict[str, Any]:
-    """Return the values that a scale states itself, which win over the defaults, by their places.
+def stated(path: Path, scale: str) -> dict[str, tuple[Any, Any]]:
+    """Return the values that a scale states itself, which win over the defaults.
 
     Args:
         path: `params.yaml`.
         scale: Name of the scale.
+
+    Returns:
+        Place of a default -> the value that the scale states, and the default, None if there is
+        none.
     """
-    entry = schema.read(path)["scales"][scale]
+    raw = schema.read(path)
     sections = [pattern.split(".")[-1] for pattern in schema.DEFAULTS if "scales" in pattern]
-    found: dict[str, Any] = {}
-    todo = [(name, entry[name]) for name in sections if entry.get(name)]
+    found: dict[str, tuple[Any, Any]] = {}
+    todo = [(name, raw["scales"][scale].get(name), raw.get(name)) for name in sections]
     while todo:
-        place, value = todo.pop(0)
-        if isinstance(value, dict):
-            todo += [(f"{place}.{name}", one) for name, one in value.items()]
-        else:
-            found[place] = value
+        place, own, default = todo.pop(0)
+        if isinstance(own, dict):
+            below = default if isinstance(default, dict) else {}
+            todo += [(f"{place}.{name}", one, below.get(name)) for name, one in own.items()]
+        elif own is not None:
+            found[place] = (own, default)
     return found
-
-
-def _renamed(name: object) -> str | None:
-    new = RENAMED.get(str(name))
-    return f"{name!r} is now called {new!r}" if new else None
-
-
-def _check_names(path: Path, values: dict[Any, Any], *steps: str) -> None:
-    for name, value in values.items():
-        if not isinstance(name, str) or not NAME.fullmatch(name):
-            place = ".".join(steps) or "the top level"
-            found = _renamed(name) or (
-                "a name starts with a letter and contains only letters, digits, - and _, so that"
-                f" dvc exp run -S can set its values, got {name!r}"
-            )
-            raise ValueError(f"{path}: {place}: {found}; rename the entry")
-        if isinstance(value, dict):
-            _check_names(path, value, *steps, name)
 
 
 def _check_tables(path: Path, file: params.File) -> None:
@@ -106,12 +79,11 @@ def _check_tables(path: Path, file: params.File) -> None:
     for name, components in file.datasets.items():
         for key, component in components.items():
             if component.tasks not in tables:
-                found = _renamed(component.tasks) or schema.unknown(component.tasks, tables)
+                found = unknown(component.tasks, tables)
                 raise ValueError(f"{path}: tasks of datasets.{name}.{key}: {found}")
     arc = [name for name, source in file.sources.items() if _splits(source) >= ARC_SPLITS]
     if file.partition.source not in arc:
-        found = schema.unknown(file.partition.source, arc)
-        raise ValueError(f"{path}: partition.source: {found}")
+        raise ValueError(f"{path}: partition.source: {unknown(file.partition.source, arc)}")
     _check_measure(path, file)
 
 
@@ -120,12 +92,11 @@ def _check_measure(path: Path, file: params.File) -> None:
     source, part = file.measure.source, file.measure.part
     splits = {name: _splits(one) for name, one in file.sources.items() if _splits(one)}
     if source not in splits:
-        found = _renamed(source) or schema.unknown(source, splits)
-        raise ValueError(f"{path}: measure.source: {found}")
+        raise ValueError(f"{path}: measure.source: {unknown(source, splits)}")
     own = source == file.partition.source
     allowed = params.MEASURABLE if own else {"all", *splits[source]}
     if part not in allowed:
-        found = schema.unknown(part, allowed)
+        found = unknown(part, allowed)
         if part in params.MEASURABLE:
             found += f"; to measure {part}, set measure.source to {file.partition.source}"
         raise ValueError(f"{path}: measure.part of {source}: {found}")

@@ -1,32 +1,21 @@
 """Types of the entries of `sources` and `models` in `params.yaml`."""
 
-from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from arcmix.config.schema import NaturalInt, PositiveInt, Probability, Section
+from arcmix.config.schema import PositiveInt, Probability, RelativePath, Section, Seed
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
-Repository = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9._-]+$")]
-Package = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")]
+# Parts of paths and URLs: no .., and nothing that a command could take for an option.
+Repository = Annotated[
+    str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=128)
+]
+Package = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
 REQUIREMENT = "^[A-Za-z0-9][A-Za-z0-9._-]*==[0-9][A-Za-z0-9.!+]*$"
 """Pattern of one version of a package. pip would read other text as an option, a file or a URL."""
-Requirement = Annotated[str, Field(pattern=REQUIREMENT)]
-
-
-def _inner(path: str) -> str:
-    if path.startswith("/") or ".." in PurePosixPath(path).parts or not path.isprintable():
-        raise ValueError(
-            "the path of a file in a package starts with no / and has no .. and no control"
-            f" characters, got {path!r}"
-        )
-    return path
-
-
-Inner = Annotated[str, AfterValidator(_inner)]
-"""Path of a file in a package or wheel."""
+Requirement = Annotated[str, Field(pattern=REQUIREMENT, max_length=128)]
 
 
 class Tasks(Section):
@@ -49,7 +38,7 @@ class PackageSource(Tasks):
     """Kind of the source."""
     package: Package
     """Name of the package."""
-    file: Inner
+    file: RelativePath
     """Path of a JSON file in the package. The file maps split keys to maps from task id to task."""
     splits: dict[str, str]
     """Name of each split -> its key in the file."""
@@ -64,7 +53,7 @@ class ArchiveSource(Tasks):
     """OWNER/REPO on GitHub."""
     commit: Commit
     """The pinned commit. Quote it, because YAML reads some hashes as numbers."""
-    files: dict[str, tuple[str, ...]]
+    files: dict[str, tuple[RelativePath, ...]]
     """Split -> glob patterns of its files in the repository. The id of a task is the file name
     without `.json`. Its group is the name of the folder that a wildcard matches."""
 
@@ -72,11 +61,11 @@ class ArchiveSource(Tasks):
 class Draws(Section):
     """The settings of RE-ARC that decide which tasks are drawn."""
 
-    seed: NaturalInt
+    seed: Seed
     """Seed of the draws. Each generator has its own random stream."""
-    variations: PositiveInt
+    variations: Annotated[int, Field(ge=1, le=10**5)]
     """Number of tasks drawn from each generator."""
-    examples: Annotated[int, Field(ge=2)]
+    examples: Annotated[int, Field(ge=2, le=1000)]
     """Number of pairs of each task. The last pair is the test."""
     max_side: Annotated[int, Field(ge=1, le=255)]
     """Maximum side of a grid. A pair with a larger grid is counted and drawn again."""
@@ -107,18 +96,18 @@ class GeneratorSource(Draws):
 class Grids(Section):
     """The settings of Learn-to-count that decide which grids are drawn."""
 
-    seed: NaturalInt
+    seed: Seed
     """Seed of the draws. Grid i depends only on the settings, the seed and i."""
     max_side: Annotated[int, Field(ge=3, le=30)]
     """Maximum side of a grid. The minimum is 3."""
-    curriculum: PositiveInt
+    curriculum: Annotated[int, Field(ge=1, le=1000)]
     """Number of draws for each side; the smallest draw is used. With 1, all sides are equally
     frequent. With more draws, small grids are more frequent."""
-    objects: PositiveInt
+    objects: Annotated[int, Field(ge=1, le=900)]
     """Maximum number of objects in a grid. Small grids have room for fewer."""
     background: Probability
     """Probability that the background color is drawn from all colors. Otherwise it is 0."""
-    tasks: PositiveInt
+    tasks: Annotated[int, Field(ge=1, le=10**7)]
     """Number of grids."""
 
 
@@ -153,7 +142,7 @@ class WheelModel(Section):
     """The wheel, `name==version`."""
     sha256: Sha256
     """sha256 of the wheel."""
-    file: Inner
+    file: RelativePath
     """Path of the GGUF file in the wheel."""
 
 
@@ -173,7 +162,7 @@ class FolderModel(Section):
 
     kind: Literal["folder"]
     """Kind of the model."""
-    path: str
+    path: Annotated[str, Field(min_length=1)]
     """Path of the folder; `~` is expanded."""
 
 
@@ -182,15 +171,15 @@ class RandomModel(Section):
 
     kind: Literal["random"]
     """Kind of the model."""
-    seed: NaturalInt
+    seed: Seed
     """Seed of the weights."""
-    hidden: PositiveInt
+    hidden: Annotated[int, Field(ge=1, le=2**14)]
     """Width of the residual stream."""
-    layers: PositiveInt
+    layers: Annotated[int, Field(ge=1, le=200)]
     """Number of decoder layers."""
     heads: PositiveInt
     """Number of attention heads. `hidden` must be a multiple of 2 * heads."""
-    positions: PositiveInt
+    positions: Annotated[int, Field(ge=1, le=2**24)]
     """Maximum length of a sequence in tokens."""
 
     @model_validator(mode="after")

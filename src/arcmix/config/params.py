@@ -5,11 +5,14 @@ No field has a default and no validator changes a value, because DVC sees only t
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from arcmix import redaction
+from arcmix.config import command
+from arcmix.config.document import shown
 from arcmix.config.origins import Model, Source
 from arcmix.config.scales import Scale
-from arcmix.config.schema import NaturalInt, PositiveInt, Probability, Section
+from arcmix.config.schema import Name, NaturalInt, PositiveInt, Probability, Section, Seed
 
 PARTITION_TABLES = (
     "train",
@@ -24,16 +27,48 @@ PARTITION_TABLES = (
 MEASURABLE = ("validation", "train", "evaluation", "new-train", "val-n-1")
 """The parts of ARC-AGI-1 that can be measured: the drawn validation tasks, or a table."""
 
-Weight = Annotated[float, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0, le=10**6)]
 All = Literal["all"]
 Percent = Annotated[str, Field(pattern=r"^(100|[1-9]?\d)(\.\d+)?%$")]
 Selection = Literal["vote_count", "vote_logprob", "product", "best"]
+Checkpoint = Literal["best", "last"]
+Tracker = Literal["none", "tensorboard", "wandb", "mlflow"]
+InitSeed = Seed | Literal["seed"]
+
+
+def _mirror(place: str) -> str:
+    if (hidden := redaction.redacted(place)) != place:
+        raise ValueError(
+            f"the mirror has credentials, {shown(hidden)}, and git and dvc.lock would keep them;"
+            " set the environment variable ARCMIX_MIRROR instead"
+        )
+    scheme, url, _ = place.rpartition("://")
+    if "::" in place or (url and scheme not in ("https", "http")):
+        raise ValueError(
+            "a mirror is github, a folder, or a URL that starts with https:// or http://, got"
+            f" {shown(place)}"
+        )
+    return place
+
+
+def _run(name: str) -> str:
+    if name.startswith("-") or ".." in name or set(name) & set(" \\:*?["):
+        raise ValueError(
+            "none, a row of the ledger, a git revision or an experiment has no leading -, no .. and"
+            f" none of space \\ : * ? [, got {shown(name)}"
+        )
+    return name
+
+
+Mirror = Annotated[str, Field(min_length=1), AfterValidator(_mirror)]
+Run = Annotated[str, Field(min_length=1), AfterValidator(_run)]
+Launch = Annotated[str, AfterValidator(command.checked)]
 
 
 class Component(Section):
     """One part of a training dataset."""
 
-    tasks: str
+    tasks: Name
     """The task table: a table of the partition or a source. By default, it is the table with the
     name of the component. Set it to use one table in two components."""
     subset: All | PositiveInt | Percent
@@ -49,13 +84,13 @@ class Component(Section):
     examples: All | PositiveInt
     """Maximum number of demonstrations of each task. A smaller selection is a subset of each
     larger one."""
-    n_minus: Literal[0, 1, 2]
+    n_minus: Annotated[int, Field(ge=0, le=2)]
     """Number of times that a demonstration is left out and becomes the only test. 0: tasks keep
     their tests. 1: one task for each left-out demonstration. 2: these tasks, and the tasks from
     the same step on each of them."""
     per_test: bool
     """Whether a task with k tests becomes k entries with one test each."""
-    weight: PositiveInt
+    weight: Annotated[int, Field(ge=1, le=10**4)]
     """Number of times that each entry is drawn in one pass over the dataset."""
 
     @model_validator(mode="after")
@@ -75,9 +110,9 @@ Dataset = Annotated[dict[str, Component], Field(min_length=1)]
 class Partition(Section):
     """The split of ARC-AGI-1 into training and validation tasks (arc24, notebook 005)."""
 
-    source: str
+    source: Name
     """The source with the tasks of ARC-AGI-1."""
-    seed: NaturalInt
+    seed: Seed
     """Seed of the draw. The published numbers use 7."""
     tasks: PositiveInt
     """Number of evaluation tasks drawn for validation. The table `new-train` contains the others
@@ -87,9 +122,9 @@ class Partition(Section):
 class Measure(Section):
     """The tasks on which a run is measured. The scale selects the shortest of them."""
 
-    source: str
+    source: Name
     """The source of the tasks: the partition's source, or another source that has splits."""
-    part: str
+    part: Name
     """The part of the source. For the partition's source: validation, train, evaluation, new-train
     or val-n-1. For another source: the name of a split, or all."""
 
@@ -155,10 +190,10 @@ class Augment(Section):
 class Init(Section):
     """The start of the fine-tune: a new adapter, or the adapter of an earlier run."""
 
-    adapter: Annotated[str, Field(min_length=1)]
+    adapter: Run
     """none: a new adapter. Otherwise the run whose adapter is the start: a row of the ledger,
     DATASET/SEED-FINGERPRINT, a git revision, or the name of a DVC experiment."""
-    checkpoint: Literal["best", "last"]
+    checkpoint: Checkpoint
     """The adapter of that run. best: of the lowest validation loss; last: of the last step."""
     optimizer: Literal["fresh", "state"]
     """fresh: the optimizer starts without state. state: it starts with the moments of that run's
@@ -178,21 +213,22 @@ class Init(Section):
 class File(Section):
     """The whole of `params.yaml`."""
 
-    report_to: Literal["none", "tensorboard", "wandb", "mlflow"]
+    report_to: Tracker
     """The experiment tracker to which the fine-tune also reports. The tracker has its own
     settings, for example in environment variables."""
-    launch: str
+    launch: Launch
     """The command that starts the stages finetune, adapt and predict: python for one process, or
-    accelerate launch with its options for several processes that share the work."""
-    dataset: str
+    accelerate launch with its options for several processes that share the work. `config.command`
+    has the options that are allowed."""
+    dataset: Name
     """The training dataset: a name in `datasets`."""
-    model: str
+    model: Name
     """The base model: a name in `models`."""
-    scale: str
+    scale: Name
     """The budgets: a name in `scales`."""
-    seed: NaturalInt
+    seed: Seed
     """Seed of the training samples, of their order, and of the views of a test."""
-    init_seed: NaturalInt | Literal["seed"]
+    init_seed: InitSeed
     """Seed of the adapter's initial weights and of its dropout. seed: the value of `seed`."""
     init: Init
     """The start of the fine-tune."""
@@ -201,7 +237,7 @@ class File(Section):
     the same, with ties broken by the mean log-probability per token. product: the grids with the
     highest product of their probabilities in all views; needs `predict.rescore` above 0. best: the
     candidates with the highest probability."""
-    mirror: str
+    mirror: Mirror
     """The origin of archives: github, or a folder or base URL that contains REPO-COMMIT.tar.gz."""
     partition: Partition
     """The split into training and validation."""
@@ -211,7 +247,7 @@ class File(Section):
     """The treatment of pairs that training and validation share."""
     augment: Augment
     """The augmentation of training samples."""
-    checkpoint: Literal["best", "last"]
+    checkpoint: Checkpoint
     """The adapter that answers. best: of the lowest validation loss; last: of the last step."""
     datasets: dict[str, Dataset]
     """Training datasets by name."""

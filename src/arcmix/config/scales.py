@@ -6,6 +6,12 @@ from pydantic import Field, model_validator
 
 from arcmix.config.schema import NaturalInt, PositiveInt, Probability, Section
 
+Encoder = Literal[
+    "minimal", "separator", "repeat", "tokens", "row_number", "code_block", "shape", "symbols"
+]
+LearningRate = Annotated[float, Field(gt=0, le=10)]
+"""AdamW moves each weight by about this much per step."""
+
 
 class ScaleValidation(Section):
     """The number and the length of the tasks on which a run is measured."""
@@ -22,18 +28,18 @@ class Prompt(Section):
 
     format: Literal["bare", "v0", "v1", "dialog"]
     """bare: grids and markers only. v0, v1, dialog: the chat prompts of arc24."""
-    encoder: Annotated[tuple[str, ...], Field(min_length=1)]
+    encoder: Annotated[tuple[Encoder, ...], Field(min_length=1)]
     """Grid encoders, innermost first, for example [minimal, row_number, shape]."""
 
 
 class Lora(Section):
     """The low-rank adapter (Hu et al. 2021), with peft's terms."""
 
-    rank: PositiveInt
+    rank: Annotated[int, Field(ge=1, le=2**14)]
     """Rank r of the update."""
     alpha: PositiveInt
     """Scale of the update: alpha / r, or alpha / sqrt(r) with `rslora`."""
-    scale: Literal["alpha"] | Annotated[float, Field(gt=0)]
+    scale: Literal["alpha"] | Annotated[float, Field(gt=0, le=10**6)]
     """alpha: the scale follows from `alpha` and `rank`. A number: this is the scale, and `alpha` is
     not used."""
     dropout: Probability
@@ -72,7 +78,7 @@ class Finetune(Section):
     loss: Literal["answer", "outputs"]
     """The tokens with loss. answer: the answer. outputs: every output of a sample except the
     first."""
-    learning_rate: Annotated[float, Field(gt=0)]
+    learning_rate: LearningRate
     """Peak learning rate."""
     schedule: Literal["linear", "constant", "cosine", "cosine_with_restarts", "cyclic"]
     """Schedule of the learning rate after the warmup. cyclic: each cycle has a warmup and a linear
@@ -83,9 +89,9 @@ class Finetune(Section):
     """Share of the steps in which the learning rate rises; for cyclic, share of each cycle."""
     optimizer: Literal["adamw", "paged_adamw_8bit"]
     """adamw: AdamW. paged_adamw_8bit: AdamW of bitsandbytes with an 8-bit state; needs a GPU."""
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: Annotated[float, Field(ge=0, le=1000)]
     """Decoupled weight decay of AdamW."""
-    max_grad_norm: Annotated[float, Field(gt=0)]
+    max_grad_norm: Annotated[float, Field(gt=0, le=10**9)]
     """Maximum norm of the gradient; a larger gradient is clipped to it."""
     dtype: Literal["bfloat16", "float32", "float16"]
     """Type of the model's weights and of the forward pass. Weights of an adapter are float32."""
@@ -121,7 +127,7 @@ class TestTime(Section):
     """Maximum number of optimizer steps per task. 0: no test-time fine-tuning."""
     batch: PositiveInt
     """Number of samples per optimizer step, drawn from the demonstrations of the task."""
-    learning_rate: Annotated[float, Field(gt=0)]
+    learning_rate: LearningRate
     """Peak learning rate."""
     eval_every: PositiveInt
     """Steps between two losses on the demonstrations of the task, each held out in turn."""
@@ -132,17 +138,17 @@ class TestTime(Section):
 class Predict(Section):
     """The generation of answers."""
 
-    views: PositiveInt
+    views: Annotated[int, Field(ge=1, le=10**4)]
     """Number of augmented copies of each test that are answered. The first is the original."""
     search: Literal["greedy", "sample", "beam", "dfs"]
     """How answers are searched for. greedy: the most probable token at each step. sample: tokens
     drawn by their probabilities. beam: beam search. dfs: depth-first search for all answers above a
     probability (ARChitects 2024)."""
-    width: PositiveInt
+    width: Annotated[int, Field(ge=1, le=10**4)]
     """Number of answers that `sample` draws for a view, or number of beams of `beam`."""
-    temperature: Annotated[float, Field(gt=0)]
+    temperature: Annotated[float, Field(ge=10**-6, le=1000)]
     """Divisor of the logits in `sample`."""
-    threshold: Annotated[float, Field(gt=0, lt=1)]
+    threshold: Annotated[float, Field(ge=10**-6, lt=1)]
     """Minimum probability of an answer of `dfs`."""
     grammar: bool
     """Whether only tokens that can continue the text of a grid are allowed."""
@@ -159,7 +165,7 @@ class Predict(Section):
     the number of answers."""
     max_side: Annotated[int, Field(ge=1, le=30)]
     """Height and width of the grid whose text sets the maximum length of an answer."""
-    rescore: Annotated[int, Field(ge=0)]
+    rescore: NaturalInt
     """Number of candidates per test that are scored in all views of the test. 0: no scores."""
 
 

@@ -1,4 +1,4 @@
-"""Reading `params.yaml`: this is the only module that reads the file.
+"""The values of `params.yaml` by their places, merged with their defaults and checked by types.
 
 A place is the path of a value in the file, such as `scales.quick.samples`. Each stage declares
 the places that it reads in a class:
@@ -13,17 +13,23 @@ that differ from its defaults. The defaults are sections of the same file (`DEFA
 the defaults; a test compares them with `dvc.yaml`.
 """
 
-import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from arcmix.config.document import (
+    Values,
+    checked_name,
+    checked_relative,
+    read,
+    shown,
+    unknown,
+)
 
 CHOICES = {"dataset": "datasets", "model": "models", "scale": "scales"}
 """Names of the values that choose an experiment -> the map from which each chooses an entry."""
@@ -40,12 +46,17 @@ DEFAULTS = {
 }
 """Places of entries -> the section with their defaults."""
 
-PositiveInt = Annotated[int, Field(ge=1)]
-NaturalInt = Annotated[int, Field(ge=0)]
+PositiveInt = Annotated[int, Field(ge=1, le=10**9)]
+NaturalInt = Annotated[int, Field(ge=0, le=10**9)]
 Probability = Annotated[float, Field(ge=0, le=1)]
-
-Values = dict[str, Any]
-"""A map of `params.yaml`."""
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""Seed of random numbers. numpy and transformers take no larger ones."""
+Name = Annotated[str, AfterValidator(checked_name)]
+"""Name of an entry, which may become part of a path."""
+RelativePath = Annotated[str, AfterValidator(checked_relative)]
+"""Path, or pattern of paths, in a folder."""
+MAX_PROBLEMS = 8
+"""Maximum number of wrong values in an error message."""
 
 
 class Section(BaseModel):
@@ -112,11 +123,15 @@ def load(path: Path, section: type[T], **names: str) -> T:
         ValueError: If a place does not exist or a value has a wrong type. The message states the
             place, the value found and the values allowed.
     """
-    raw = read(path)
-    values = resolve(raw)
-    names |= {choice: str(values[choice]) for choice in CHOICES if choice in values}
+    raw, values = resolved(path)
+    names |= {choice: values[choice] for choice in CHOICES if choice in values}
     found, roots = {}, {}
     for field, place in places(section).items():
+        for name in Template(place).get_identifiers():
+            try:
+                checked_name(names.get(name))
+            except ValueError as error:
+                raise ValueError(f"{path}: {name}: {error}") from None
         roots[field] = Template(place).substitute(names)
         node: Any = values
         for step in roots[field].split("."):
@@ -128,22 +143,17 @@ def load(path: Path, section: type[T], **names: str) -> T:
     return validate(path, section, found, raw, roots)
 
 
-def read(path: Path) -> Values:
-    """Return the content of `params.yaml` without any merging.
+def resolved(path: Path) -> tuple[Values, Values]:
+    """Return the content of `params.yaml` as it is, and with its entries merged (`resolve`).
 
     Raises:
-        ValueError: If it is not a mapping in YAML.
+        ValueError: If the file is no plain map of values, or defaults are no map.
     """
+    raw = read(path)
     try:
-        # DVC reads the file as YAML 1.2. PyYAML reads YAML 1.1, in which 1e-4 is a string.
-        values = YAML(typ="safe").load(path)
-    except YAMLError as error:
-        raise ValueError(f"{path}: not valid YAML: {error}; correct the file") from error
-    if not isinstance(values, dict):
-        raise ValueError(  # noqa: TRY004 - the file is wrong, not the caller's type
-            f"{path}: not a mapping of names to values, got {values!r}; correct the file"
-        )
-    return values
+        return raw, resolve(raw)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def resolve(values: Values) -> Values:
@@ -159,7 +169,7 @@ def resolve(values: Values) -> Values:
     for default in sorted({*DEFAULTS.values()}):
         if not isinstance(section := found.get(default, {}), dict):
             raise ValueError(  # noqa: TRY004 - the file is wrong, not the caller's type
-                f"{default}: the defaults are a map of values, got {section!r}; state a map"
+                f"{default}: the defaults are a map of values, got {shown(section)}; state a map"
             )
     for pattern, default in DEFAULTS.items():
         for parent, name in _entries(found, pattern.split(".")):
@@ -215,10 +225,12 @@ def validate(
         for problem in error.errors():
             place = _place(problem["loc"], values, roots or {})
             silent = problem["type"] in ("missing", "value_error")
-            got = "" if silent else f", got {problem['input']!r}"
+            got = "" if silent else f", got {shown(problem['input'])}"
             message = problem["msg"].removeprefix("Value error, ")
             problems[f"{_stated(place, raw)}: {message}{got}"] = None
-        raise ValueError(f"{path}: {'; '.join(problems)}") from None
+        listed = "; ".join([*problems][:MAX_PROBLEMS])
+        more = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
+        raise ValueError(f"{path}: {listed}{more}") from None
 
 
 def _place(loc: Sequence[int | str], values: Values, roots: Mapping[str, str]) -> list[str]:
@@ -261,11 +273,3 @@ def _has(node: Any, place: Sequence[str]) -> bool:  # noqa: ANN401
             return False
         node = node[step]
     return True
-
-
-def unknown(found: str, allowed: Iterable[str]) -> str:
-    """Return the error text for a name that is not allowed, with the most similar allowed name."""
-    names = sorted(allowed)
-    close = difflib.get_close_matches(found, names, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{found!r} is not one of {names}{hint}"
