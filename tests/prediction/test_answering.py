@@ -41,7 +41,8 @@ def answer(tmp_path, base_model, folder, prompts):
             prompts, folder / "adapter" / "last", folder / "adapted", own, 150
         )
         base = Base(base_model, "float32", "lora")
-        return answering.answer(base, prompts, groups, tmp_path, scope, SETTINGS, 0, measure, done)
+        cache = ResultCache(tmp_path, scope)
+        return answering.answer(base, prompts, groups, cache, SETTINGS, 0, measure, done)
 
     return found
 
