@@ -18,6 +18,10 @@ log = logging.getLogger("kills")
 LONG = pytest.mark.kills
 FEW = ("check", "download@arc-agi-1")
 """Stages that take a second each."""
+APART = 5
+"""Maximum number of stages from a start to a kill."""
+DELAY = 2.0
+"""Maximum number of seconds from the start of the last one to the kill."""
 HEALED = {
     "dvc.lock is empty": ("git", "checkout", "--quiet", "dvc.lock"),
     ".dvc/tmp/rwlock is empty": ("rm", ".dvc/tmp/rwlock"),
@@ -54,12 +58,14 @@ class Pipeline(Repository):
                 start_new_session=True,
             )
 
-    def finish(self) -> float:
-        """Run `dvc repro` to its end and return how many seconds it took."""
-        started = time.monotonic()
+    def finish(self) -> None:
+        """Run `dvc repro` to its end."""
         status = self.begin().wait(900)
         assert status == 0, self.log.read_text()
-        return time.monotonic() - started
+
+    def stages(self) -> int:
+        """Return how many stages were started so far."""
+        return self.log.read_text().count("Running stage") if self.log.exists() else 0
 
     def heal(self) -> int:
         """Do what `make repro` says after a kill; return the number of repaired files."""
@@ -95,16 +101,21 @@ class Pipeline(Repository):
 )
 def test_dvc_that_is_killed_ends_as_if_it_was_not(tmp_path, targets, kills):
     calm = Pipeline(tmp_path / "calm", *targets)
-    seconds = calm.finish()
+    calm.finish()
     expected = calm.content()
+    apart = min(calm.stages(), APART)
     healed = runs = done = starts = 0
     while done < kills:
         killed = Pipeline(tmp_path / f"killed-{runs}", *targets)
         for _ in range(min(killing.ROUND, kills - done)):
+            before = killed.stages()
             process = killed.begin()
+            wait, delay = (killing.uniform(f"{one} {targets}", starts) for one in ("wait", "delay"))
             starts += 1
+            while process.poll() is None and killed.stages() - before < int(wait * (apart + 1)):
+                time.sleep(0.01)
             try:
-                process.wait(seconds * killing.uniform(f"kill dvc {targets}", starts))
+                process.wait(delay * DELAY)
             except subprocess.TimeoutExpired:
                 # Every other time, DVC alone is killed; its stage ends soon after.
                 if starts % 2:
