@@ -105,6 +105,7 @@ class Trial:
         """Number of its changes of files."""
         self.expected = content(folder / "undisturbed")
         self.tally = Tally()
+        self._starts = 0
 
     def _new(self, name: str) -> Work:
         (self._folder / name).mkdir(parents=True)
@@ -118,19 +119,17 @@ class Trial:
             wanted = min(kills, self.tally.kills + ROUND)
             while self.tally.kills < wanted and self._killed(work):
                 self.tally.kills += 1
-            started = time.monotonic()
             log = launching.finish(work.start())
-            took = time.monotonic() - started
             assert "waiting" not in log, log
-            assert took < 3 * self.seconds + WITHIN, f"{took} s, undisturbed {self.seconds} s"
             self._check(name)
             self.tally.runs += 1
 
     def _killed(self, work: Work) -> bool:
         """Start a program, kill it at a random point, and return whether it still ran there."""
-        point = _uniform(self._folder.name, self.tally.kills)
+        point = uniform(f"kill {work.module}", self._starts)
+        self._starts += 1
         # Every other kill is at a change of a file, which takes no time but may tear the most.
-        if self.tally.kills % 2:
+        if self._starts % 2:
             process = work.start(at=1 + int(point * self.changes))
             process.communicate(timeout=300)
         else:
@@ -159,7 +158,7 @@ class Trial:
         second = dataclasses.replace(second, flags={**second.flags, **shared})
         started = [first.start(), second.start()]
         if number % 2:
-            self._kill(started[0], _uniform("pair", number))
+            self._kill(started[0], uniform(f"pair {first.module}", number))
             launching.finish(started.pop())
             started = [first.start()]
         for process in started:
@@ -175,7 +174,8 @@ class Trial:
         assert not differing, f"{self._folder / name}: {differing} differ"
 
 
-def _uniform(purpose: str, index: int) -> float:
+def uniform(purpose: str, index: int) -> float:
+    """Return a random number in [0, 1)."""
     return float(randomness.uniform(randomness.words(0, purpose, index, 1, 1))[0, 0])
 
 
