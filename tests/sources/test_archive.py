@@ -278,12 +278,13 @@ HOSTILE = {
 """Contents of tar files that tarfile reads with much memory, or not at all."""
 
 
+@pytest.mark.parametrize("before", [b"", header(b"0", bytes(2**15))], ids=["first", "later"])
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_an_archive_with_large_headers_is_rejected_before_they_fill_the_memory(
-    hostile: str, tmp_path: Path
+    hostile: str, before: bytes, tmp_path: Path
 ) -> None:
     path = tmp_path / FILE
-    path.write_bytes(gzip.compress(HOSTILE[hostile], 1))
+    path.write_bytes(gzip.compress(before + HOSTILE[hostile], 1))
 
     tracemalloc.start()
     with pytest.raises(

@@ -118,8 +118,8 @@ def read(path: Path, splits: Mapping[str, tuple[str, ...]]) -> Iterator[tasks.Va
     try:
         with (
             _Limited(path) as unpacked,
-            # It reads a block at a time, so that it stays within the headers.
-            tarfile.open(fileobj=unpacked, mode="r|", bufsize=tarfile.BLOCKSIZE) as archive,
+            # It reads no more than this beyond the headers of a member.
+            tarfile.open(fileobj=unpacked, mode="r|", bufsize=2**12) as archive,
         ):
             for member, inner in _members(unpacked, archive):
                 if (named := _named(inner, splits)) is not None:
