@@ -163,8 +163,10 @@ def test_the_model_that_predicts_is_the_one_that_was_measured(tmp_path, base_mod
     loaded = adapters.load(base_model, tmp_path, dtype, "lora", tokenizer, {})
 
     # Merged into the weights, an adapter would be rounded to their precision.
-    saved = trained.get_base_model().named_parameters()
-    for (name, one), (same_name, other) in zip(saved, loaded.named_parameters(), strict=True):
+    base = trained.get_base_model()
+    assert isinstance(base, torch.nn.Module)
+    pairs = zip(base.named_parameters(), loaded.named_parameters(), strict=True)
+    for (name, one), (same_name, other) in pairs:
         assert (name, one.dtype) == (same_name, other.dtype)
         tolerance.assert_close(other, one, READ)
 
@@ -314,7 +316,9 @@ def test_added_tokens_are_trained_and_saved(tmp_path, base_model, method):
     expected = trained(input_ids=ids).logits
     for other in (loaded, resumed):
         tolerance.assert_close(other(input_ids=ids).logits, expected, READ)
-    learned = loaded.get_input_embeddings()(torch.tensor(numbers))
+    embeddings = loaded.get_input_embeddings()
+    assert isinstance(embeddings, torch.nn.Module)
+    learned = embeddings(torch.tensor(numbers))
     assert (learned - start).abs().max() > 0.001
 
 
