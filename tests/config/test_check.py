@@ -222,7 +222,10 @@ def test_check_suggests_the_most_similar_name_for_a_typo(
         ),
         *[
             pytest.param(
-                "sources/re-arc/requirement", value, "requirement: String should match", id=value
+                "models/smollm2-135m/requirement",
+                value,
+                "requirement: String should match",
+                id=value,
             )
             for value in ("--index-url=x==1", "-r x", "x @ file:///x", "x==1 -r y", "x", "x==../y")
         ],

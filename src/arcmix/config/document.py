@@ -183,13 +183,14 @@ def checked_relative(path: str) -> str:
     """Return a relative path, or a pattern of paths, that stays in its folder.
 
     Raises:
-        ValueError: If it is empty, absolute, or has a part that is empty, `.` or `..`.
+        ValueError: If it is empty, absolute, has a part that is empty, `.` or `..`, or has a
+            backslash or a control character.
     """
     parts = path.split("/")
-    if {"", ".", ".."} & {*parts} or "\\" in path:
+    if {"", ".", ".."} & {*parts} or "\\" in path or not path.isprintable():
         raise ValueError(
-            "a path is relative, separated by / and without empty parts, . and .., got"
-            f" {shown(path)}"
+            "a path is relative, separated by / and without empty parts, . and .., and printable,"
+            f" got {shown(path)}"
         )
     return path
 
