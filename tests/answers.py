@@ -1,5 +1,6 @@
 """Candidates for tests: answers of a model to a test with two rows and three columns."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def write_candidates(path: Path, rows: list[dict[str, Any]]) -> None:
     files.write_parquet(path, table.astype({"height": "UInt8", "width": "UInt8"}))
 
 
-def write_history(path: Path, losses: dict[int, tuple[float | None, float]]) -> None:
+def write_history(path: Path, losses: Mapping[int, tuple[float | None, float]]) -> None:
     """Write a history, given the training loss and the validation loss of each step."""
     entries = [
         history.Entry(

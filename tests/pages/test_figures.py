@@ -122,3 +122,9 @@ def test_equal_entries_give_equal_figures(tmp_path: Path) -> None:
     answers(tmp_path / "a.png", *entries)
     answers(tmp_path / "b.png", *entries)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize("draw", DRAW)
+def test_a_dollar_sign_in_a_name_is_no_formula(draw, tmp_path: Path) -> None:
+    drawn(draw, tmp_path / "a.png", [row("a$x{$", model="$^$")])
+    assert (tmp_path / "a.png").stat().st_size

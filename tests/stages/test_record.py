@@ -31,7 +31,7 @@ METRICS = {
 }
 
 
-def part(table: str, digit: str, **counts: int) -> dict[str, object]:
+def part(table: str, digit: str, **counts: int) -> dict[str, Any]:
     """Return the counts of a component whose digest has one digit only."""
     return {"table": table, "weight": 1, "samples": 1500, "digest": digit * 64} | counts
 
@@ -156,7 +156,7 @@ def test_run_writes_the_numbers_and_everything_that_made_them(
     shown = ("tests", "accuracy", "val_loss")
     found = [tuple(task[name] for name in shown) for task in row.tasks.values()]
     assert found == [(1, 0.5, None), (2, 0.0, 0.7)]
-    assert row.machines == {name: MACHINE for name in ("adapt", "finetune", "predict")}
+    assert row.machines == dict.fromkeys(("adapt", "finetune", "predict"), MACHINE)
     assert caplog.messages == [f"recorded {file}"]
 
 
