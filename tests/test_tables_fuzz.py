@@ -138,8 +138,7 @@ class Run:
         }
         split.run(
             config=split.Params.model_validate(values),
-            task_table=self.path("sources/arc-agi-1.parquet"),
-            measured_table=self.path("sources/arc-agi-1.parquet"),
+            sources=self.path("sources"),
             tables=self.out("partition"),
             validation=self.out("validation.parquet"),
             summary=self.out("partition.json"),
