@@ -28,9 +28,10 @@ whole:
 	  echo ".dvc/tmp/rwlock is empty or cut, because DVC was killed while it wrote it. If no dvc" \
 	    "runs here, run: rm .dvc/tmp/rwlock, then the same again." >&2; exit 1; }
 
-repro: $(STAMP) whole ## Run the pipeline and print its table.
+repro: $(STAMP) whole ## Run the pipeline; print its table, and how own runs differ from it.
 	@$(RUN) dvc repro
 	@cat results/ablation.md
+	@$(RUN) python -m tools.compare --run-code data/code/all --rows results/ledger --own .cache/rows
 
 noise: $(STAMP) whole ## Vary one seed at a time of the experiment NOISE; print the spread of each seed.
 	@# Values of seed, init_seed and partition.seed of each run.

@@ -1,15 +1,15 @@
 """Stage `adapt`: fine-tune the adapter on each validation task at test time.
 
 Reads the base model, the adapter folder and the validation tasks, and uses only the demonstrations
-of the tasks. Writes a folder with an adapter for each task whose loss improved, and a table with
-the outcome of each task. With `test_time.steps` 0, both are empty. A killed run resumes with the
-next task when it is started again.
+of the tasks. Writes a folder with an adapter for each task whose loss improved, a table with the
+outcome of each task, and the machines. With `test_time.steps` 0, folder and table are empty. A
+killed run resumes with the next task when it is started again.
 """
 
 from pathlib import Path
 from typing import Annotated
 
-from arcmix import files, program, tasks
+from arcmix import files, machines, program, tasks
 from arcmix.config import params, scales
 from arcmix.config.schema import At, Section, Seed
 from arcmix.models import numerics, parallel
@@ -34,7 +34,7 @@ class Params(Section):
     """The weights of the fine-tune that each task starts from."""
 
 
-def run(
+def run(  # noqa: PLR0913 - a stage's arguments are its files
     *,
     config: Params,
     code: Path,
@@ -44,6 +44,7 @@ def run(
     checkpoints: Path,
     adapted: Path,
     table: Path,
+    machine: Path,
 ) -> None:
     """Fine-tune `adapter` on each task of `validation` into `adapted`; write outcomes to `table`.
 
@@ -56,6 +57,7 @@ def run(
         if is_main:
             adaptation.write_adapters(adapted, [], None)
             outcomes.write(table, [])
+            machines.write(machine, numerics.machine())
         return
     key = files.key(
         f"{config.model_dump_json()} {numerics.found()}", [code, base_model, adapter, validation]
@@ -74,6 +76,7 @@ def run(
         if is_main:
             adaptation.write_adapters(adapted, rows, folder)
             outcomes.write(table, rows)
+            machines.write(machine, numerics.machine())
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy as np
 from arcmix import files, program
 from arcmix.config import params
 from arcmix.config.schema import At, PositiveInt, Section, Seed
+from arcmix.sampling import audit as audit_report
 from arcmix.sampling import augment, mix, sample_table
 
 log = logging.getLogger("arcmix.augment")
@@ -41,7 +42,7 @@ def run(
     mix_file: Path,
 ) -> None:
     """Draw the samples of the dataset to `samples` and write their counts to `mix_file`."""
-    report = files.read_json(audit)
+    report = audit_report.read(audit)
     tables = mix.read_tables(config.dataset, partition, sources)
     parts = mix.parts(config.dataset, tables, report, config.seed)
     pool = augment.pool([entry for part in parts for entry in part.entries])

@@ -16,6 +16,7 @@ from arcmix.config import params
 from arcmix.config.schema import At, Section
 from arcmix.prediction import candidates as candidate_table
 from arcmix.prediction import scores as score_table
+from arcmix.sampling import audit as audit_report
 from arcmix.scoring import evaluation, submission
 from arcmix.scoring import losses as loss_table
 from arcmix.tasks import read as read_tasks
@@ -29,6 +30,8 @@ class Params(Section):
 
     selection: Annotated[params.Selection, At("selection")]
     """The rule that selects the answers."""
+    views: Annotated[int, At("scales.${scale}.predict.views")]
+    """Number of views of each test."""
 
 
 def run(  # noqa: PLR0913 - a stage's arguments are its files
@@ -51,7 +54,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     """Write the numbers of the `candidates` for `validation`, and the selected `answers`."""
     asked = read_tasks(validation)
     truths = evaluation.truths(asked)
-    found = candidate_table.read(candidates, [*truths])
+    found = candidate_table.read(candidates, [*truths], config.views)
     scored = score_table.read(scores, found)
     selected = evaluation.Answers(asked, found, scored, config.selection)
     prompts = loss_table.read(losses, truths)
@@ -61,7 +64,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
         loss_table.read_answering(answering_losses, truths, prompts[0]),
         evaluation.train_loss(history, prompts),
         outcomes.read_statuses(adapt),
-        files.read_json(audit)["seen"],
+        audit_report.read(audit)["seen"],
     )
     files.write_json(metrics, numbers.headline)
     files.write_csv(all_metrics, numbers.scores)

@@ -6,15 +6,15 @@ the run starts with a new adapter. `adapter/optimizer.safetensors` is absent if 
 a new optimizer.
 """
 
-import json
 import logging
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from arcmix import files, program
+from arcmix import checked, files, program
 from arcmix.config import origins, params, scales, schema
 from arcmix.config.schema import At, Section
-from arcmix.ledger import store
+from arcmix.ledger import records, store
+from arcmix.ledger.records import Row
 
 log = logging.getLogger("arcmix.fetch_adapter")
 
@@ -46,39 +46,47 @@ def run(*, config: Params, repository: Path, rows: str, adapter: str, out: Path)
     if init.adapter == "none":
         files.write_json(out / "start.json", {"adapter": "none"})
         return
-    name, row = _row(init.adapter, repository, rows, adapter)
-    _check(config, name, row)
+    row = _row(init.adapter, repository, rows, adapter)
+    _check(config, row)
     try:
-        store.fetch(repository, row["adapter"], init.checkpoint, out / "adapter")
+        store.fetch(repository, row.adapter, init.checkpoint, out / "adapter")
     except FileNotFoundError as error:
-        raise ValueError(f"the adapter of {name} is missing: {error}; {_repeat(row)}") from error
+        path = records.place(repository / rows, row)
+        raise ValueError(
+            f"the adapter of {row.name} is missing: {error}; if the run was made elsewhere, remove"
+            f" {path}. Then {_repeat(row)}"
+        ) from error
     state = out / "adapter" / "optimizer.safetensors"
     if init.optimizer == "fresh":
         state.unlink(missing_ok=True)
     elif not state.exists():
         raise ValueError(
-            f"init.optimizer is state, but {name} has no state of its optimizer;"
+            f"init.optimizer is state, but {row.name} has no state of its optimizer;"
             " set init.optimizer to fresh"
         )
     start = {
-        "adapter": name,
-        "address": row["adapter"],
+        "adapter": row.name,
+        "address": row.adapter,
         "checkpoint": init.checkpoint,
         "optimizer": init.optimizer,
         "uses_validation_demonstrations": _uses_validation(row),
     }
     files.write_json(out / "start.json", start)
-    log.info("the %s adapter of %s, optimizer: %s", init.checkpoint, name, init.optimizer)
+    log.info("the %s adapter of %s, optimizer: %s", init.checkpoint, row.name, init.optimizer)
 
 
-def _row(reference: str, repository: Path, rows: str, adapter: str) -> tuple[str, dict[str, Any]]:
-    """Return the name and the content of a row, given its name or a revision of its run."""
+def _row(reference: str, repository: Path, rows: str, adapter: str) -> Row:
+    """Return a row, given its name or a revision of its run."""
     known = {_name(path): path for path in (repository / rows).glob("*/*.json")}
     if reference in known:
-        row = files.read_json(known[reference])
-        if "adapter" not in row:
-            raise ValueError(f"the row {reference} has no address of its adapter; {_repeat(row)}")
-        return reference, row
+        path = known[reference]
+        row = records.parse(path, checked.read_text(path, records.REMEDY))
+        if row is None or row.name != reference:
+            raise ValueError(
+                f"{path}: {'has another format' if row is None else f'holds the row {row.name}'};"
+                f" {records.REMEDY}"
+            )
+        return row
     try:
         address = store.address_at(repository, reference, adapter)
     except ValueError as error:
@@ -87,24 +95,24 @@ def _row(reference: str, repository: Path, rows: str, adapter: str) -> tuple[str
             f" nor a revision or an experiment (dvc exp list): {error}"
         ) from error
     texts = store.texts_at(repository, reference, rows)
-    made = {_name(Path(path)): json.loads(text) for path, text in texts.items()}
-    matching = [name for name, row in made.items() if row.get("adapter") == address]
+    made = [records.parse(f"{reference}: {path}", text) for path, text in sorted(texts.items())]
+    matching = [row for row in made if row is not None and row.adapter == address]
     if not matching:
         raise ValueError(
             f"init.adapter: the revision {reference!r} has no row of its adapter {address} in"
-            f" {rows}: its run did not finish, or an earlier version of arcmix made it;"
-            " run it again"
+            f" {rows}: its run did not finish, another machine made the row, or an earlier version"
+            " of arcmix made it; run it again"
         )
-    return matching[0], made[matching[0]]
+    return matching[0]
 
 
 def _name(path: Path) -> str:
     return f"{path.parent.name}/{path.stem}"
 
 
-def _check(config: Params, name: str, row: dict[str, Any]) -> None:
+def _check(config: Params, row: Row) -> None:
     """Refuse an adapter that does not fit this run, or that may leak its validation tasks."""
-    now, then = config.model_dump(mode="json"), row["settings"]
+    now, then = config.model_dump(mode="json"), row.settings
     places = {
         "model": (then["model"], now["model"]),
         "prompt.format": (then["scale"]["prompt"]["format"], now["prompt"]["format"]),
@@ -116,26 +124,26 @@ def _check(config: Params, name: str, row: dict[str, Any]) -> None:
     }
     if now["audit"]["drop"] == "leaks":
         # The earlier run dropped only the leaks into its own measured tasks.
-        measured = then.get("measure", {})
         places |= {
-            f"measure.{name}": (measured.get(name), value) for name, value in now["measure"].items()
+            f"measure.{name}": (then["measure"].get(name), value)
+            for name, value in now["measure"].items()
         }
     for place, (earlier, current) in places.items():
         if earlier != current:
             raise ValueError(
-                f"init.adapter: {name} was trained with {place} {earlier}, but this run has"
+                f"init.adapter: {row.name} was trained with {place} {earlier}, but this run has"
                 f" {current}; choose a run with the same value"
             )
 
 
-def _uses_validation(row: dict[str, Any]) -> bool:
+def _uses_validation(row: Row) -> bool:
     key = "uses_validation_demonstrations"
-    return row["mix"][key] or row["start"].get(key, False)
+    return row.mix[key] or row.start.get(key, False)
 
 
-def _repeat(row: dict[str, Any]) -> str:
-    choices = {name: row[name] for name in ("dataset", "model", "scale", "seed")}
-    choices |= {"init.adapter": row.get("start", {"adapter": "none"})["adapter"]}
+def _repeat(row: Row) -> str:
+    choices = {name: getattr(row, name) for name in ("dataset", "model", "scale", "seed")}
+    choices |= {"init.adapter": row.start["adapter"]}
     flags = " ".join(f"-S {name}={value}" for name, value in choices.items())
     return f"repeat its run with the settings of its row: dvc exp run {flags}"
 

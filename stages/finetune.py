@@ -2,14 +2,14 @@
 
 Reads the base model, the adapter to start from, the training samples and the validation tasks.
 Writes the adapter folder, the loss of each validation prompt at each measurement, the history of
-the run, and a summary of what was trained with the samples seen of each component. A killed run
-resumes at its last checkpoint when it is started again.
+the run, a summary of what was trained with the samples seen of each component, and the machines. A
+killed run resumes at its last checkpoint when it is started again.
 """
 
 from pathlib import Path
 from typing import Annotated
 
-from arcmix import files, program, tasks
+from arcmix import files, machines, program, tasks
 from arcmix.config import params, scales
 from arcmix.config.schema import At, PositiveInt, Section, Seed
 from arcmix.models import numerics, parallel, pretrained
@@ -51,6 +51,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     losses: Path,
     history: Path,
     summary: Path,
+    machine: Path,
 ) -> None:
     """Train on `samples`, measure on `validation`, and write the paths from `adapter` on.
 
@@ -91,8 +92,9 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
         loss_table.write(
             losses, prompts.tests, prompts.tokens, {one.step: one.losses for one in measurements}
         )
-        components = mix.seen(files.read_json(mix_file), drawn.entries[plan.order])
+        components = mix.seen(mix.read(mix_file), drawn.entries[plan.order])
         files.write_json(summary, finetune.summary(start, plan, measurements, components))
+        machines.write(machine, numerics.machine())
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 Reads the base model, the adapter folder, the adapters of single tasks and the validation tasks.
 Writes the candidates of each test and view, with the view's transform inverted, the
-log-probabilities of the leading grids in each view, and the validation losses of the models that
-answered. The folder `predictions` is a cache of results: a killed run resumes, and a run with twice
-the views answers only the new views.
+log-probabilities of the leading grids in each view, the validation losses of the models that
+answered, and the machine. The folder `predictions` is a cache of results: a killed run resumes, and
+a run with twice the views answers only the new views.
 """
 
 import functools
@@ -12,7 +12,7 @@ import logging
 from pathlib import Path
 from typing import Annotated
 
-from arcmix import files, program, tasks
+from arcmix import files, machines, program, tasks
 from arcmix.config import params, scales
 from arcmix.config.schema import At, PositiveInt, Probability, Section, Seed
 from arcmix.models import numerics, parallel, pretrained
@@ -22,7 +22,7 @@ from arcmix.prediction import scores as score_table
 from arcmix.prediction.batching import ResultCache
 from arcmix.prediction.prompt_set import PromptSet
 from arcmix.scoring import losses as loss_table
-from arcmix.training import corpus
+from arcmix.training import corpus, outcomes
 
 log = logging.getLogger("arcmix.predict")
 
@@ -56,6 +56,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     candidates: Path,
     scores: Path,
     losses: Path,
+    machine: Path,
 ) -> None:
     """Write the `candidates` for the tests of `validation`, their `scores`, and the `losses`.
 
@@ -73,7 +74,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
         for view in views.views_of(task, test, config.predict.views, config.background, config.seed)
     ]
     prompts = PromptSet(adapter, asked, config.predict)
-    own = files.read_json(adapted / "tasks.json")
+    own = outcomes.read_adapted(adapted / "tasks.json")
     groups = answering.groups(prompts, adapter / config.checkpoint, adapted, own, config.max_tokens)
     kept = sum(map(len, groups.values()))
     log.info("%d of %d prompts of at most %d tokens", kept, len(asked), config.max_tokens)
@@ -109,6 +110,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     loss_table.write(
         losses, known.tests, known.tokens, {0: [found.losses[test] for test in known.tests]}
     )
+    machines.write(machine, numerics.machine())
     every = [one for own in answers for one in own]
     log.info(
         "%d answers ended, %d of them are grids",

@@ -1,18 +1,25 @@
 """Stage `record`: add the run to the ledger.
 
-Reads the run's numbers and the values that made them. Writes one row, with equal bytes for equal
-numbers, and changes no other row. A queued run works in a temporary clone, so it also writes its
-row to the ledger of the repository that queued it.
+Reads the run's numbers, the values that made them and the machines that computed them. Adds one
+row, and changes no other: if the ledger has the same run with other numbers, such as those of
+another machine, it keeps them and says so. The row of each run also lies in the folder `own`. A
+queued run works in a temporary clone, so it also adds its row to the ledger of the repository that
+queued it.
 """
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-from arcmix import files, program
+from arcmix import machines, program
 from arcmix.config import origins, params, scales
 from arcmix.config.schema import At, Name, Section, Seed
-from arcmix.ledger import records, store
+from arcmix.ledger import comparison, form, records, store
+from arcmix.sampling import mix as mix_file
+from arcmix.sampling import partition as split
+from arcmix.scoring import evaluation
+from arcmix.training import history as history_table
 
 log = logging.getLogger("arcmix.record")
 
@@ -61,25 +68,37 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     partition: Path,
     initial: Path,
     adapter: Path,
+    machine: Path,
     rows: Path,
     deposit: Path,
+    own: Path,
 ) -> None:
-    """Write the run's row to the ledger `rows`, and to the ledger `deposit` if it is another."""
+    """Add the run's row to the ledger `rows`, and to the ledger `deposit` if it is another."""
+    if stale := store.stale(metrics.parent, "record"):
+        raise ValueError(
+            f"the stages {stale} have other values or files than when they ran, so the numbers are"
+            " not those of the present values; run: dvc repro"
+        )
     row = records.make(
         config.model_dump(mode="json"),
         run_code.read_text().strip(),
-        mix=files.read_json(mix),
-        start=files.read_json(initial / "start.json"),
+        mix=mix_file.read(mix),
+        start=form.read_start(initial / "start.json"),
         adapter=store.address(adapter),
-        metrics=files.read_json(metrics),
-        history=files.read_csv(history),
-        tasks=files.read_csv(tasks),
-        validation_digest=files.read_json(partition)["measured_digest"],
+        metrics=evaluation.read_headline(metrics),
+        history=[asdict(entry) for entry in history_table.read(history)],
+        tasks=[asdict(task) for task in evaluation.read_tasks(tasks)],
+        validation_digest=split.read_digest(partition),
+        machines={file.stem: machines.read(file) for file in sorted(machine.glob("*.json"))},
     )
-    written = records.write(rows, row)
+    records.write(own, row)
+    kept = records.add(rows, row)
     if deposit.resolve() != rows.resolve():
-        records.write(deposit, row)
-    log.info("recorded %s", written)
+        kept = records.add(deposit, row) or kept
+    if kept:
+        log.warning("%s", comparison.sentence(kept, row))
+    else:
+        log.info("recorded %s", records.place(rows, row))
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ class Params(Section):
     """The experiment's seed."""
     selection: Annotated[params.Selection, At("selection")]
     """The rule that ranks the answers to a test."""
+    views: Annotated[int, At("scales.${scale}.predict.views")]
+    """Number of views of each test."""
 
 
 def run(
@@ -50,9 +52,9 @@ def run(
 ) -> None:
     """Write the `page` of all answers to `validation`, and the `figure` of the extreme tasks."""
     asked = tasks.read(validation)
-    answers = candidate_table.read(candidates, [*evaluation.truths(asked)])
+    answers = candidate_table.read(candidates, [*evaluation.truths(asked)], config.views)
     scored = score_table.read(scores, answers)
-    losses = evaluation.task_losses(table)
+    losses = evaluation.task_losses(table, asked)
     entries = report.entries(asked, answers, scored, config.selection, losses)
     title = f"{config.dataset}, {config.model} at {config.scale}, seed {config.seed}"
     lead = (

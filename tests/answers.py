@@ -1,5 +1,6 @@
 """Candidates for tests: answers of a model to a test with two rows and three columns."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from arcmix import files
 from arcmix.prediction import candidates as stored
 from arcmix.prediction.scores import COLUMNS
 from arcmix.prediction.selection import Candidate
+from arcmix.training import history
 
 TRUTH = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
 NEAR = np.array([[1, 2, 3], [4, 5, 0]], np.uint8)
@@ -55,6 +57,26 @@ def write_candidates(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write a table of candidates."""
     table = pd.DataFrame(rows, columns=[*stored.COLUMNS])
     files.write_parquet(path, table.astype({"height": "UInt8", "width": "UInt8"}))
+
+
+def write_history(path: Path, losses: Mapping[int, tuple[float | None, float]]) -> None:
+    """Write a history, given the training loss and the validation loss of each step."""
+    entries = [
+        history.Entry(
+            step=step,
+            samples=4 * step,
+            epochs=step / 10,
+            answer_tokens=20 * step,
+            learning_rate=0.1,
+            train_loss=train if step else None,
+            val_loss=loss,
+            tokens_per_second=9.0 if step else None,
+            answer_tokens_per_second=2.0 if step else None,
+            seconds_per_step=7.1 if step else None,
+        )
+        for step, (train, loss) in losses.items()
+    ]
+    history.write(path, entries)
 
 
 def write_scores(path: Path, rows: list[tuple[str, int, int, int, float]]) -> None:

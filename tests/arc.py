@@ -35,3 +35,10 @@ def component(table: str, **changes: Any) -> dict[str, Any]:
 def dataset(*components: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return a dataset with some components, each with the name of its table."""
     return {one["tasks"]: one for one in components}
+
+
+def mixed(table: str, entries: int) -> dict[str, Any]:
+    """Return the counts of a dataset of one component (`mix.json`)."""
+    counts = {"tasks": entries, "entries": entries, "samples": 10}
+    one = counts | {"table": table, "weight": 1, "digest": "0" * 64}
+    return counts | {"uses_validation_demonstrations": False, "components": [one]}

@@ -56,6 +56,7 @@ def paths(folder: Path, base_model: Path, trained: Path, adapted: Path) -> dict[
         "candidates": folder / "candidates.parquet",
         "scores": folder / "scores.parquet",
         "losses": folder / "answering-losses.parquet",
+        "machine": folder / "predict.json",
     }
 
 

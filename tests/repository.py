@@ -5,13 +5,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from arcmix.config import schema
 from arcmix.ledger import records, store
-from tests.rows import row
+from tests.rows import row, sealed
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 PIPELINE = """\
@@ -44,6 +43,7 @@ def settings() -> dict[str, Any]:
         "partition": values["partition"],
         "measure": values["measure"],
         "audit": values["audit"],
+        "init_seed": values["init_seed"],
     }
 
 
@@ -82,7 +82,7 @@ class Repository:
             file.write_text(f"{name}: {text}")
         self.run("dvc", "repro", "--quiet")
         known = {"settings": settings(), "adapter": store.address(self.folder / "data/adapter")}
-        entry = replace(row(dataset, model="tiny", scale="tiny"), **known | changes)
+        entry = sealed(row(dataset, model="tiny", scale="tiny"), **known | changes)
         path = records.write(self.folder / "results/ledger", entry)
         return f"{path.parent.name}/{path.stem}"
 

@@ -1,7 +1,64 @@
 """Rows of a ledger for tests, with the minimum that the table and the figures need."""
 
+from dataclasses import replace
+from typing import Any
+
+from arcmix.ledger import records
 from arcmix.ledger.records import Row, fingerprint
 from tests.arc import component
+
+MACHINE = {
+    "device": "Xeon",
+    "instructions": "AVX512",
+    "threads": 2,
+    "ranks": 1,
+    "versions": {"python": "3.11.7", "torch": "2.13.0"},
+}
+"""The fields of a machine."""
+
+
+def plain_settings(**changes: Any) -> dict[str, Any]:
+    """Return the settings of a row, with some of them changed."""
+    return {
+        "partition": {"source": "arc-agi-1", "seed": 7, "tasks": 100},
+        "measure": {"source": "arc-agi-1", "part": "validation"},
+        "audit": {"drop": "leaks"},
+        "augment": {"color_swaps": 0},
+        "model": {"kind": "random"},
+        "scale": {"prompt": {"format": "bare", "encoder": ["minimal"]}},
+        "init_seed": "seed",
+    } | changes
+
+
+def sealed(row: Row, **changes: Any) -> Row:
+    """Return a row with some fields changed, and with the fingerprints of its values."""
+    changed = replace(row, **changes)
+    return replace(
+        changed,
+        settings_fingerprint=fingerprint(changed.settings),
+        fingerprint=records.experiment(
+            changed.code,
+            changed.model,
+            changed.scale,
+            changed.settings,
+            changed.components,
+            changed.mix,
+            changed.start,
+        ),
+    )
+
+
+def start_of(adapter: str) -> dict[str, Any]:
+    """Return the start of a run from the adapter of a row, or from a new one."""
+    if adapter == "none":
+        return {"adapter": adapter}
+    return {
+        "adapter": adapter,
+        "address": f"{'a' * 32}.dir",
+        "checkpoint": "last",
+        "optimizer": "fresh",
+        "uses_validation_demonstrations": False,
+    }
 
 
 def row(
@@ -21,59 +78,66 @@ def row(
     steps: int = 40,
     tasks: int = 800,
     start: str = "none",
+    **machine: Any,
 ) -> Row:
     """Return a row; another `variant` or other `settings` stand for another experiment.
 
     The loss falls from 0.99 to `loss` at the last step, or, where the `last` one is
-    given, at half of the steps.
+    given, at half of the steps. `machine` changes fields of the machine.
     """
-    values = {
-        "model": {"kind": model},
-        "augment": {"color_swaps": settings},
-        "measure": {"source": "arc-agi-1", "part": measured},
-    }
+    values = plain_settings(
+        model={"kind": model},
+        augment={"color_swaps": settings},
+        measure={"source": "arc-agi-1", "part": measured},
+    )
     middle = (0.99 + loss) / 2 if last is None else loss
     end = loss if last is None else last
     curve = [(0, 0.99), (steps // 2, middle), (steps, end)]
-    return Row(
-        dataset=dataset,
-        model=model,
-        scale=scale,
-        seed=seed,
-        fingerprint=fingerprint(dataset, model, scale, code, variant, settings, start),
-        code=code,
-        settings_fingerprint=fingerprint(values),
-        settings=values,
-        components=[component(dataset)],
-        mix={
-            "tasks": tasks,
-            "entries": tasks + 3,
-            "samples": 3000,
-            "uses_validation_demonstrations": uses_validation,
-            "components": [],
-        },
-        start={"adapter": start},
-        adapter=f"{fingerprint(dataset, seed)}.dir",
-        metrics={
-            "accuracy": accuracy,
-            "best_val_loss": loss,
-            "best_val_step": steps if last is None else steps // 2,
-            "pass_n": 2 * accuracy,
-            "selected_2": 3 * accuracy,
-            "selected_2_high": 4 * accuracy,
-            "selected_2_low": accuracy,
-            "val_loss": end,
-            "val_loss_step_0": 0.99,
-        },
-        history=[
-            {
-                "step": step,
-                "samples": 4 * step,
-                "train_loss": None if step == 0 else value - 0.1,
-                "val_loss": value,
-            }
-            for step, value in curve
-        ],
-        tasks={"00576224": {"tests": 1, "accuracy": accuracy, "val_loss": None}},
-        packages={"torch": "2.13.0"},
+    drawn = {"table": dataset, "tasks": tasks, "entries": tasks + 3, "weight": 1, "samples": 3000}
+    return sealed(
+        Row(
+            dataset=dataset,
+            model=model,
+            scale=scale,
+            seed=seed,
+            fingerprint="",
+            code=code,
+            settings_fingerprint="",
+            settings=values,
+            components=[component(dataset)],
+            mix={
+                "tasks": tasks,
+                "entries": tasks + 3,
+                "samples": 3000,
+                "uses_validation_demonstrations": uses_validation,
+                "components": [drawn | {"digest": f"{variant:064x}"}],
+            },
+            start=start_of(start),
+            adapter=f"{fingerprint(dataset, seed)}{'0' * 20}.dir",
+            metrics={
+                "accuracy": accuracy,
+                "best_val_loss": loss,
+                "best_val_step": steps if last is None else steps // 2,
+                "pass_n": 2 * accuracy,
+                "selected_2": 3 * accuracy,
+                "selected_2_high": 4 * accuracy,
+                "selected_2_low": accuracy,
+                "val_loss": end,
+                "val_loss_step_0": 0.99,
+            },
+            history=[
+                {
+                    "step": step,
+                    "samples": 4 * step,
+                    "epochs": step / 100,
+                    "answer_tokens": 9 * step,
+                    "learning_rate": 0.001,
+                    "train_loss": None if step == 0 else value - 0.1,
+                    "val_loss": value,
+                }
+                for step, value in curve
+            ],
+            tasks={"00576224": {"tests": 1, "accuracy": accuracy, "val_loss": None}},
+            machines={"finetune": MACHINE | machine},
+        )
     )

@@ -107,6 +107,38 @@ def test_a_run_writes_the_table_and_everything_is_up_to_date(repository):
     assert stages(repository.run("dvc", "repro")) == set()
 
 
+def test_record_refuses_the_numbers_of_other_values(repository):
+    file = repository.folder / "params.yaml"
+    text = file.read_text()
+    file.write_text(text.replace("selection: product", "selection: best"))
+    output = repository.run("dvc", "repro", "--single-item", "record", status=255)
+    file.write_text(text)
+    assert re.search(r"error in record: the stages \[.*'evaluate'.*\] have other values", output)
+    assert len(repository.rows()) == 1
+    assert "up to date" in repository.run("dvc", "status")
+
+
+def test_a_row_with_other_numbers_is_kept_until_its_file_is_removed(repository):
+    [path] = repository.folder.glob("results/ledger/*/*.json")
+    own = path.read_text()
+    values = json.loads(own)
+    values["metrics"]["best_val_loss"] += 0.25
+    published = json.dumps(values)
+    path.write_text(published)
+    assert f"kept combo-v2/{path.stem} of the ledger, because" in repository.run("dvc", "repro")
+    assert path.read_text() == published
+    flags = ("--run-code", "data/code/all", "--rows", "results/ledger", "--own", ".cache/rows")
+    told = repository.run("python", "-m", "tools.compare", *flags)
+    assert told.startswith("0 of 1 runs made here equal those of the ledger.")
+    assert "-0.2500" in told
+
+    path.unlink()
+    assert stages(repository.run("dvc", "repro")) == {"record", "ablation"}
+    assert path.read_text() == own
+    told = repository.run("python", "-m", "tools.compare", *flags)
+    assert told == "1 of 1 runs made here equal those of the ledger.\n"
+
+
 @contextlib.contextmanager
 def edited(repository: Repository) -> Iterator[dict[str, Any]]:
     """Yield the values of params.yaml, write them for the block, and put the file back."""

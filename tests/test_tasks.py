@@ -20,16 +20,17 @@ grids = st.tuples(st.integers(1, 4), st.integers(1, 7)).flatmap(
 )
 pairs = st.lists(st.builds(Pair, grids, grids), min_size=1, max_size=3).map(tuple)
 names = st.text(st.characters(codec="utf-8"), max_size=5)
+ids = st.from_regex(tasks.NAME, fullmatch=True)
 task_lists = st.lists(
     st.builds(
         Task,
-        names,
+        ids,
         names,
         names,
         st.integers(0, 2**31 - 1),
         pairs,
         pairs,
-        group=st.none() | names,
+        group=st.none() | ids,
     ),
     max_size=4,
     unique_by=lambda task: (task.id, task.source, task.split, task.variation),
@@ -296,3 +297,39 @@ def test_write_and_read_keep_the_difficulty(tmp_path):
     tasks.write(path, [replace(arc.task("a"), rng=0.25, pso=0.5), arc.task("b")])
 
     assert [(one.rng, one.pso) for one in tasks.read(path)] == [(0.25, 0.5), (None, None)]
+
+
+def damaged(folder: Path, column: str, row: int, value: object) -> Path:
+    """Write a table of tasks with another value in one cell."""
+    path = folder / "tasks.parquet"
+    tasks.write(path, [arc.task("a"), arc.task("b")])
+    table = pq.read_table(path)
+    values = table[column].to_pylist()
+    values[row] = value
+    place = table.column_names.index(column)
+    field = tasks.SCHEMA.field(column)
+    pq.write_table(table.set_column(place, field, pa.array(values, field.type)), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("task", "../a", "tasks.parquet: task: 0: String should match pattern"),
+        ("task", None, "the columns ['task'] have empty cells; run: dvc repro"),
+        ("group", "=cmd|x", "tasks.parquet: group: 0: String should match pattern"),
+        ("role", "both", "row 5 is pair 1 of role 'both' of task 'b'; the role is train or test"),
+        ("pair", 2, "row 5 is pair 2 of role 'train' of task 'b'; the role is train or test, and"),
+        ("variation", -1, "variation: 0: Input should be greater than or equal to 0, got -1"),
+        ("rng", float("inf"), "rng: 0: Input should be a finite number, got inf"),
+        ("output_height", 9, "row 5: the output has 4 cells and the shape (9, 2); the cells have"),
+        ("input", [], "row 5: the input has 0 cells and the shape (2, 3)"),
+        ("input", [0, 1, 2, 3, 4, 10], "a cell of an input is empty or 10; a color is from 0 to 9"),
+        ("input", [0, 1, 2, 3, 4, None], "a cell of an input is empty or"),
+    ],
+)
+def test_read_refuses_a_damaged_cell(
+    tmp_path: Path, column: str, value: object, message: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        tasks.read(damaged(tmp_path, column, 5, value))

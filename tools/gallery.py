@@ -88,7 +88,7 @@ def _samples(config: Params, samples: Path, base_model: Path, shown: int) -> lis
         lambda ids: str(tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
     )
     special = {*tokenizer.all_special_ids}
-    rows = next(pq.ParquetFile(samples).iter_batches(batch_size=shown)).to_pylist()
+    rows = sample_table.read_rows(samples, shown)
     # The fast path gives the same tokens as tokenizing each text, or falls back to it.
     made = fastpath.as_texts(tokenizer, style, next(sample_table.read_chunks(samples, shown)))
     exhibits = []

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -185,14 +186,30 @@ def read_json(path: Path) -> Any:  # noqa: ANN401
     """Read a JSON file.
 
     Raises:
-        ValueError: If the file is not valid JSON.
+        ValueError: If the file is not valid JSON. NaN and infinite numbers are not.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{path}: not valid JSON: {error}; correct or recreate the file"
         ) from error
+
+
+def parse_json(text: str) -> Any:  # noqa: ANN401
+    """Return the values of a JSON text.
+
+    Raises:
+        ValueError: If the text is not valid JSON, or has a number that is NaN or infinite.
+        RecursionError: If the values are nested too deeply.
+    """
+
+    def number(text: str) -> float:
+        if math.isfinite(value := float(text)):
+            return value
+        raise ValueError(f"the number {text[:40]} is not finite")
+
+    return json.loads(text, parse_float=number, parse_constant=number)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -205,13 +222,6 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a table as CSV with floats of 6 significant digits."""
     with replacing(path) as new:
         table.to_csv(new, index=False, float_format="%.6g")
-
-
-def read_csv(path: Path) -> list[dict[str, Any]]:
-    """Read a CSV file as one mapping per row, with None for an empty cell and task ids as text."""
-    # Otherwise, the task id 00576224 would be read as a number.
-    table = pd.read_csv(path, dtype={"task": str})
-    return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:

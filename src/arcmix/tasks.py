@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from arcmix import files
+from arcmix import checked, files
 
 COLORS = 10
 """Number of colors; 0 is the background."""
@@ -24,8 +24,11 @@ COLORS = 10
 MAX_SIDE = 30
 """Maximum side of a grid in ARC."""
 
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+NAME = re.compile(checked.ID)
 """Pattern of a task's id and of the parts of its group, which become parts of paths and tables."""
+
+REMEDY = "run: dvc repro"
+"""End of the error about a wrong table."""
 
 # Lists with 64-bit offsets: the grids of a large source have more than 2**31 cells.
 GRID = pa.large_list(pa.uint8())
@@ -257,22 +260,35 @@ def read(path: Path) -> list[Task]:
     """Read tasks in the order in which they were written.
 
     Raises:
-        ValueError: If the schema of the file is not `SCHEMA`.
+        ValueError: If the file is no table of `SCHEMA`, or holds a wrong id, grid or number.
     """
-    table = pq.read_table(path)
+    table = checked.parquet(path, REMEDY)
     if not table.schema.equals(SCHEMA):
         raise ValueError(
             f"{path}: not a task table: expected the columns {SCHEMA.names} with their types, found"
-            f" {table.column_names}; run: dvc repro"
+            f" {table.column_names}; {REMEDY}"
         )
+    optional = ("rng", "pso", "group")
+    if empty := [name for name in SCHEMA.names if table[name].null_count and name not in optional]:
+        raise ValueError(f"{path}: the columns {empty} have empty cells; {REMEDY}")
     names = ["task", "source", "split", "variation", "rng", "pso", "group", "role"]
-    columns = {name: table[name].to_pylist() for name in names}
-    grids = {side: _grids(table, side) for side in ("input", "output")}
+    columns = {name: table[name].to_pylist() for name in (*names, "pair")}
+    for name, kind in _KINDS.items():
+        found = sorted({value for value in columns[name] if value is not None})
+        checked.check(f"{path}: {name}", found, list[kind], REMEDY)
+    grids = {side: _grids(path, table, side) for side in ("input", "output")}
     tasks: dict[tuple[Any, ...], dict[str, list[Pair]]] = {}
     for row in range(table.num_rows):
         key = tuple(columns[name][row] for name in names[:-1])
         pairs = tasks.setdefault(key, {"train": [], "test": []})
-        pairs[columns["role"][row]].append(Pair(grids["input"][row], grids["output"][row]))
+        own = pairs.get(role := columns["role"][row])
+        if own is None or columns["pair"][row] != len(own):
+            raise ValueError(
+                f"{path}: row {row} is pair {columns['pair'][row]} of role {role!r} of task"
+                f" {columns['task'][row]!r}; the role is train or test, and its pairs are numbered"
+                f" from 0 without gaps; {REMEDY}"
+            )
+        own.append(Pair(grids["input"][row], grids["output"][row]))
     return [
         Task(
             *key,
@@ -286,11 +302,36 @@ def read(path: Path) -> list[Task]:
     ]
 
 
-def _grids(table: pa.Table, side: str) -> list[np.ndarray]:
+_KINDS: dict[str, Any] = {
+    "task": checked.TaskId,
+    "variation": checked.Count,
+    "rng": checked.Number,
+    "pso": checked.Number,
+    "group": checked.Group,
+}
+"""Columns with values that may be wrong although their types in `SCHEMA` are right."""
+
+
+def _grids(path: Path, table: pa.Table, side: str) -> list[np.ndarray]:
+    """Return the grids of a column, after a check of their shapes and colors."""
     column = table[side].combine_chunks()
-    values, offsets = column.values.to_numpy(), column.offsets.to_numpy()
-    heights, widths = (table[f"{side}_{name}"].to_pylist() for name in ("height", "width"))
+    values, offsets = column.values, column.offsets.to_numpy()
+    heights, widths = (table[f"{side}_{name}"].to_numpy() for name in ("height", "width"))
+    sizes = np.diff(offsets)
+    wrong = (heights.astype(np.int64) * widths != sizes) | (sizes == 0)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(
+            f"{path}: row {row}: the {side} has {sizes[row]} cells and the shape"
+            f" ({heights[row]}, {widths[row]}); the cells have to fill the shape; {REMEDY}"
+        )
+    cells = values.to_numpy(zero_copy_only=False)
+    if values.null_count or cells.max(initial=0) >= COLORS:
+        raise ValueError(
+            f"{path}: a cell of an {side} is empty or {cells.max(initial=0)}; a color is from 0 to"
+            f" {COLORS - 1}; {REMEDY}"
+        )
     return [
-        values[start:end].reshape(height, width)
+        cells[start:end].reshape(height, width)
         for start, end, height, width in zip(offsets, offsets[1:], heights, widths, strict=False)
     ]

@@ -1,3 +1,5 @@
+import hashlib
+import json
 import re
 import shutil
 from pathlib import Path
@@ -129,3 +131,137 @@ def test_fetch_refuses_a_folder_that_the_remote_does_not_have(
 
     with pytest.raises(FileNotFoundError, match=f"^{address} is not in the DVC cache of"):
         store.fetch(repository.folder, address, "best", tmp_path / "out")
+
+
+def forged(repository: Repository, relpath: str, content: str = "0" * 32) -> str:
+    """Add a folder with a file of some path to the cache, and return its address."""
+    entries = [{"md5": content, "relpath": relpath}]
+    text = json.dumps(entries, sort_keys=True).encode()
+    name = hashlib.md5(text, usedforsecurity=False).hexdigest()
+    path = repository.folder / f".dvc/cache/files/md5/{name[:2]}/{name[2:]}.dir"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(text)
+    return f"{name}.dir"
+
+
+@pytest.mark.parametrize(
+    "relpath",
+    [
+        "last/../../../escaped",
+        "last/..",
+        "/last/escaped",
+        "last//escaped",
+        "last/./escaped",
+        "last\\..\\escaped",
+        "last/C:escaped",
+        "last/a\0b",
+        "",
+    ],
+)
+def test_fetch_refuses_a_path_out_of_the_folder(
+    repository: Repository, tmp_path: Path, relpath: str
+) -> None:
+    known = str(store.file_md5(str(repository.folder / PLACE / "last/weights"), store.localfs))
+    address = forged(repository, relpath, known)
+    with pytest.raises(ValueError, match=r"\.dir: the path '.*' is not one in the folder; a path"):
+        store.fetch(repository.folder, address, "last", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert not [*tmp_path.rglob("*escaped*")]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "../../../x/tree.dir",
+        "/etc/tree.dir",
+        f"{'0' * 32}",
+        f"{'0' * 31}g.dir",
+        "",
+        f"{'A' * 32}.dir",
+    ],
+)
+def test_fetch_refuses_what_is_no_address(
+    repository: Repository, tmp_path: Path, address: str
+) -> None:
+    with pytest.raises(ValueError, match="is not the address of a folder in DVC's cache; an"):
+        store.fetch(repository.folder, address, "last", tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", ["../../../etc/passwd", "0" * 31, "G" * 32])
+def test_fetch_refuses_what_is_no_hash_of_a_file(
+    repository: Repository, tmp_path: Path, content: str
+) -> None:
+    address = forged(repository, "last/weights", content)
+    with pytest.raises(ValueError, match=r"0, md5: String should match pattern .*; delete this"):
+        store.fetch(repository.folder, address, "last", tmp_path / "out")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[[]]", '[{"md5": 1}]', "\xff", "[" * 100_000])
+def test_fetch_names_a_damaged_entry_of_the_cache(
+    repository: Repository, tmp_path: Path, text: str
+) -> None:
+    address = forged(repository, "last/weights")
+    path = repository.folder / f".dvc/cache/files/md5/{address[:2]}/{address[2:]}"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"\.dir: .*; delete this file, then pull it or repeat"):
+        store.fetch(repository.folder, address, "last", tmp_path / "out")
+
+
+def test_fetch_names_a_file_of_the_cache_with_other_bytes(
+    repository: Repository, tmp_path: Path
+) -> None:
+    address = store.address(repository.folder / PLACE)
+    name = str(store.file_md5(str(repository.folder / PLACE / "last/weights"), store.localfs))
+    path = repository.folder / f".dvc/cache/files/md5/{name[:2]}/{name[2:]}"
+    path.chmod(0o644)
+    path.write_text("other bytes")
+    with pytest.raises(ValueError, match=rf"{name[2:]}: damaged: its hash is not its name; delete"):
+        store.fetch(repository.folder, address, "last", tmp_path / "out")
+
+
+def test_fetch_follows_no_link_out_of_the_folder(repository: Repository, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/deeper").symlink_to(tmp_path / "outside")
+    address = store.address(repository.folder / PLACE)
+    with pytest.raises(ValueError, match=r"deeper/config: leads out of .*; remove the link"):
+        store.fetch(repository.folder, address, "last", tmp_path / "out")
+    assert not [*(tmp_path / "outside").iterdir()]
+
+
+STAGES = """\
+stages:
+  evaluate:
+    cmd: cp asked answered
+    deps: [asked]
+    params: [selection]
+    outs: [answered]
+  record:
+    cmd: cp answered recorded
+    deps: [answered]
+    outs: [recorded]
+  report:
+    cmd: cp asked reported
+    deps: [asked]
+    outs: [reported]
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [("params.yaml", "selection: best\n"), ("asked", "other\n"), ("answered", "forged\n")],
+)
+def test_a_stage_is_stale_after_an_edit_of_its_values_or_files(
+    tmp_path: Path, file: str, text: str
+) -> None:
+    found = Repository(tmp_path / "repository")
+    (found.folder / "dvc.yaml").write_text(STAGES)
+    (found.folder / "params.yaml").write_text("selection: product\n")
+    (found.folder / "asked").write_text("asked\n")
+    found.run("dvc", "repro", "--quiet")
+    assert store.stale(found.folder, "record") == []
+    (found.folder / file).unlink()
+    assert store.stale(found.folder, "record") == [] or file == "params.yaml"
+    (found.folder / file).write_text(text)
+    assert store.stale(found.folder, "record") == ["evaluate"]
+    assert store.stale(found.folder, "evaluate") == []

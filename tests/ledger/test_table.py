@@ -20,7 +20,7 @@ rows = st.lists(
         seed=st.integers(0, 3),
         loss=st.floats(0.1, 0.9),
         model=st.sampled_from(["tiny", "smollm2-135m"]),
-        code=st.sampled_from([CODE, "other0000000"]),
+        code=st.sampled_from([CODE, "0fe000000000"]),
         variant=st.integers(0, 1),
         settings=st.integers(0, 1),
         start=st.sampled_from(["none", "re-arc/0-0123456789ab", "re-arc/0-0123456abcde"]),
@@ -94,7 +94,7 @@ def test_a_single_seed_has_no_standard_deviation() -> None:
 
 
 def test_rows_of_other_code_are_in_the_last_block() -> None:
-    entries = [row(seed=0, loss=0.7), row(seed=1, loss=0.1, code="other0000000")]
+    entries = [row(seed=0, loss=0.7), row(seed=1, loss=0.1, code="0fe000000000")]
     present, stale = table.blocks(entries, CODE)
     assert titles([present, stale]) == [
         "smollm2-135m at quick on arc-agi-1 validation",
@@ -208,30 +208,60 @@ def test_markdown_shows_lines_and_single_runs() -> None:
     assert [[cell.strip() for cell in line] for line in summary[2:]] == [
         [
             *("combo-v2", "800", "803", "0.6100 ± 0.0141", "20-40", "0.6500 ± 0.0707"),
-            *("4.2 ± 0.0 %", "8.4 ± 0.0 %", "2", "yes", "no"),
+            *("4.2 ± 0.0 %", "8.4 ± 0.0 %", "2", "no", "yes", "no"),
         ],
-        ["train", "400", "403", "0.8000", "40", "0.8000", "0.0 %", "0.0 %", "1", "no", "no"],
+        ["train", "400", "403", "0.8000", "40", "0.8000", "0.0 %", "0.0 %", "1", "no", "no", "no"],
     ]
     assert [[cell.strip() for cell in line] for line in runs[2:]] == [
-        ["combo-v2", "0", "0.6000", "40", "0.6000", "4.2 %", "8.4 %", "12.6 % (4.2 to 16.8)"],
-        ["combo-v2", "1", "0.6200", "20", "0.7000", "4.2 %", "8.4 %", "12.6 % (4.2 to 16.8)"],
-        ["train", "0", "0.8000", "40", "0.8000", "0.0 %", "0.0 %", "0.0 % (0.0 to 0.0)"],
+        ["combo-v2", "0", "0.6000", "40", "0.6000", "4.2 %", "8.4 %", "12.6 % (4.2 to 16.8)", "1"],
+        ["combo-v2", "1", "0.6200", "20", "0.7000", "4.2 %", "8.4 %", "12.6 % (4.2 to 16.8)", "1"],
+        ["train", "0", "0.8000", "40", "0.8000", "0.0 %", "0.0 %", "0.0 % (0.0 to 0.0)", "1"],
     ]
     assert [cell.strip() for cell in summary[0]] == ["dataset", *table.COLUMNS]
     assert [cell.strip() for cell in runs[0]] == [*table.RUN_COLUMNS]
     assert text.startswith("### smollm2-135m at quick on arc-agi-1 validation\n\n| dataset ")
-    assert text.endswith(table.LEGEND + "\n")
+    machine = "1. Xeon, AVX512, 2 threads, python 3.11.7, torch 2.13.0"
+    assert text.endswith(f"{table.LEGEND}\n\nMachines:\n\n{machine}\n")
+
+
+def test_a_mean_over_other_machines_names_what_differs() -> None:
+    versions = {"python": "3.12.1", "torch": "2.13.0"}
+    entries = [
+        row(seed=0),
+        row(seed=1, instructions="AVX2", threads=8),
+        row(seed=2, versions=versions),
+        row("train", seed=0, device="NVIDIA H100"),
+        row("train", seed=1, device="NVIDIA H100"),
+    ]
+    found = table.blocks(entries, CODE)
+    mixed = "instructions, threads, versions"
+    lines = {line.label: ", ".join(line.mixed) for line in found[0].lines}
+    assert lines == {"combo-v2": mixed, "train": ""}
+    frame = table.as_frame(found).set_index("dataset")["mixed"]
+    assert frame.to_dict() == {"combo-v2": mixed.replace(",", ""), "train": "no"}
+    text = table.as_markdown(found)
+    [line] = [one for one in text.splitlines() if one.startswith("| combo-v2") and "±" in one]
+    assert line.split("|")[10].strip() == mixed
+    [*_, listed] = text.split("\n\n")
+    assert listed.splitlines() == [
+        "1. Xeon, AVX512, 2 threads, python 3.11.7, torch 2.13.0",
+        "2. Xeon, AVX2, 8 threads, python 3.11.7, torch 2.13.0",
+        "3. Xeon, AVX512, 2 threads, python 3.12.1, torch 2.13.0",
+        "4. NVIDIA H100, AVX512, 2 threads, python 3.11.7, torch 2.13.0",
+    ]
+    runs = [one.split("|") for one in text.splitlines() if one.startswith("| train")][1:]
+    assert [cells[-2].strip() for cells in runs] == ["4", "4"]
 
 
 def test_markdown_is_aligned_in_the_source() -> None:
-    entries = [row(), row(seed=1), row("concept-arc", loss=0.123456), row(model="tiny", code="x")]
+    entries = [row(), row(seed=1), row("concept-arc", loss=0.123456), row(model="tiny", code="0")]
     for block in table.as_markdown(table.blocks(entries, CODE)).split("\n\n"):
         if block.startswith("|"):
             assert len({len(line) for line in block.splitlines()}) == 1
 
 
 def test_a_stale_line_names_its_model_and_scale() -> None:
-    text = table.as_markdown(table.blocks([row(code="other0000000")], CODE))
+    text = table.as_markdown(table.blocks([row(code="0fe000000000")], CODE))
     assert text.startswith(f"### {table.STALE}\n\n| dataset ")
     assert "| model at scale " in text
     assert "| smollm2-135m at quick |" in text

@@ -21,7 +21,7 @@ CASES = [
     pytest.param(ONE, id="one-run"),
     pytest.param(MANY, id="many-datasets"),
     pytest.param([*MANY, row(model="tiny", scale="tiny", loss=2.5)], id="two-blocks"),
-    pytest.param([row(code="other0000000")], id="stale-only"),
+    pytest.param([row(code="0fe000000000")], id="stale-only"),
 ]
 DRAW = [figures.bars, figures.curves]
 
@@ -51,7 +51,7 @@ def test_equal_rows_give_equal_bytes(draw, tmp_path: Path) -> None:
 @pytest.mark.parametrize("draw", DRAW)
 def test_stale_rows_are_not_drawn(draw, tmp_path: Path) -> None:
     without = drawn(draw, tmp_path / "a.png", ONE)
-    stale = drawn(draw, tmp_path / "b.png", [*ONE, row("train", code="other0000000")])
+    stale = drawn(draw, tmp_path / "b.png", [*ONE, row("train", code="0fe000000000")])
     np.testing.assert_array_equal(stale, without)
 
 
@@ -122,3 +122,9 @@ def test_equal_entries_give_equal_figures(tmp_path: Path) -> None:
     answers(tmp_path / "a.png", *entries)
     answers(tmp_path / "b.png", *entries)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize("draw", DRAW)
+def test_a_dollar_sign_in_a_name_is_no_formula(draw, tmp_path: Path) -> None:
+    drawn(draw, tmp_path / "a.png", [row("a$x{$", model="$^$")])
+    assert (tmp_path / "a.png").stat().st_size

@@ -33,7 +33,7 @@ ROWS = [
 
 def read(folder: Path, rows: list[dict[str, Any]]) -> dict[tables.Test, list[Candidate]]:
     write_candidates(folder / "candidates", rows)
-    return candidates.read(folder / "candidates", TESTS)
+    return candidates.read(folder / "candidates", TESTS, 2)
 
 
 def test_candidates_are_read_as_they_were_written(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_candidates_are_read_as_they_were_written(tmp_path: Path) -> None:
     written = [(first, [candidate(FAR), candidate(TRUTH, -2.5, 7)]), (second, [UNASKED])]
     candidates.write(tmp_path / "candidates", written)
 
-    [found] = candidates.read(tmp_path / "candidates", [("b", 0)]).values()
+    [found] = candidates.read(tmp_path / "candidates", [("b", 0)], 2).values()
 
     assert [replace(one, grid=None) for one in found] == [
         Candidate(None, -1.0, 4, ended=True),
@@ -109,13 +109,45 @@ def test_candidates_are_read_by_view_and_rank_in_any_order_of_rows(
         ),
         pytest.param(
             [*ROWS[:-1], ROWS[-1] | {"logprob": float("nan")}],
-            "has a log-probability of None over 5 tokens",
+            "row 6, logprob: Input should be a valid number, got None; repeat the stage that writes"
+            " the table: dvc repro -f -s predict",
             id="logprob-not-a-number",
         ),
         pytest.param(
             [*ROWS[:-1], ROWS[-1] | {"tokens": 0}],
-            "has a log-probability of -1.0 over 0 tokens",
+            "rank 0 in view 1 of test 1 of task '00000001' has a grid of 0 tokens",
             id="no-token",
+        ),
+        pytest.param(
+            [*ROWS[:-1], ROWS[-1] | {"grid": TRUTH.reshape(-1) + 0.7}],
+            "row 2, grid, 0: Input should be a valid integer, got 0.0 (and 5 more)",
+            id="color-with-a-fraction",
+        ),
+        pytest.param(
+            [*ROWS[:-1], ROWS[-1] | {"grid": TRUTH.reshape(-1) + 8}],
+            "row 6, grid, 1: Input should be less than or equal to 9, got 10 (and 4 more)",
+            id="color-above-9",
+        ),
+        pytest.param(
+            [*ROWS[:-1], ROWS[-1] | {"grid": None}],
+            "has 0 cells and the shape (2, 3)",
+            id="shape-without-a-grid",
+        ),
+        pytest.param(
+            [*ROWS[:-1], ROWS[-1] | {"view": -1}],
+            "row 6, view: Input should be greater than or equal to 0, got -1",
+            id="negative-view",
+        ),
+        pytest.param(
+            [row for row in ROWS if row["view"] == 0],
+            "test 0 of task 'b' has no row of view and rank (1, 0); every test has a row in each of"
+            " the 2 views of predict.views",
+            id="a-view-less-everywhere",
+        ),
+        pytest.param(
+            [*ROWS, *(row | {"view": 2} for row in ROWS if row["view"] == 1)],
+            "test 0 of task 'b' has a row of view and rank (2, 0); every test has",
+            id="a-view-more-everywhere",
         ),
     ],
 )

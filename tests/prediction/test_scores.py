@@ -74,8 +74,13 @@ def test_scores_are_summed_over_the_views(tmp_path: Path, step: int) -> None:
         ),
         pytest.param(
             [*SCORES[1:], (*SCORES[0][:-1], float("-inf"))],
-            "candidate 0 in view 0 of test 0 of task '00000001' has a log-probability of -inf",
+            "row 4, logprob: Input should be a finite number, got -inf; repeat the stage that",
             id="not-finite",
+        ),
+        pytest.param(
+            [*SCORES, ("00000001", 0, -1, 0, -1.0)],
+            "row 5, candidate: Input should be greater than or equal to 0, got -1",
+            id="a-negative-candidate",
         ),
     ],
 )

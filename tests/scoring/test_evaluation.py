@@ -11,7 +11,7 @@ from arcmix.scoring import evaluation, metrics
 from arcmix.scoring.evaluation import Answers
 from arcmix.scoring.losses import PromptLoss
 from arcmix.tasks import Pair, Task
-from tests.answers import FAR, NEAR, TRUTH, UNASKED, candidate
+from tests.answers import FAR, NEAR, TRUTH, UNASKED, candidate, write_history
 
 TASKS = [
     Task("b", "s", "e", 0, (Pair(FAR, NEAR),), (Pair(NEAR, FAR),)),
@@ -113,9 +113,8 @@ def test_a_group_has_the_mean_of_its_tasks_and_an_ungrouped_task_no_row() -> Non
 
 
 def history(folder: Path, losses: dict[int, float]) -> Path:
-    rows = [(step, None if step == 0 else 0.9 - step / 10, loss) for step, loss in losses.items()]
-    table = pd.DataFrame(rows, columns=["step", "train_loss", "val_loss"])
-    files.write_csv(folder / "history", table)
+    measured = {step: (0.9 - step / 10, loss) for step, loss in losses.items()}
+    write_history(folder / "history", measured)
     return folder / "history"
 
 
@@ -138,6 +137,29 @@ def test_the_history_of_another_run_is_refused(
         evaluation.train_loss(history(tmp_path, losses), PROMPTS)
 
 
+def task_table(folder: Path, losses: dict[str, float | None]) -> Path:
+    """Write a table of tasks with some losses."""
+    shares = dict.fromkeys(evaluation.TASK_COLUMNS, 0.5)
+    rows = [{"task": task, "tests": 1} | shares | {"val_loss": one} for task, one in losses.items()]
+    files.write_csv(folder / "tasks.csv", pd.DataFrame(rows))
+    return folder / "tasks.csv"
+
+
 def test_task_losses_leave_out_tasks_without_a_loss(tmp_path: Path) -> None:
-    (tmp_path / "tasks.csv").write_text("task,val_loss\n00576224,\n12e45678,0.7\n")
-    assert evaluation.task_losses(tmp_path / "tasks.csv") == {"12e45678": 0.7}
+    path = task_table(tmp_path, {"b": None, "a": 0.7})
+    assert evaluation.task_losses(path, TASKS) == {"a": 0.7}
+
+
+@pytest.mark.parametrize(
+    ("losses", "message"),
+    [
+        ({"b": 0.5}, "task 'a' is in the table or a validation task, but not both; repeat the"),
+        ({"a": 0.5, "b": 0.5, "c": 0.5}, "task 'c' is in the table or"),
+        ({"a": float("inf"), "b": 0.5}, "tasks.csv: row 0, val_loss: Input should be a finite"),
+    ],
+)
+def test_a_table_of_other_tasks_or_wrong_values_is_refused(
+    tmp_path: Path, losses: dict[str, float | None], message: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        evaluation.task_losses(task_table(tmp_path, losses), TASKS)

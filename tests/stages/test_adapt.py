@@ -57,6 +57,7 @@ def adapting(folder, base_model, trained, test_time, validation=None, checkpoint
         checkpoints=checkpoints or folder / "checkpoints",
         adapted=folder / "adapted",
         table=folder / "adapt.csv",
+        machine=folder / "adapt.json",
     )
 
 

@@ -27,7 +27,7 @@ def run(tmp_path, how, dropped=()):
         }
         for number, one in enumerate(how.dataset.values())
     ]
-    files.write_json(tmp_path / "audit.json", {"components": audited})
+    files.write_json(tmp_path / "audit.json", {"components": audited, "seen": []})
     stage.run(
         config=how,
         partition=tmp_path / "partition",

@@ -12,8 +12,9 @@ import pytest
 from arcmix import files, tasks
 from arcmix.scoring import metrics
 from arcmix.tasks import Pair, Task
+from arcmix.training import outcomes
 from stages import evaluate
-from tests.answers import stored_candidate, write_candidates, write_scores
+from tests.answers import stored_candidate, write_candidates, write_history, write_scores
 
 ROOT = Path(__file__).parents[2]
 NAMES = (
@@ -59,10 +60,12 @@ LOSSES = [
     (5, "00000001", 0, 2.0, 2),
     (5, "b", 0, 2.0, 8),
 ]
-HISTORY = [
-    (0, 0, 0, 0.0, None, 1.0),
-    (3, 12, 60, 0.1, 0.9, 0.4),
-    (5, 20, 99, 0.05, 0.7, 0.4),
+HISTORY = [(0, None, 1.0), (3, 0.9, 0.4), (5, 0.7, 0.4)]
+"""Step, training loss and validation loss."""
+
+OUTCOMES = [
+    outcomes.as_row("b", outcomes.Outcome("adapted", "all steps done", 8, 6, 0.5, 0.25), 1.5),
+    outcomes.as_row("00000001", outcomes.Outcome("failed", "no memory", 2, None, 0.5, None), 0.5),
 ]
 
 
@@ -90,12 +93,12 @@ def write(
         first = [row for row in losses or LOSSES if row[0] == 0]
         answering = [(step, task, test, nll / 2, count) for step, task, test, nll, count in first]
     files.write_parquet(paths["answering_losses"], pd.DataFrame(answering, columns=columns))
-    columns = ["step", "samples", "answer_tokens", "learning_rate", "train_loss", "val_loss"]
-    files.write_csv(paths["history"], pd.DataFrame(history or HISTORY, columns=columns))
-    statuses = pd.DataFrame({"task": ["b", "00000001"], "status": ["adapted", "failed"]})
-    files.write_csv(paths["adapt"], statuses if adapted else statuses.head(0))
-    files.write_json(paths["audit"], {"seen": seen})
-    return {**paths, "config": evaluate.Params.model_validate({"selection": selection})}
+    measured = {step: (train, loss) for step, train, loss in history or HISTORY}
+    write_history(paths["history"], measured)
+    outcomes.write(paths["adapt"], OUTCOMES if adapted else [])
+    files.write_json(paths["audit"], {"seen": seen, "components": []})
+    config = evaluate.Params.model_validate({"selection": selection, "views": 2})
+    return {**paths, "config": config}
 
 
 def test_run_writes_the_metrics(tmp_path: Path) -> None:

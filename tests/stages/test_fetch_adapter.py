@@ -9,8 +9,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from arcmix.config import schema
+from arcmix.ledger import records
 from stages import fetch_adapter
 from tests.repository import PARAMS, Repository, settings
+from tests.rows import row, sealed, start_of
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +21,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Repository, dict[
     found = Repository(tmp_path_factory.mktemp("trained") / "repository")
     rows = {"first": found.train("first")}
     found.commit("first")
-    rows["later"] = found.train("later", "mini-arc", mix={"uses_validation_demonstrations": True})
+    mix = row().mix | {"uses_validation_demonstrations": True}
+    rows["later"] = found.train("later", "mini-arc", mix=mix)
     found.save("later")
     found.train("third", "train")
     return found, rows
@@ -127,13 +130,13 @@ def test_the_use_of_validation_demonstrations_in_any_earlier_stage_is_recorded(
 ) -> None:
     repository, _ = trained
     assert run("later")["uses_validation_demonstrations"]
-    values = json.loads((repository.folder / f"results/ledger/{rows['first']}.json").read_text())
-    start = {"adapter": "mini-arc/0-123", "uses_validation_demonstrations": later}
-    path = repository.folder / "results/ledger/second/0-123.json"
-    path.parent.mkdir()
-    path.write_text(json.dumps(values | {"start": start}))
+    ledger = repository.folder / "results/ledger"
+    [first] = [one for one in records.read(ledger) if one.name == rows["first"]]
+    start = start_of("mini-arc/0-0123456789ab") | {"uses_validation_demonstrations": later}
+    second = sealed(first, dataset="second", start=start)
+    path = records.write(ledger, second)
 
-    found = run("second/0-123")
+    found = run(second.name)
 
     shutil.rmtree(path.parent)
     assert found["uses_validation_demonstrations"] is later
@@ -216,7 +219,8 @@ def test_the_error_for_a_missing_adapter_has_the_command_that_repeats_its_run(
     repository, _ = trained
     name = repository.train("gone", "arc-1d", adapter=f"{'0' * 32}.dir")
     message = (
-        rf"the adapter of {name} is missing: 0+\.dir is not in the DVC cache of .*; repeat its run"
+        rf"the adapter of {name} is missing: 0+\.dir is not in the DVC cache of .*; if the run was"
+        rf" made elsewhere, remove .*/results/ledger/{name}\.json\. Then repeat its run"
         " with the settings of its row: dvc exp run -S dataset=arc-1d -S model=tiny -S scale=tiny"
         " -S seed=0 -S init.adapter=none$"
     )
@@ -224,17 +228,32 @@ def test_the_error_for_a_missing_adapter_has_the_command_that_repeats_its_run(
         run(name)
 
 
-def test_run_refuses_a_row_without_the_address_of_its_adapter(
-    run: Run, trained: tuple[Repository, dict[str, str]]
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"adapter": None}, "adapter: Input should be a valid string, got None; remove the file"),
+        ({"adapter": "../../../x/tree.dir"}, "adapter: String should match pattern"),
+        ({"version": 1}, "has another format; remove the file and repeat its run"),
+        ({"settings": {}}, "settings, partition: Field required"),
+        ({"dataset": "other"}, "holds the row other/0-"),
+    ],
+)
+def test_run_refuses_a_wrong_row(
+    run: Run,
+    trained: tuple[Repository, dict[str, str]],
+    rows: dict[str, str],
+    change: dict[str, object],
+    message: str,
 ) -> None:
-    path = trained[0].folder / "results/ledger/train/9-0123.json"
-    row = {"dataset": "train", "model": "tiny", "scale": "tiny", "seed": 9, "settings": settings()}
-    path.write_text(json.dumps(row))
-    with pytest.raises(
-        ValueError, match=r"the row train/9-0123 has no address of its adapter; .*-S seed=9 "
-    ):
-        run("train/9-0123")
-    path.unlink()
+    path = trained[0].folder / f"results/ledger/{rows['first']}.json"
+    text = path.read_text()
+    path.write_text(json.dumps(json.loads(text) | change))
+    try:
+        with pytest.raises(ValueError, match=f"{path.name}: {message}"):
+            run(rows["first"])
+    finally:
+        path.write_text(text)
+    assert not (run.folder / "new").exists()
 
 
 def test_run_refuses_to_load_an_optimizer_state_that_was_not_saved(

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
-from arcmix import files, tasks
+from arcmix import files, machines, tasks
 from arcmix.ledger import store
-from arcmix.models import pretrained
+from arcmix.models import numerics, pretrained
 from arcmix.prediction import candidates, scores
 from arcmix.sampling import augment, sample_table
 from arcmix.sources import counting
@@ -18,7 +18,7 @@ from arcmix.text import fastpath, tokenization
 from arcmix.text.encode import Encoder
 from stages import finetune as stage
 from tests import predicting, tolerance
-from tests.arc import task
+from tests.arc import mixed, task
 from tests.models.test_adapters import lora
 from tests.sampling.test_augment import make
 from tests.sources.test_counting import source
@@ -49,9 +49,7 @@ def run(
     slots = np.arange(len(entries))
     drawn = augment.draw(augment.pool(entries), slots, make(), 0, 0, 10)
     sample_table.write(tmp_path / "samples.parquet", iter([drawn]))
-    files.write_json(
-        tmp_path / "mix.json", {"components": [{"table": "all", "entries": len(entries)}]}
-    )
+    files.write_json(tmp_path / "mix.json", mixed("all", len(entries)))
     stage.run(
         config=stage.Params.model_validate(
             {
@@ -75,6 +73,7 @@ def run(
         losses=tmp_path / "losses.parquet",
         history=tmp_path / "history.csv",
         summary=tmp_path / "training.json",
+        machine=tmp_path / "machine.json",
     )
 
 
@@ -106,6 +105,7 @@ def test_run_writes_the_adapters_the_tokenizer_and_the_prompt(memorized):
         "history.csv",
         "initial",
         "losses.parquet",
+        "machine.json",
         "mix.json",
         "samples.parquet",
         "training.json",
@@ -122,6 +122,10 @@ def test_run_writes_the_adapters_the_tokenizer_and_the_prompt(memorized):
         "format": "bare",
         "encoder": ["minimal"],
     }
+
+
+def test_the_machine_is_the_present_one(memorized):
+    assert machines.read(memorized / "machine.json") == numerics.machine()
 
 
 def test_the_history_and_the_losses_are_of_the_same_prompts(memorized):
@@ -150,7 +154,7 @@ def test_a_memorized_task_is_solved_and_a_long_one_is_not_answered(tmp_path, mem
     assert first.grid.tolist() == truth.reshape(-1).tolist()
     assert first.tokens == truth.size + truth.shape[0]
     assert found.grid[found.task == "long"].isna().all()
-    answers = candidates.read(tmp_path / "candidates.parquet", [("known", 0), ("long", 0)])
+    answers = candidates.read(tmp_path / "candidates.parquet", [("known", 0), ("long", 0)], 3)
     assert [answer.ended for answer in answers["long", 0]] == [False] * 3
     scored = scores.read(tmp_path / "scores.parquet", answers)
     assert scored == {("known", 0): {}, ("long", 0): {}}

@@ -18,7 +18,7 @@ from arcmix.tasks import Pair, Task
 from arcmix.training import checkpoints
 from arcmix.training.checkpoints import MEASURED
 from tests import launching, tolerance
-from tests.arc import task
+from tests.arc import mixed, task
 from tests.launching import ONE, REAL, TWO, finish
 from tests.sampling.test_augment import make
 from tests.training.test_trainer import settings
@@ -47,9 +47,7 @@ def prepare(
     slots = np.arange(len(entries))
     drawn = augment.draw(augment.pool(entries), slots, make(), 0, 0, 19)
     sample_table.write(folder / "samples.parquet", iter([drawn]))
-    files.write_json(
-        folder / "mix.json", {"components": [{"table": "all", "entries": len(entries)}]}
-    )
+    files.write_json(folder / "mix.json", mixed("all", len(entries)))
     files.write_json(folder / "initial" / "start.json", {"adapter": "none"})
     files.write_text(folder / "code", launching.fingerprint("finetune"))
     scale = {
@@ -79,6 +77,7 @@ def prepare(
         "losses": folder / "losses.parquet",
         "history": folder / "history.csv",
         "summary": folder / "training.json",
+        "machine": folder / "machine.json",
     }
 
 

@@ -1,14 +1,20 @@
 import json
 import logging
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
 from arcmix.config import schema
 from arcmix.ledger import records, store
+from arcmix.scoring import evaluation
+from arcmix.training import history
 from stages import record
+from tests.answers import write_history
 from tests.arc import component
+from tests.rows import MACHINE, start_of
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 METRICS = {
@@ -23,19 +29,27 @@ METRICS = {
     "val_loss": 0.68,
     "val_loss_step_0": 0.99,
 }
+
+
+def part(table: str, digit: str, **counts: int) -> dict[str, Any]:
+    """Return the counts of a component whose digest has one digit only."""
+    return {"table": table, "weight": 1, "samples": 1500, "digest": digit * 64} | counts
+
+
 MIX = {
     "tasks": 800,
     "entries": 801,
     "samples": 3000,
     "uses_validation_demonstrations": True,
     "components": [
-        {"table": "new-train", "tasks": 700, "entries": 701, "weight": 1, "digest": "aa"},
-        {"table": "val-n-1", "tasks": 100, "entries": 100, "weight": 1, "digest": "bb"},
+        part("new-train", "a", tasks=700, entries=701),
+        part("val-n-1", "b", tasks=100, entries=100),
     ],
 }
 
 
-CURVE = "step,train_loss,val_loss,seconds_per_step\n0,,0.99,\n40,0.9,0.68,7.1\n"
+PIPELINE = "stages:\n  record: {cmd: record, deps: [code]}\n"
+TASK = "00576224,1,0.5,0.5,0.5,1,0,1,0,\n12e45678,2,0,0,0,0,0,0,1,0.7\n"
 
 
 class Run:
@@ -43,6 +57,8 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.write(".dvc/config", "[core]\n    no_scm = true\n    analytics = false\n")
+        self.write("dvc.yaml", PIPELINE)
         self.write("code", "c0de00000001\n")
         self.write("params.yaml", PARAMS.read_text())
         self.set("dataset", "combo-v2")
@@ -51,16 +67,23 @@ class Run:
         self.set("seed", 0)
         self.write("metrics.json", json.dumps(METRICS))
         self.write("mix.json", json.dumps(MIX))
-        self.write("partition.json", json.dumps({"measured_digest": "cc"}))
-        self.write("history.csv", CURVE)
+        self.write("partition.json", json.dumps({"measured_digest": "c" * 64}))
+        write_history(self.folder / "history.csv", {0: (None, 0.99), 40: (0.9, 0.68)})
         self.write("initial/start.json", json.dumps({"adapter": "none"}))
         self.write("adapter/last/weights", "0.5")
-        self.write("tasks.csv", "task,tests,accuracy,val_loss\n00576224,1,0.5,\n12e45678,2,0,0.7\n")
+        columns = ",".join(field.name for field in fields(evaluation.TaskRow))
+        self.write("tasks.csv", f"{columns}\n{TASK}")
+        self.machine()
 
     def write(self, name: str, text: str) -> None:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+
+    def machine(self, **changes: Any) -> None:
+        """Write the machine of each stage, with some fields changed."""
+        for stage in ("adapt", "finetune", "predict"):
+            self.write(f"machines/{stage}.json", json.dumps(MACHINE | changes))
 
     def set(self, place: str, value: object) -> None:
         """Set a value of params.yaml."""
@@ -84,8 +107,10 @@ class Run:
             partition=self.folder / "partition.json",
             initial=self.folder / "initial",
             adapter=self.folder / "adapter",
+            machine=self.folder / "machines",
             rows=self.folder / "ledger",
             deposit=self.folder / deposit,
+            own=self.folder / "own",
         )
         return records.read(self.folder / "ledger")
 
@@ -115,22 +140,23 @@ def test_run_writes_the_numbers_and_everything_that_made_them(
         "selection": values["selection"],
         "checkpoint": values["checkpoint"],
         "metrics_version": 3,
-        "validation_digest": "cc",
+        "validation_digest": "c" * 64,
     }
     assert row.components == [component("new-train"), component("val-n-1")]
     assert row.mix == MIX
     assert row.start == {"adapter": "none"}
     assert row.adapter == store.address(run.folder / "adapter")
     assert row.metrics == METRICS
-    assert row.history == [
-        {"step": 0, "train_loss": None, "val_loss": 0.99},
-        {"step": 40, "train_loss": 0.9, "val_loss": 0.68},
-    ]
-    assert row.tasks == {
-        "00576224": {"tests": 1, "accuracy": 0.5, "val_loss": None},
-        "12e45678": {"tests": 2, "accuracy": 0.0, "val_loss": 0.7},
-    }
-    assert row.packages.keys() == {"peft", "torch", "transformers", "trl"}
+    known = {name for name in history.COLUMNS if name not in records.SPEEDS}
+    assert [entry.keys() for entry in row.history] == [known, known]
+    shown = ("step", "train_loss", "val_loss")
+    found = [tuple(entry[name] for name in shown) for entry in row.history]
+    assert found == [(0, None, 0.99), (40, 0.9, 0.68)]
+    assert [*row.tasks] == ["00576224", "12e45678"]
+    shown = ("tests", "accuracy", "val_loss")
+    found = [tuple(task[name] for name in shown) for task in row.tasks.values()]
+    assert found == [(1, 0.5, None), (2, 0.0, 0.7)]
+    assert row.machines == dict.fromkeys(("adapt", "finetune", "predict"), MACHINE)
     assert caplog.messages == [f"recorded {file}"]
 
 
@@ -147,8 +173,8 @@ def test_run_keeps_the_rows_of_other_seeds_and_datasets(run: Run) -> None:
     run.set("seed", 3)
     run.enter()
     run.set("dataset", "arc-1d")
-    part = {"table": "arc-1d", "tasks": 901, "entries": 901, "weight": 1, "digest": "cc"}
-    run.write("mix.json", json.dumps(MIX | {"components": [part]}))
+    alone = part("arc-1d", "c", tasks=901, entries=901)
+    run.write("mix.json", json.dumps(MIX | {"components": [alone]}))
     rows = run.enter()
     assert [(row.dataset, row.seed) for row in rows] == [
         ("arc-1d", 3),
@@ -192,7 +218,7 @@ def test_other_settings_have_another_fingerprint(run: Run, place: str, value: ob
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        pytest.param("mix.json", json.dumps(MIX).replace("aa", "ab"), id="tasks"),
+        pytest.param("mix.json", json.dumps(MIX).replace("a" * 64, "e" * 64), id="tasks"),
         pytest.param("code", "c0de00000002\n", id="code"),
     ],
 )
@@ -206,7 +232,7 @@ def test_other_tasks_and_code_have_another_fingerprint(run: Run, name: str, text
 
 def test_another_start_is_a_comparable_experiment(run: Run) -> None:
     (before,) = run.enter()
-    start = {"adapter": "re-arc/0-123", "address": "aa.dir", "optimizer": "fresh"}
+    start = start_of("re-arc/0-0123456789ab")
     run.write("initial/start.json", json.dumps(start))
     (after,) = (row for row in run.enter() if row.fingerprint != before.fingerprint)
     assert after.start == start
@@ -215,17 +241,73 @@ def test_another_start_is_a_comparable_experiment(run: Run) -> None:
     assert len(run.enter()) == 3
 
 
-def test_another_adapter_changes_only_the_address_in_a_row(run: Run) -> None:
-    (before,) = run.enter()
+def test_a_run_with_other_numbers_keeps_the_row_and_says_so(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = run.enter()
+    [path] = run.folder.glob("ledger/*/*.json")
+    text = path.read_bytes()
+    run.write("metrics.json", json.dumps(METRICS | {"best_val_loss": 0.5, "accuracy": 0.25}))
     run.write("adapter/last/weights", "0.25")
-    (after,) = run.enter()
-    assert after.fingerprint == before.fingerprint
-    assert after.adapter != before.adapter
+    run.machine(instructions="AVX2", threads=8)
+    caplog.clear()
+    assert run.enter() == before
+    assert path.read_bytes() == text
+    [message] = caplog.messages
+    assert message == (
+        f"kept combo-v2/{path.stem} of the ledger, because this run has other numbers: accuracy is"
+        " 0.042, here 0.25 (and 1 more). The ledger's run: Xeon, AVX512, 2 threads, python 3.11.7,"
+        " torch 2.13.0. This run: Xeon, AVX2, 8 threads, python 3.11.7, torch 2.13.0. To replace"
+        " the row, remove its file, then run: dvc repro"
+    )
+    [own] = records.read(run.folder / "own")
+    assert (own.name, own.metrics["best_val_loss"]) == (before[0].name, 0.5)
+
+    path.unlink()
+    assert run.enter() == [own]
+
+
+def test_equal_numbers_of_another_machine_change_no_byte_of_the_row(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    run.enter()
+    [path] = run.folder.glob("ledger/*/*.json")
+    text = path.read_bytes()
+    run.machine(device="another")
+    run.write("adapter/last/weights", "0.25")
+    caplog.clear()
+    run.enter()
+    assert path.read_bytes() == text
+    assert caplog.messages == [f"recorded {path}"]
+
+
+def test_the_row_of_the_repository_that_queued_a_run_is_kept_too(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    run.enter(deposit="origin")
+    [path] = run.folder.glob("ledger/*/*.json")
+    path.unlink()
+    run.write("metrics.json", json.dumps(METRICS | {"accuracy": 0.5}))
+    [row] = run.enter(deposit="origin")
+    assert row.metrics["accuracy"] == 0.5
+    [kept] = records.read(run.folder / "origin")
+    assert kept.metrics["accuracy"] == METRICS["accuracy"]
+    assert "kept combo-v2/" in caplog.messages[-1]
+
+
+def test_run_refuses_numbers_that_other_values_made(run: Run) -> None:
+    run.write(
+        "dvc.yaml", f"{PIPELINE}  evaluate: {{cmd: 'true', params: [selection], outs: [code]}}"
+    )
+    with pytest.raises(ValueError, match=r"the stages \['evaluate'\] have other values or files"):
+        run.enter()
+    assert not (run.folder / "ledger").exists()
 
 
 def test_other_validation_tasks_are_other_settings(run: Run) -> None:
     (before,) = run.enter()
-    run.write("partition.json", json.dumps({"measured_digest": "cd"}))
+    run.write("partition.json", json.dumps({"measured_digest": "d" * 64}))
     (after,) = (row for row in run.enter() if row.fingerprint != before.fingerprint)
     assert after.settings_fingerprint != before.settings_fingerprint
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from arcmix import files, tasks
+from arcmix.scoring import evaluation
 from arcmix.tasks import Pair, Task
 from stages import report
 
@@ -70,10 +71,11 @@ def run(
     answers = pd.DataFrame(CANDIDATES).astype({"height": "UInt8", "width": "UInt8"})
     files.write_parquet(paths["candidates"], answers)
     files.write_parquet(paths["scores"], pd.DataFrame(scores or [], columns=COLUMNS))
-    losses = pd.DataFrame({"task": ["b", "00000001"], "val_loss": [None, 0.5]})
-    files.write_csv(paths["table"], losses)
+    shares = dict.fromkeys(evaluation.TASK_COLUMNS, 0.5)
+    losses = {"task": ["b", "00000001"], "tests": [2, 1]} | shares | {"val_loss": [None, 0.5]}
+    files.write_csv(paths["table"], pd.DataFrame(losses))
     names = {"dataset": "mix", "model": "tiny", "scale": "quick", "seed": 3}
-    config = report.Params.model_validate(names | {"selection": selection})
+    config = report.Params.model_validate(names | {"selection": selection, "views": 2})
     report.run(config=config, **paths)
     return paths
 

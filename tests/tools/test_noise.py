@@ -7,20 +7,19 @@ from pathlib import Path
 import pytest
 
 from arcmix.ledger import records
-from tests.rows import row
+from tests.rows import row, sealed
 from tools import noise
 
 ROOT = Path(__file__).parents[2]
 PRESENT = "c0de00000001"
-SETTINGS = {"init_seed": 0, "partition": {"seed": 7}}
 
 
 @pytest.fixture
 def ledger(tmp_path):
     """A ledger with two runs of the present code and one of other code."""
-    for seed, loss, code in ((0, 0.5, PRESENT), (1, 0.7, PRESENT), (2, 9.0, "other0000000")):
+    for seed, loss, code in ((0, 0.5, PRESENT), (1, 0.7, PRESENT), (2, 9.0, "0fe000000000")):
         made = row(seed=seed, loss=loss, code=code)
-        made.settings.update(SETTINGS)
+        made = sealed(made, settings=made.settings | {"init_seed": 0})
         made.metrics.update(dict.fromkeys(noise.METRICS[1:], 0.25))
         records.write(tmp_path / "ledger", made)
     (tmp_path / "code").write_text(f"{PRESENT}\n")

@@ -2,7 +2,8 @@
 
 A run has three seeds: `seed` draws its samples and their order, `init_seed` draws the adapter's
 initial weights and its dropout, and `partition.seed` draws the validation tasks. Runs with equal
-code and values that differ in one seed form a group. The variances of the groups are pooled.
+code and values, on machines that are alike, form a group if they differ in one seed. The variances
+of the groups are pooled.
 """
 
 import statistics
@@ -83,7 +84,7 @@ def _without_seeds(row: records.Row) -> list[Any]:
     excluded = ("partition", "init_seed", "validation_digest")
     settings = {name: value for name, value in row.settings.items() if name not in excluded}
     named = (row.dataset, row.model, row.scale, row.code)
-    return [named, partition, settings, row.components, row.start]
+    return [named, partition, settings, row.components, row.start, row.machines]
 
 
 def as_markdown(rows: Sequence[records.Row], metrics: Sequence[str]) -> str:
@@ -94,8 +95,14 @@ def as_markdown(rows: Sequence[records.Row], metrics: Sequence[str]) -> str:
         metrics: Names of the metrics to show, at least one.
 
     Raises:
-        ValueError: If no two rows differ in one seed alone.
+        ValueError: If a row lacks a metric, or no two rows differ in one seed alone.
     """
+    for row in rows:
+        if missing := [name for name in metrics if name not in row.metrics]:
+            raise ValueError(
+                f"the row {row.name} has no metric {missing}; its noise is to be shown, so remove"
+                " the row's file and repeat its run"
+            )
     sections: dict[str, list[records.Row]] = {}
     for row in rows:
         sections.setdefault(f"{row.model} at {row.scale}", []).append(row)

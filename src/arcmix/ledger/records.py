@@ -6,19 +6,20 @@ that made the numbers but the seed. Rows with the same fingerprint are repeats o
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from arcmix import files
+from arcmix import checked, files
 from arcmix.fingerprints import LENGTH
+from arcmix.ledger import form
+from arcmix.machines import Machine
 
 log = logging.getLogger("arcmix.ledger")
 
-VERSION = 3
+VERSION = 4
 """Version of the format of a row; it increases with every change of the fields. Rows before
 version 2 have no version."""
 
@@ -71,15 +72,20 @@ class Row:
     """Losses by optimizer step, without `SPEEDS`."""
     tasks: dict[str, dict[str, Any]]
     """Metrics and loss of each validation task. The loss is None if all prompts are too long."""
-    packages: dict[str, str]
-    """Versions of `PACKAGES`."""
+    machines: dict[str, dict[str, Any]]
+    """Stage -> the machine that it ran on (`machines.Machine`)."""
 
+    @property
+    def name(self) -> str:
+        """Name of the row: `DATASET/SEED-FINGERPRINT`."""
+        return f"{self.dataset}/{self.seed}-{self.fingerprint}"
 
-PACKAGES = ("peft", "torch", "transformers", "trl")
-"""Libraries whose versions may change a number."""
 
 SPEEDS = ("tokens_per_second", "answer_tokens_per_second", "seconds_per_step")
 """Columns of the history that differ between repeats; a row leaves them out."""
+
+NUMBERS = ("metrics", "history", "tasks")
+"""Fields of a row that hold the numbers of its run."""
 
 REMEDY = "remove the file and repeat its run, or read it with the code of its commit"
 """End of the error about a row that this version cannot read."""
@@ -102,6 +108,7 @@ def make(  # noqa: PLR0913 - one argument for each part of a row
     history: Sequence[Mapping[str, Any]],
     tasks: Sequence[Mapping[str, Any]],
     validation_digest: str,
+    machines: Mapping[str, Machine],
 ) -> Row:
     """Return the row of a run.
 
@@ -115,6 +122,7 @@ def make(  # noqa: PLR0913 - one argument for each part of a row
         history: The measurements by step.
         tasks: The metrics and losses by task.
         validation_digest: Digest of the validation tasks.
+        machines: Stage -> the machine that it ran on.
 
     Raises:
         ValueError: If the samples were drawn from another dataset than `values` names.
@@ -135,14 +143,13 @@ def make(  # noqa: PLR0913 - one argument for each part of a row
         "metrics_version": metrics["metrics_version"],
         "validation_digest": validation_digest,
     }
-    digests = [component["digest"] for component in mix["components"]]
     return Row(
         dataset=values["dataset"],
         model=values["model"],
         scale=values["scale"],
         seed=values["seed"],
-        fingerprint=fingerprint(
-            code, values["model"], values["scale"], settings, components, digests, start
+        fingerprint=experiment(
+            code, values["model"], values["scale"], settings, components, mix, start
         ),
         code=code,
         settings_fingerprint=fingerprint(settings),
@@ -160,25 +167,68 @@ def make(  # noqa: PLR0913 - one argument for each part of a row
             task["task"]: {name: value for name, value in task.items() if name != "task"}
             for task in tasks
         },
-        packages={name: importlib.metadata.version(name) for name in PACKAGES},
+        machines={stage: dataclasses.asdict(one) for stage, one in machines.items()},
     )
+
+
+def experiment(
+    code: str,
+    model: str,
+    scale: str,
+    settings: Mapping[str, Any],
+    components: Sequence[Any],
+    mix: Mapping[str, Any],
+    start: Mapping[str, Any],
+) -> str:
+    """Return the fingerprint of a row; the arguments are its fields."""
+    digests = [component["digest"] for component in mix["components"]]
+    return fingerprint(code, model, scale, settings, components, digests, start)
 
 
 def place(folder: Path, row: Row) -> Path:
     """Return the path of a row in a ledger."""
-    return folder / row.dataset / f"{row.seed}-{row.fingerprint}.json"
+    return folder / f"{row.name}.json"
 
 
 def write(folder: Path, row: Row) -> Path:
     """Write a row into a ledger and return its path.
 
     Raises:
-        ValueError: If the row lacks a metric that the table shows.
+        ValueError: If `read` would refuse the row, or a link leads out of the ledger.
     """
     path = place(folder, row)
-    _check_metrics(path, row)
-    files.write_json(path, {"version": VERSION} | dataclasses.asdict(row))
+    if path.parent.resolve() != folder.resolve() / row.dataset:
+        raise ValueError(
+            f"{path.parent}: leads out of the ledger, to {path.parent.resolve()}; a row is in a"
+            " folder of the ledger, so remove the link"
+        )
+    values = {"version": VERSION} | dataclasses.asdict(row)
+    _checked(path, json.loads(json.dumps(values)))
+    files.write_json(path, values)
     return path
+
+
+def add(folder: Path, row: Row) -> Row | None:
+    """Add a row to a ledger, and return the row that was kept instead of it, if there is one.
+
+    A row is never replaced. If the ledger has a row of the same path and the same numbers, its file
+    does not change.
+
+    Raises:
+        ValueError: If the ledger has a file at the path of the row that is not a row, or if `write`
+            refuses the row.
+    """
+    path = place(folder, row)
+    kept = parse(path, checked.read_text(path, REMEDY)) if path.exists() else None
+    if kept is None:
+        write(folder, row)
+        return None
+    return None if equal(kept, row) else kept
+
+
+def equal(first: Row, second: Row) -> bool:
+    """Return whether two rows have the same numbers; their machines may differ."""
+    return all(getattr(first, name) == getattr(second, name) for name in NUMBERS)
 
 
 def read(folder: Path) -> list[Row]:
@@ -187,35 +237,20 @@ def read(folder: Path) -> list[Row]:
     Rows of another version of the format are left out, with a warning.
 
     Raises:
-        ValueError: If a file is not a row, lacks a field or a metric that the table shows, or has
-            the path of another row.
+        ValueError: If a file is not a row, or has the path of another row.
     """
     rows, others = [], []
-    fields = {field.name for field in dataclasses.fields(Row)}
     for path in sorted(folder.glob("*/*.json")):
-        values = files.read_json(path)
-        if not isinstance(values, dict) or not {"dataset", "seed", "fingerprint"} <= values.keys():
-            raise ValueError(
-                f"{path}: not a row of the ledger, got {_described(values)}; a row has a dataset, a"
-                " seed and a fingerprint, so remove the file"
-            )
-        if values.pop("version", 1) != VERSION:
+        row = parse(path, checked.read_text(path, REMEDY))
+        if row is None:
             others.append(path)
-            continue
-        if values.keys() != fields:
-            missing, unknown = sorted(fields - values.keys()), sorted(values.keys() - fields)
-            raise ValueError(
-                f"{path}: the row has missing fields {missing} and unknown fields {unknown};"
-                f" {REMEDY}"
-            )
-        row = Row(**values)
-        if path != place(folder, row):
+        elif path != place(folder, row):
             raise ValueError(
                 f"{path}: holds the row of {place(folder, row)}; a row has the path of its dataset,"
                 " seed and fingerprint, so remove the file"
             )
-        _check_metrics(path, row)
-        rows.append(row)
+        else:
+            rows.append(row)
     if others:
         log.warning(
             "left out %d rows whose format has another version than %d, first %s; %s",
@@ -227,14 +262,47 @@ def read(folder: Path) -> list[Row]:
     return sorted(rows, key=lambda row: (row.dataset, row.seed, row.fingerprint))
 
 
-def _check_metrics(path: Path, row: Row) -> None:
+def parse(where: object, text: str) -> Row | None:
+    """Return the row in a text; None if its format has another version.
+
+    Args:
+        where: Name of the text in errors.
+        text: The content of a row's file.
+
+    Raises:
+        ValueError: If the text is not a row, if a value has not its form (`form.Form`), if a metric
+            of the table is missing, or if a fingerprint is not that of the row's values.
+    """
+    values = checked.parse_json(where, text, dict[str, Any], REMEDY)
+    if not {"dataset", "seed", "fingerprint"} <= values.keys():
+        raise ValueError(
+            f"{where}: not a row of the ledger, got the keys {sorted(values)}; a row has a dataset,"
+            " a seed and a fingerprint, so remove the file"
+        )
+    if values.get("version", 1) != VERSION:
+        return None
+    return _checked(where, values)
+
+
+def _checked(where: object, values: dict[str, Any]) -> Row:
+    """Return the row with the values of its file."""
+    checked.check(where, values, form.Form, REMEDY)
+    row = Row(**{name: value for name, value in values.items() if name != "version"})
     if missing := [name for name in METRICS if name not in row.metrics]:
         raise ValueError(
-            f"{path}: the row has no metric {missing}, got {sorted(row.metrics)}; the table shows"
+            f"{where}: the row has no metric {missing}, got {sorted(row.metrics)}; the table shows"
             f" {[*METRICS]}, so repeat the run"
         )
-
-
-def _described(values: object) -> str:
-    """Return the keys of a map, or the type of another value, for an error."""
-    return f"the keys {sorted(values)}" if isinstance(values, dict) else type(values).__name__
+    made = {
+        "settings_fingerprint": fingerprint(row.settings),
+        "fingerprint": experiment(
+            row.code, row.model, row.scale, row.settings, row.components, row.mix, row.start
+        ),
+    }
+    for name, expected in made.items():
+        if getattr(row, name) != expected:
+            raise ValueError(
+                f"{where}: {name} is {getattr(row, name)}, but the values of the row have"
+                f" {expected}; values were changed after the run, so {REMEDY}"
+            )
+    return row

@@ -6,22 +6,44 @@ while DVC runs the stage.
 """
 
 import contextlib
+import hashlib
+import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from dvc.config import NoRemoteError
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
+from dvc.stage import Stage
 from dvc_data.hashfile.hash import file_md5
 from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.meta import Meta
 from dvc_data.hashfile.tree import Tree
-from dvc_objects.errors import ObjectFormatError
 from dvc_objects.fs.local import localfs
+from pydantic import Field, Strict
+
+from arcmix import checked
 
 Key = tuple[str, ...]
 """The parts of a path."""
+
+ADDRESS = re.compile(r"[0-9a-f]{32}\.dir")
+"""Pattern of an address."""
+
+PART = re.compile(r"(?!\.{1,2}$)[^\x00-\x1f\x7f/\\:]+")
+"""Pattern of a part of a path in a folder; `\\` and `:` have meanings on Windows."""
+
+
+@checked.OPEN
+@dataclass(frozen=True)
+class _Entry:
+    """A file of a cached folder."""
+
+    md5: Annotated[str, Field(pattern="^[0-9a-f]{32}$"), Strict()]
+    relpath: checked.Text
 
 
 def address(folder: Path) -> str:
@@ -88,32 +110,75 @@ def fetch(repository: Path, address: str, part: str, out: Path) -> None:
 
     Raises:
         FileNotFoundError: If a file is neither in the cache nor in a remote.
-        ValueError: If the cached folder does not have the subfolder, or its cache entry is damaged.
+        ValueError: If the address is none, if the cached folder does not have the subfolder, or if
+            its cache entry is damaged or leads out of the folder.
     """
     with _opened(repository) as opened:
         tree = _tree(opened, address)
-        files = {key: str(content.value) for key, _, content in tree if content and key[0] == part}
+        files = {key: content for key, content in tree.items() if key[0] == part}
         if not files:
-            held = sorted({key[0] for key, _, _ in tree})
+            held = sorted({key[0] for key in tree})
             raise ValueError(
                 f"{address} in the DVC cache has no {part!r}, got {held}; choose one of these"
             )
         for key, content in _held(opened, files, address).items():
+            if file_md5(content, localfs) != files[key]:
+                raise ValueError(
+                    f"{content}: damaged: its hash is not its name; delete this file, then pull it"
+                    " or repeat the run"
+                )
             target = out.joinpath(*key[1:])
+            if not target.resolve().is_relative_to(out.resolve()):
+                raise ValueError(
+                    f"{target}: leads out of {out}, to {target.resolve()}; remove the link"
+                )
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(content, target)
 
 
-def _tree(opened: Repo, address: str) -> Tree:
-    """Return the paths and hashes of the files of a cached folder."""
-    _held(opened, {(): address}, address)
-    try:
-        return Tree.load(opened.cache.local, HashInfo("md5", address))
-    except ObjectFormatError as error:
+def stale(place: Path, name: str) -> list[str]:
+    """Return the stages before a stage whose values or files changed after they ran.
+
+    Args:
+        place: A folder in the repository, whose workspace is compared with its `dvc.lock`.
+        name: Name of the stage.
+    """
+    with _opened(place) as opened:
+        found = opened.stage.collect(str(Path(opened.root_dir, f"dvc.yaml:{name}")), with_deps=True)
+        # In another working directory, an address begins with the path of dvc.yaml.
+        changed = {one.addressing.rpartition(":")[2] for one in found if _changed(one)}
+        return sorted(changed - {name})
+
+
+def _changed(stage: Stage) -> bool:
+    """Return whether a value or a file of a stage changed; missing files are no change."""
+    found = [one.workspace_status() for one in (*stage.deps, *stage.outs)]
+    return any(status != "deleted" for statuses in found for status in statuses.values())
+
+
+def _tree(opened: Repo, address: str) -> dict[Key, str]:
+    """Return path -> hash of each file of a cached folder.
+
+    The entry may come from a stranger's cache, and its paths become paths of files here.
+    """
+    if not ADDRESS.fullmatch(address):
         raise ValueError(
-            f"{address} is damaged in the DVC cache of {opened.root_dir}: {error}; delete it, then"
-            " pull it or repeat the run"
-        ) from error
+            f"{address!r} is not the address of a folder in DVC's cache; an address is 32"
+            " hexadecimal digits with the suffix .dir"
+        )
+    path = Path(_held(opened, {(): address}, address)[()])
+    remedy = "delete this file, then pull it or repeat the run"
+    entries = checked.read_json(path, list[_Entry], remedy)
+    if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != address[:32]:
+        raise ValueError(f"{path}: damaged: its hash is not its name; {remedy}")
+    found = {tuple(entry["relpath"].split("/")): entry["md5"] for entry in entries}
+    for key in found:
+        if not all(PART.fullmatch(part) for part in key):
+            raise ValueError(
+                f"{path}: the path {'/'.join(key)!r} is not one in the folder; a path has parts"
+                f" other than . and .., joined by /; {remedy}"
+            )
+    return found
 
 
 def _held(opened: Repo, wanted: dict[Key, str], address: str) -> dict[Key, str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from arcmix.fingerprints import LENGTH
-from arcmix.ledger import markdown
+from arcmix.ledger import comparison, markdown
 from arcmix.ledger.records import Row
 
 STALE = "Stale: recorded by other code"
@@ -25,8 +25,11 @@ in nats per answer token. Scores are percentages of the validation tasks, which 
 brackets hold the 95 % interval over these tasks. `best val step` is the step of the lowest
 validation loss. A row has converged if that is not the last step in any of its runs. A dataset that
 uses validation demonstrations was trained on the solved pairs of the validation tasks, though not
-on their tests: compare it with others of its kind. `A ← B/0-123` is a second stage of training: on
-A, from the adapter of the run B/0-123 of the ledger."""
+on their tests: compare it with others of its kind. A row is `mixed` if its runs were made on other
+hardware, with other numbers of threads or ranks, or with other versions of libraries; it names what
+differs. Such runs may differ though their seeds do not, so their mean is not one over seeds alone.
+`A ← B/0-123` is a second stage of training: on A, from the adapter of the run B/0-123 of the
+ledger."""
 """Explanation of the columns in the Markdown file."""
 
 CSV_COLUMNS = (
@@ -53,6 +56,7 @@ CSV_COLUMNS = (
     "selected_2",
     "selected_2_sd",
     "seeds",
+    "mixed",
     "uses_validation_demonstrations",
     "converged",
 )
@@ -70,6 +74,7 @@ COLUMNS = {
     "accuracy": ">",
     "pass_n": ">",
     "seeds": ">",
+    "mixed": "<",
     "uses validation demonstrations": "<",
     "converged": "<",
 }
@@ -84,6 +89,7 @@ RUN_COLUMNS = {
     "accuracy": ">",
     "pass_n": ">",
     "selected_2": ">",
+    "machine": ">",
 }
 """Columns of the table of single runs -> their alignment (`markdown.table`)."""
 
@@ -121,6 +127,11 @@ class Line:
         """Whether training used validation demonstrations, in any stage or at test time."""
         first, key = self.rows[0], "uses_validation_demonstrations"
         return bool(first.mix[key] or first.start.get(key) or first.metrics.get("adapted_tasks"))
+
+    @property
+    def mixed(self) -> list[str]:
+        """What differs between the machines of the runs (`comparison.mixed`); empty if nothing."""
+        return comparison.mixed(self.rows)
 
     @property
     def converged(self) -> bool:
@@ -232,6 +243,7 @@ def _numbers(line: Line) -> dict[str, str | float | None]:
         "selected_2": line.mean("selected_2"),
         "selected_2_sd": line.sd("selected_2"),
         "seeds": len(line.rows),
+        "mixed": " ".join(line.mixed) or "no",
         "uses_validation_demonstrations": int(line.uses_validation),
         "converged": int(line.converged),
     }
@@ -240,12 +252,15 @@ def _numbers(line: Line) -> dict[str, str | float | None]:
 def as_markdown(blocks: Sequence[Block]) -> str:
     """Return the table as Markdown: for each block, its lines and its single runs."""
     parts = []
+    rows = [row for block in blocks for line in block.lines for row in line.rows]
+    machines = [*dict.fromkeys(map(comparison.described, rows))]
     for block in blocks:
         parts.append(f"### {block.title}")
         parts.append(_summary(block))
         parts.append("Single runs:")
-        parts.append(_runs(block))
-    return "\n\n".join([*parts, LEGEND]) + "\n"
+        parts.append(_runs(block, machines))
+    listed = "\n".join(f"{number}. {machine}" for number, machine in enumerate(machines, 1))
+    return "\n\n".join([*parts, LEGEND, "Machines:", listed]) + "\n"
 
 
 def _summary(block: Block) -> str:
@@ -265,6 +280,7 @@ def _summary(block: Block) -> str:
                 _percent(line.mean("accuracy"), line.sd("accuracy")),
                 _percent(line.mean("pass_n"), line.sd("pass_n")),
                 str(len(line.rows)),
+                ", ".join(line.mixed) or "no",
                 "yes" if line.uses_validation else "no",
                 "yes" if line.converged else "no",
             ]
@@ -272,7 +288,7 @@ def _summary(block: Block) -> str:
     return markdown.table(names | COLUMNS, rows)
 
 
-def _runs(block: Block) -> str:
+def _runs(block: Block, machines: Sequence[str]) -> str:
     rows = [
         [
             line.label,
@@ -283,6 +299,7 @@ def _runs(block: Block) -> str:
             _percent(row.metrics["accuracy"]),
             _percent(row.metrics["pass_n"]),
             _interval(row.metrics, "selected_2"),
+            str(machines.index(comparison.described(row)) + 1),
         ]
         for line in block.lines
         for row in line.rows

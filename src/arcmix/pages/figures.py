@@ -60,6 +60,7 @@ STYLE = {
     "legend.frameon": False,
     "savefig.dpi": 150,
     "text.color": INK,
+    "text.parse_math": False,  # a "$" in a name is no formula
     "xtick.color": INK,
     "ytick.color": INK,
 }
@@ -163,7 +164,7 @@ def _draw_answers(panel: SubFigure, entries: Sequence[Entry], rows: int) -> None
     for entry, (left, right) in zip(entries, axes, strict=False):
         truth, found = entry.task.test[0].output, entry.rankings[0].answers
         _draw_grid(left, truth)
-        left.set_title(entry.task.id, parse_math=False)
+        left.set_title(entry.task.id)
         if not found:
             right.text(0.5, 0.5, "no answer", ha="center", va="center")
             continue

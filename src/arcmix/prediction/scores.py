@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from arcmix import files
+from arcmix import checked, files
 from arcmix.prediction.selection import Candidate, choices
-from arcmix.prediction.tables import Test, check_logprob, read_rows, test_name
+from arcmix.prediction.tables import Test, read_rows
 
 COLUMNS = {
     "task": "str",
@@ -22,22 +22,26 @@ COLUMNS = {
 }
 """Columns of the table -> their dtypes; the columns are the fields of `Score`."""
 
+REMEDY = "repeat the stage that writes the table: dvc repro -f -s predict"
+"""End of the error about a wrong table."""
 
+
+@checked.STRICT
 @dataclass(frozen=True)
 class Score:
     """The log-probability of a distinct grid as the answer to one view of a test."""
 
-    task: str
+    task: checked.TaskId
     """The task's id."""
-    test: int
+    test: checked.Count
     """Number of the test."""
-    candidate: int
+    candidate: checked.Count
     """Number of the grid among the distinct grids of the test, in order of first appearance."""
-    view: int
+    view: checked.Count
     """Number of the view."""
-    logprob: float
+    logprob: checked.Number
     """Sum of the log-probabilities of the grid's tokens, in nats."""
-    tokens: int
+    tokens: checked.Positive
     """Number of the grid's tokens, the end token included."""
 
 
@@ -58,12 +62,10 @@ def read(path: Path, answers: Mapping[Test, Sequence[Candidate]]) -> dict[Test, 
         ValueError: If the table has other candidates, if a log-probability is not finite, or if two
             grids of a test are scored in different views, so that their sums cannot be compared.
     """
-    rows = read_rows(path, COLUMNS, ("task", "test", "candidate", "view"), answers)
+    rows = read_rows(path, Score, ("task", "test", "candidate", "view"), answers, REMEDY)
     found: dict[Test, dict[int, dict[int, float]]] = {test: defaultdict(dict) for test in answers}
     for row in rows:
-        where = f"{path}: candidate {row['candidate']} in view {row['view']} of {test_name(row)}"
-        check_logprob(where, row)
-        found[row["task"], row["test"]][row["candidate"]][row["view"]] = row["logprob"]
+        found[row.task, row.test][row.candidate][row.view] = row.logprob
     for test, scored in found.items():
         known = len(choices(answers[test]))
         views = {tuple(sorted(by_view)) for by_view in scored.values()}
@@ -71,7 +73,7 @@ def read(path: Path, answers: Mapping[Test, Sequence[Candidate]]) -> dict[Test, 
             raise ValueError(
                 f"{path}: test {test[1]} of task {test[0]!r} has scores of the candidates"
                 f" {sorted(scored)} of {known}, in the views {sorted(views)}; only these {known}"
-                " have scores, all in the same views, so repeat the stage that writes the table"
+                f" have scores, all in the same views; {REMEDY}"
             )
     return {
         test: {number: math.fsum(by_view.values()) for number, by_view in scored.items()}

@@ -1,80 +1,64 @@
 """Checked reading of tables whose rows belong to validation tests."""
 
-import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypeVar
 
-import pyarrow.parquet as pq
+from arcmix import checked
 
 Test = tuple[str, int]
 """A task's id and the number of one of its tests."""
 
 
-def check_logprob(where: str, row: Mapping[str, Any]) -> None:
-    """Refuse a row whose log-probability is not finite or has no tokens.
+class TestRow(Protocol):
+    """A row that belongs to a test."""
 
-    Args:
-        where: Name of the row in the error.
-        row: A row with `logprob` and `tokens`.
+    @property
+    def task(self) -> str:
+        """The task's id."""
+        ...
 
-    Raises:
-        ValueError: If the row is refused.
-    """
-    if row["tokens"] < 1 or not finite(row["logprob"]):
-        raise ValueError(
-            f"{where} has a log-probability of {row['logprob']} over {row['tokens']} tokens;"
-            " an answer has at least an end token and a finite log-probability, so repeat the"
-            " stage that writes the table"
-        )
+    @property
+    def test(self) -> int:
+        """Number of the test."""
+        ...
 
 
-def test_name(row: Mapping[str, Any]) -> str:
+R = TypeVar("R", bound=TestRow)
+
+
+def test_name(row: TestRow) -> str:
     """Return the name of a row's test, for an error."""
-    return f"test {row['test']} of task {row['task']!r}"
-
-
-def finite(value: float | None) -> bool:
-    """Return whether a value is present and finite; pandas writes nan to Parquet as null."""
-    return value is not None and math.isfinite(value)
+    return f"test {row.test} of task {row.task!r}"
 
 
 def read_rows(
-    path: Path,
-    columns: Collection[str],
-    keys: Sequence[str],
-    tests: Sequence[Test] | Mapping[Test, Any],
-) -> list[dict[str, Any]]:
-    """Return the rows of a Parquet table, as column -> value.
+    path: Path, row: type[R], keys: Sequence[str], tests: Collection[Test], remedy: str
+) -> list[R]:
+    """Return the rows of a Parquet table.
 
     Args:
-        path: The table, with columns `task` and `test` among others.
-        columns: The columns that it must have.
-        keys: The columns that identify a row.
+        path: The table.
+        row: Type of a row (`checked`).
+        keys: The fields that identify a row.
         tests: All validation tests.
+        remedy: What to do about a wrong table, the end of the error.
 
     Raises:
-        ValueError: If a column is missing, if a row belongs to another test, or if two rows have
-            the same keys.
+        ValueError: If `checked.read_parquet` refuses the table, if a row belongs to another test,
+            or if two rows have the same keys.
     """
-    table = pq.read_table(path)
-    if missing := [name for name in columns if name not in table.column_names]:
-        raise ValueError(
-            f"{path}: has no column {missing}, got {table.column_names}; it must have"
-            f" {[*columns]}, so repeat the stage that writes it"
-        )
-    rows = table.to_pylist()
-    if unknown := sorted({(row["task"], row["test"]) for row in rows} - {*tests}):
+    rows = checked.read_parquet(path, row, remedy)
+    if unknown := sorted({(one.task, one.test) for one in rows} - {*tests}):
         raise ValueError(
             f"{path}: {unknown[0]} is not a validation task and one of its tests, nor are"
-            f" {len(unknown) - 1} others; the file belongs to another run, so repeat the stage that"
-            " writes it"
+            f" {len(unknown) - 1} others; the file belongs to another run; {remedy}"
         )
-    counts = Counter(tuple(row[key] for key in keys) for row in rows)
+    counts = Counter(tuple(getattr(one, key) for key in keys) for one in rows)
     if twice := [found for found, count in counts.items() if count > 1]:
         raise ValueError(
             f"{path}: {len(twice)} of {tuple(keys)} have more than one row, first {twice[0]}; each"
-            " has one row, so repeat the stage that writes the table"
+            f" has one row; {remedy}"
         )
     return rows

@@ -15,11 +15,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from arcmix import integers, tasks
+from arcmix import checked, integers, tasks
 from arcmix.tasks import COLORS, Pair, Task
 
 BY_DESIGN = ("val-n-1", "val-demonstrations")
 """Tables with demonstrations of the validation tasks: intended training data, never dropped."""
+
+
+@checked.OPEN
+@dataclass(frozen=True)
+class _Component:
+    """What later stages read of a component of the report."""
+
+    table: checked.Text
+    similar: checked.Count
+    dropped: list[checked.TaskId]
+
+
+@checked.OPEN
+@dataclass(frozen=True)
+class _Report:
+    """What later stages read of the report."""
+
+    components: list[_Component]
+    seen: list[checked.TaskId]
 
 
 class Place(NamedTuple):
@@ -285,6 +304,15 @@ def summary(found: Sequence[Finding], validation: Sequence[Task]) -> dict[str, A
         "seen": sorted(seen),
         "components": [_described(one) for one in found],
     }
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return a report (`summary`).
+
+    Raises:
+        ValueError: If the file is not a report.
+    """
+    return checked.read_json(path, _Report, "repeat the audit: dvc repro -f -s audit")
 
 
 def _described(finding: Finding) -> dict[str, Any]:

@@ -3,17 +3,43 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
-from arcmix import tasks
+from arcmix import checked, tasks
 from arcmix.config import params
 from arcmix.sampling import narrow
 from arcmix.tasks import Task
 
 Table = tuple[str, Sequence[Task]]
 """Name and tasks of a task table."""
+
+
+@checked.STRICT
+@dataclass(frozen=True)
+class _Drawn:
+    """The counts of a component, as they are read."""
+
+    table: checked.Text
+    tasks: checked.Positive
+    entries: checked.Positive
+    weight: checked.Positive
+    samples: checked.Count
+    digest: checked.Digest
+
+
+@checked.STRICT
+@dataclass(frozen=True)
+class Mix:
+    """The counts of a dataset, as they are read (`summary`)."""
+
+    tasks: checked.Positive
+    entries: checked.Positive
+    samples: checked.Count
+    uses_validation_demonstrations: checked.Flag
+    components: Annotated[list[_Drawn], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -169,6 +195,15 @@ def summary(parts: Sequence[Part], drawn: np.ndarray, *, uses_validation: bool) 
     }
 
 
+def read(path: Path) -> dict[str, Any]:
+    """Return the counts of a dataset (`summary`).
+
+    Raises:
+        ValueError: If the file has other values.
+    """
+    return checked.read_json(path, Mix, "repeat the draw: dvc repro -f -s augment")
+
+
 def seen(drawn: Mapping[str, Any], entries: np.ndarray) -> list[dict[str, Any]]:
     """Return the number of samples drawn from each component, and its number of epochs.
 
@@ -184,6 +219,15 @@ def seen(drawn: Mapping[str, Any], entries: np.ndarray) -> list[dict[str, Any]]:
 
 
 def _counts(sizes: Sequence[int], entries: np.ndarray) -> list[int]:
-    """Return how many of the entries belong to each component, given the components' sizes."""
+    """Return how many of the entries belong to each component, given the components' sizes.
+
+    Raises:
+        ValueError: If an entry belongs to none.
+    """
+    if (last := entries.max(initial=0)) >= sum(sizes):
+        raise ValueError(
+            f"the samples have the entry {last}, but the components {sum(sizes)} entries; the files"
+            " belong to different runs, so run: dvc repro"
+        )
     components = np.searchsorted(np.cumsum(sizes), entries, side="right")
     return np.bincount(components, minlength=len(sizes)).tolist()

@@ -3,10 +3,12 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
+from arcmix import checked
 from arcmix.tasks import Task
 
 
@@ -94,3 +96,21 @@ def shortest(tasks: Sequence[Task], count: int) -> list[Task]:
 def sha256(ids: Iterable[str]) -> str:
     """Return the sha256 of ids, joined by line breaks."""
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
+@checked.OPEN
+@dataclass(frozen=True)
+class _Summary:
+    """What later stages read of the summary."""
+
+    measured_digest: checked.Digest
+
+
+def read_digest(path: Path) -> str:
+    """Return the digest of the validation tasks from the summary of the partition.
+
+    Raises:
+        ValueError: If the file is not a summary.
+    """
+    remedy = "repeat the partition: dvc repro -f -s partition"
+    return checked.read_json(path, _Summary, remedy)["measured_digest"]

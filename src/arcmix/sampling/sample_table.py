@@ -7,13 +7,16 @@ samples, so that an operation on a chunk is one operation on an array.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field, Strict
 
-from arcmix import files, integers
-from arcmix.tasks import Pair, ragged
+from arcmix import checked, files, integers
+from arcmix.objects import QUESTIONS
+from arcmix.tasks import COLORS, Pair, ragged
 
 SCHEMA = pa.schema(
     [
@@ -33,6 +36,12 @@ SCHEMA = pa.schema(
 `questions` are the kinds of questions about a grid to count in, and empty for a task. `new_task` is
 the change that made the sample a new task, such as "output Upscale(rows=2, columns=3)", or null.
 """
+
+PARTS = ["heights", "widths", "cells", "questions"]
+"""Columns of a chunk."""
+
+REMEDY = "repeat the stage that writes the table: dvc repro -f -s augment"
+"""End of the error about a wrong table."""
 
 
 @dataclass(frozen=True)
@@ -105,16 +114,111 @@ def write(path: Path, chunks: Iterable[DrawnChunk]) -> np.ndarray:
 
 
 def read_chunks(path: Path, length: int) -> Iterator[Chunk]:
-    """Yield the samples of a file in order, at most `length` at a time."""
-    columns = ["heights", "widths", "cells", "questions"]
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=length, columns=columns):
-        heights, widths, cells, questions = (batch.column(name) for name in columns)
-        yield Chunk(
-            np.diff(heights.offsets.to_numpy()),
-            np.stack([heights.flatten().to_numpy(), widths.flatten().to_numpy()], axis=1),
-            cells.flatten().to_numpy(),
-            np.diff(questions.offsets.to_numpy()),
-            questions.flatten().to_numpy(),
+    """Yield the samples of a file in order, at most `length` at a time.
+
+    Raises:
+        ValueError: If the file is no table of `SCHEMA`, or a sample has wrong grids or questions.
+    """
+    with checked.readable(path, REMEDY), pq.ParquetFile(path) as file:
+        _require_schema(path, file.schema_arrow)
+        first = 0
+        for batch in file.iter_batches(batch_size=length, columns=PARTS):
+            batch.validate(full=True)
+            yield _chunk(path, batch, first)
+            first += batch.num_rows
+
+
+def _chunk(path: Path, batch: pa.RecordBatch, first: int) -> Chunk:
+    """Return the samples of a batch that begins with sample number `first`."""
+    columns = [batch.column(name) for name in PARTS]
+    flat = [column.flatten() for column in columns]
+    empty = any(values.null_count for values in (*columns, *flat))
+    heights, widths, cells, questions = (values.to_numpy(zero_copy_only=False) for values in flat)
+    grids, wide, sizes, asked = (
+        np.diff(one.offsets.to_numpy()).astype(np.int64) for one in columns
+    )
+    if not empty and np.array_equal(grids, wide):
+        shapes = np.stack([heights, widths], axis=1)
+        found = Chunk(grids, shapes, cells, asked, questions)
+        if _valid(found, sizes):
+            return found
+    raise ValueError(
+        f"{path}: the {batch.num_rows} samples from {first} on have empty cells, an odd number of"
+        f" grids, grids that their cells do not fill, colors above {COLORS - 1} or unknown"
+        f" questions; {REMEDY}"
+    )
+
+
+def _valid(chunk: Chunk, sizes: np.ndarray) -> bool:
+    """Return whether the cells fill the grids, given the number of cells of each sample."""
+    ends = np.concatenate([[0], np.cumsum(chunk.shapes.prod(axis=1, dtype=np.int64))])
+    stops = np.cumsum(chunk.grids)
+    filled = np.array_equal(ends[stops] - ends[stops - chunk.grids], sizes)
+    paired = bool(((chunk.grids >= 2) & (chunk.grids % 2 == 0)).all())
+    values = (
+        chunk.shapes.min(initial=1) > 0
+        and chunk.cells.max(initial=0) < COLORS
+        and chunk.questions.max(initial=0) < len(QUESTIONS)
+    )
+    return filled and paired and bool(values)
+
+
+@checked.STRICT
+@dataclass(frozen=True)
+class Sample:
+    """A row of the table (`SCHEMA`)."""
+
+    sample: checked.Count
+    entry: checked.Count
+    symmetry: Annotated[int, Field(ge=0, lt=8), Strict()]
+    colors: Annotated[list[checked.Color], Field(min_length=COLORS, max_length=COLORS)]
+    heights: list[checked.Side]
+    widths: list[checked.Side]
+    cells: list[checked.Color]
+    questions: list[checked.Count]
+    new_task: checked.Text | None
+
+
+def read_rows(path: Path, count: int) -> list[dict[str, Any]]:
+    """Return the first rows of a file, with the fields of `Sample`.
+
+    Args:
+        path: The file.
+        count: Maximum number of samples.
+
+    Raises:
+        ValueError: If the file is no table of `SCHEMA`, has no sample, or has a wrong value.
+    """
+    with checked.readable(path, REMEDY), pq.ParquetFile(path) as file:
+        _require_schema(path, file.schema_arrow)
+        batch = next(file.iter_batches(batch_size=count), None)
+        rows = [] if batch is None else batch.to_pylist()
+    if not rows:
+        raise ValueError(f"{path}: has no samples; {REMEDY}")
+    checked.check(path, rows, list[Sample], REMEDY)
+    return rows
+
+
+def read_entries(path: Path) -> np.ndarray:
+    """Return the entry of each sample of a file, int64 (n,).
+
+    Raises:
+        ValueError: If the file is no table of `SCHEMA`, or an entry is empty or negative.
+    """
+    with checked.readable(path, REMEDY), pq.ParquetFile(path) as file:
+        _require_schema(path, file.schema_arrow)
+        column = file.read(columns=["entry"])["entry"]
+    entries = column.to_numpy()
+    if column.null_count or entries.min(initial=0) < 0:
+        raise ValueError(f"{path}: an entry is empty or negative; {REMEDY}")
+    return entries
+
+
+def _require_schema(path: Path, found: pa.Schema) -> None:
+    if not found.equals(SCHEMA):
+        raise ValueError(
+            f"{path}: not a table of samples: expected the columns {SCHEMA.names} with their types,"
+            f" found {found.names}; {REMEDY}"
         )
 
 

@@ -5,29 +5,43 @@ docs/metrics.md defines them.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from arcmix import files
+from arcmix import checked
 from arcmix.prediction.selection import RULES, Candidate, Scores, ranked
 from arcmix.prediction.tables import Test
 from arcmix.scoring import metrics
 from arcmix.scoring.losses import Losses, PromptLoss, mean_losses
 from arcmix.tasks import Task
+from arcmix.training.history import read as read_history
 
-TASK_COLUMNS = (
-    "accuracy",
-    "correct_pixels",
-    "correct_size",
-    "pass_n",
-    "selected_1",
-    "selected_2",
-    "unanswered",
-)
+REMEDY = "repeat the stage that writes the table: dvc repro -f -s evaluate"
+"""End of the error about a wrong table."""
+
+
+@checked.STRICT
+@dataclass(frozen=True)
+class TaskRow:
+    """A row of the table of tasks: the metrics of a task, means over its tests."""
+
+    task: checked.TaskId
+    tests: checked.Positive
+    accuracy: checked.Share
+    correct_pixels: checked.Share
+    correct_size: checked.Share
+    pass_n: checked.Share
+    selected_1: checked.Share
+    selected_2: checked.Share
+    unanswered: checked.Share
+    val_loss: checked.Number | None
+
+
+TASK_COLUMNS = tuple(field.name for field in fields(TaskRow))[2:-1]
 """Metrics in the table of tasks, one column each."""
 
 GROUP_COLUMNS = ("accuracy", "correct_pixels", "pass_n", "selected_1", "selected_2")
@@ -181,8 +195,8 @@ def train_loss(history: Path, prompts: Mapping[int, Sequence[PromptLoss]]) -> fl
     Raises:
         ValueError: If the history and the losses belong to different runs.
     """
-    found = files.read_csv(history)
-    measured = {row["step"]: row["val_loss"] for row in found}
+    found = read_history(history)
+    measured = {entry.step: entry.val_loss for entry in found}
     means = {step: mean_losses(losses).per_token for step, losses in prompts.items()}
     # The history has six digits.
     if measured.keys() != means.keys() or not all(
@@ -191,18 +205,58 @@ def train_loss(history: Path, prompts: Mapping[int, Sequence[PromptLoss]]) -> fl
         rounded = {step: float(f"{loss:.6g}") for step, loss in means.items()}
         raise ValueError(
             f"{history}: the validation losses by step are {measured}, but the losses of the"
-            f" prompts average to {rounded}; one fine-tune writes both, so repeat it"
+            f" prompts average to {rounded}; one fine-tune writes both, so repeat it: dvc repro -f"
+            " -s finetune"
         )
-    return float(found[-1]["train_loss"])
+    return [entry.train_loss for entry in found if entry.train_loss is not None][-1]
 
 
-def task_losses(tasks: Path) -> dict[str, float]:
+def read_headline(path: Path) -> dict[str, Any]:
+    """Return the headline numbers by name.
+
+    Raises:
+        ValueError: If the file has a wrong value.
+    """
+    found = checked.read_json(path, dict[checked.Name, checked.Number], REMEDY)
+    if "metrics_version" not in found:
+        raise ValueError(f"{path}: has no metrics_version, got {sorted(found)}; {REMEDY}")
+    return found
+
+
+def read_tasks(path: Path) -> list[TaskRow]:
+    """Return the table of tasks.
+
+    Raises:
+        ValueError: If the table has a wrong value, no task or a task twice.
+    """
+    found = checked.read_csv(path, TaskRow, REMEDY)
+    if not found or len({row.task for row in found}) < len(found):
+        raise ValueError(
+            f"{path}: has {len(found)} rows of {len({row.task for row in found})} tasks; there are"
+            f" tasks, and each has one row; {REMEDY}"
+        )
+    return found
+
+
+def task_losses(path: Path, tasks: Sequence[Task]) -> dict[str, float]:
     """Return task -> validation loss in nats per answer token, from the table of tasks.
 
     Tasks without a loss are left out.
+
+    Args:
+        path: The table.
+        tasks: The validation tasks.
+
+    Raises:
+        ValueError: If the table has a wrong value, or other tasks.
     """
-    rows = files.read_csv(tasks)
-    return {row["task"]: row["val_loss"] for row in rows if row["val_loss"] is not None}
+    rows = read_tasks(path)
+    if wrong := {row.task for row in rows} ^ {task.id for task in tasks}:
+        raise ValueError(
+            f"{path}: task {min(wrong)!r} is in the table or a validation task, but not both;"
+            f" {REMEDY}"
+        )
+    return {row.task: row.val_loss for row in rows if row.val_loss is not None}
 
 
 def _headline(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

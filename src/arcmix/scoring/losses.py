@@ -6,18 +6,38 @@ losses of the models that answered the prompts, as those of step 0.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from arcmix import files
-from arcmix.prediction.tables import Test, finite, read_rows, test_name
+from arcmix import checked, files
+from arcmix.prediction.tables import Test, read_rows
 
-COLUMNS = ("step", "task", "test", "nll", "tokens")
-"""Columns of the table. `nll` is the negative log-likelihood of the answer, summed over its
-`tokens` tokens, in nats."""
+REMEDY = "repeat the fine-tune that wrote the table: dvc repro -f -s finetune"
+"""End of the error about a wrong table."""
+
+
+@checked.STRICT
+@dataclass(frozen=True)
+class Row:
+    """A row of the table."""
+
+    step: checked.Count
+    """Number of optimizer steps taken."""
+    task: checked.TaskId
+    """Id of the task."""
+    test: checked.Count
+    """Number of its test."""
+    nll: checked.Number
+    """Negative log-likelihood of the answer, summed over its tokens, in nats."""
+    tokens: checked.Positive
+    """Number of the answer's tokens, the end token included."""
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
+"""Columns of the table."""
 
 
 @dataclass(frozen=True)
@@ -102,23 +122,16 @@ def read(path: Path, truths: Mapping[Test, np.ndarray]) -> dict[int, list[Prompt
     """
     measured: dict[int, list[PromptLoss]] = {}
     prompts: dict[int, set[Test]] = {}
-    for row in read_rows(path, COLUMNS, COLUMNS[:3], truths):
-        if row["tokens"] < 1 or not finite(row["nll"]):
-            raise ValueError(
-                f"{path}: {test_name(row)} has a loss of {row['nll']} over {row['tokens']} tokens"
-                f" at step {row['step']}; a loss is finite and has one token or more, so repeat the"
-                " fine-tune that wrote the table"
-            )
-        test = row["task"], row["test"]
-        prompt = PromptLoss(row["task"], row["nll"], row["tokens"], truths[test].size)
-        measured.setdefault(row["step"], []).append(prompt)
-        prompts.setdefault(row["step"], set()).add(test)
+    for row in read_rows(path, Row, COLUMNS[:3], truths, REMEDY):
+        test = row.task, row.test
+        prompt = PromptLoss(row.task, row.nll, row.tokens, truths[test].size)
+        measured.setdefault(row.step, []).append(prompt)
+        prompts.setdefault(row.step, set()).add(test)
     counts = {step: len(prompts[step]) for step in sorted(prompts)}
     if 0 not in counts or any(found != prompts[0] for found in prompts.values()):
         raise ValueError(
             f"{path}: the steps have different prompts or step 0 is missing, got {counts} prompts"
-            " by step; every step from 0 on has the same prompts, so repeat the fine-tune that"
-            " wrote the table"
+            f" by step; every step from 0 on has the same prompts; {REMEDY}"
         )
     return {step: measured[step] for step in counts}
 

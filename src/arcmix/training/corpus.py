@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from arcmix import program
 from arcmix.models.loss import prompt_losses
@@ -79,7 +78,7 @@ def load(
             wanted = schedule.samples(settings, trained)
             if len(examples) >= wanted:
                 break
-    entries = pq.read_table(path, columns=["entry"])["entry"].to_numpy()
+    entries = sample_table.read_entries(path)
     log.info(
         "%d training samples of at most %d tokens among the first %d",
         len(examples[:wanted]),

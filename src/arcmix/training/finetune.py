@@ -20,6 +20,7 @@ from arcmix.text import tokenization
 from arcmix.text.encode import Encoder
 from arcmix.text.prompt import Style
 from arcmix.training import checkpoints, measurement, optimizer, trainer
+from arcmix.training import history as history_table
 from arcmix.training.measurement import Measurement
 from arcmix.training.plan import Plan
 
@@ -99,14 +100,14 @@ def run(
             bar.update(latest.step - bar.n)
             if parallel.is_main():
                 log.info("step %d: validation loss %.4f", latest.step, latest.val_loss)
-                measurement.write_history(history, measurements)
+                history_table.write(history, measurements)
 
         measurements, trained = trainer.train(
             start.model, start.tokenizer, plan, work, last, report
         )
     if parallel.is_main():
         # A run that was killed after its last step takes no measurement, so write it again.
-        measurement.write_history(history, measurements)
+        history_table.write(history, measurements)
     return measurements, trained
 
 

@@ -12,52 +12,22 @@ from typing import Any
 
 import accelerate
 import numpy as np
-import pandas as pd
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from arcmix import files
 from arcmix.models import adapters, parallel
 from arcmix.models.loss import prompt_losses
-from arcmix.training import checkpoints
+from arcmix.training import checkpoints, history
 from arcmix.training.optimizer import load_state
 from arcmix.training.plan import Plan
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """The state of a fine-tune after a step."""
+class Measurement(history.Entry):
+    """An entry of the history, with the losses that it averages."""
 
-    step: int
-    """Number of optimizer steps taken."""
-    samples: int
-    """Number of training samples seen."""
-    epochs: float
-    """Number of passes over the training samples that are short enough."""
-    answer_tokens: int
-    """Number of trained tokens that carried loss."""
-    learning_rate: float
-    """Learning rate of the last step; 0 before the first."""
-    train_loss: float | None
-    """Mean loss since the previous measurement, in nats per token that carried loss; none at
-    step 0."""
-    val_loss: float
-    """Mean loss over all validation prompts, in nats per answer token."""
-    tokens_per_second: float | None
-    """Tokens per second of training since the previous measurement, prompts included; none at
-    step 0."""
-    answer_tokens_per_second: float | None
-    """The same for the tokens that carried loss."""
-    seconds_per_step: float | None
-    """Seconds of training per optimizer step since the previous measurement; none at step 0."""
     losses: tuple[float, ...]
     """Summed loss of each validation prompt, in nats."""
-
-
-def write_history(path: Path, measurements: Sequence[Measurement]) -> None:
-    """Write the table of measurements, one row each, without the losses of the prompts."""
-    table = pd.DataFrame([asdict(one) for one in measurements])
-    files.write_csv(path, table.drop(columns="losses"))
 
 
 def losses_by_step(measurements: Sequence[Measurement]) -> dict[int, float]:
