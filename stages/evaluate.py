@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 from arcmix import files, program
-from arcmix.config import params
+from arcmix.config import params, scales
 from arcmix.config.schema import At, Section
 from arcmix.prediction import candidates as candidate_table
 from arcmix.prediction import scores as score_table
@@ -30,8 +30,8 @@ class Params(Section):
 
     selection: Annotated[params.Selection, At("selection")]
     """The rule that selects the answers."""
-    views: Annotated[int, At("scales.${scale}.predict.views")]
-    """Number of views of each test."""
+    predict: Annotated[scales.Predict, At("scales.${scale}.predict")]
+    """The search, with the number of views of each test."""
 
 
 def run(  # noqa: PLR0913 - a stage's arguments are its files
@@ -54,7 +54,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     """Write the numbers of the `candidates` for `validation`, and the selected `answers`."""
     asked = read_tasks(validation)
     truths = evaluation.truths(asked)
-    found = candidate_table.read(candidates, [*truths], config.views)
+    found = candidate_table.read(candidates, [*truths], config.predict.views)
     scored = score_table.read(scores, found)
     selected = evaluation.Answers(asked, found, scored, config.selection)
     prompts = loss_table.read(losses, truths)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from arcmix import files, program, tasks
-from arcmix.config import params
+from arcmix.config import params, scales
 from arcmix.config.schema import At, Name, Section, Seed
 from arcmix.pages import figures, report
 from arcmix.prediction import candidates as candidate_table
@@ -36,8 +36,8 @@ class Params(Section):
     """The experiment's seed."""
     selection: Annotated[params.Selection, At("selection")]
     """The rule that ranks the answers to a test."""
-    views: Annotated[int, At("scales.${scale}.predict.views")]
-    """Number of views of each test."""
+    predict: Annotated[scales.Predict, At("scales.${scale}.predict")]
+    """The search, with the number of views of each test."""
 
 
 def run(
@@ -52,7 +52,7 @@ def run(
 ) -> None:
     """Write the `page` of all answers to `validation`, and the `figure` of the extreme tasks."""
     asked = tasks.read(validation)
-    answers = candidate_table.read(candidates, [*evaluation.truths(asked)], config.views)
+    answers = candidate_table.read(candidates, [*evaluation.truths(asked)], config.predict.views)
     scored = score_table.read(scores, answers)
     losses = evaluation.task_losses(table, asked)
     entries = report.entries(asked, answers, scored, config.selection, losses)

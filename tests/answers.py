@@ -22,6 +22,23 @@ FLAT = TRUTH.reshape(1, 6)
 UNASKED = Candidate(None, 0.0, 0, ended=False)
 
 
+PLAIN: dict[str, Any] = {
+    "views": 3,
+    "search": "greedy",
+    "width": 2,
+    "temperature": 1.0,
+    "threshold": 0.1,
+    "grammar": False,
+    "draft": "views",
+    "kv_format": "none",
+    "kv_static": False,
+    "batch_tokens": 600,
+    "max_side": 4,
+    "rescore": 0,
+}
+"""Settings of the prediction."""
+
+
 def candidate(grid: np.ndarray | None, logprob: float = -1.0, tokens: int = 4) -> Candidate:
     """Return a candidate with an end token."""
     return Candidate(grid, logprob, tokens, ended=True)

@@ -9,25 +9,11 @@ from arcmix.config import scales
 from arcmix.models import adapters, pretrained
 from stages import predict
 from tests import launching
+from tests.answers import PLAIN
 from tests.launching import Program
 from tests.training.test_trainer import settings as finetuned
 
 ROOT = Path(__file__).parents[1]
-
-PLAIN: dict[str, Any] = {
-    "views": 3,
-    "search": "greedy",
-    "width": 2,
-    "temperature": 1.0,
-    "threshold": 0.1,
-    "grammar": False,
-    "draft": "views",
-    "kv_format": "none",
-    "kv_static": False,
-    "batch_tokens": 600,
-    "max_side": 4,
-    "rescore": 0,
-}
 
 
 def settings(**changes: Any) -> scales.Predict:

@@ -136,7 +136,7 @@ def test_a_row_with_other_numbers_is_kept_until_its_file_is_removed(repository):
     assert stages(repository.run("dvc", "repro")) == {"record", "ablation"}
     assert path.read_text() == own
     told = repository.run("python", "-m", "tools.compare", *flags)
-    assert told == "1 of 1 runs made here equal those of the ledger.\n"
+    assert told.startswith("1 of 1 runs made here equal those of the ledger.")
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from arcmix.scoring import evaluation
 from arcmix.training import history, outcomes
 from stages import ablation, audit, augment, evaluate, report
 from stages import partition as split
-from tests.answers import stored_candidate, write_candidates, write_history, write_scores
+from tests.answers import PLAIN, stored_candidate, write_candidates, write_history, write_scores
 from tests.arc import component, dataset, task
 from tests.rows import MACHINE, row, sealed
 from tests.sampling.test_augment import make
@@ -34,6 +34,7 @@ TASKS = [
     *(task(f"0{number}", split="training") for number in range(3)),
     *(task(f"1{number}", test=1 + number % 2, split="evaluation") for number in range(4)),
 ]
+TWO_VIEWS = PLAIN | {"views": 2}
 VALUES: list[Any] = [
     math.nan,
     math.inf,
@@ -178,7 +179,7 @@ class Run:
 
     def evaluate(self) -> None:
         evaluate.run(
-            config=evaluate.Params.model_validate({"selection": "product", "views": 2}),
+            config=evaluate.Params.model_validate({"selection": "product", "predict": TWO_VIEWS}),
             validation=self.path("validation.parquet"),
             candidates=self.path("candidates.parquet"),
             scores=self.path("scores.parquet"),
@@ -195,9 +196,11 @@ class Run:
         )
 
     def report(self) -> None:
-        names = {"dataset": "combo-v2", "model": "tiny", "scale": "tiny", "seed": 0, "views": 2}
+        names = {"dataset": "combo-v2", "model": "tiny", "scale": "tiny", "seed": 0}
         report.run(
-            config=report.Params.model_validate(names | {"selection": "product"}),
+            config=report.Params.model_validate(
+                names | {"selection": "product", "predict": TWO_VIEWS}
+            ),
             validation=self.path("validation.parquet"),
             candidates=self.path("candidates.parquet"),
             scores=self.path("scores.parquet"),

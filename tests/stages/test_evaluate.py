@@ -14,7 +14,7 @@ from arcmix.scoring import metrics
 from arcmix.tasks import Pair, Task
 from arcmix.training import outcomes
 from stages import evaluate
-from tests.answers import stored_candidate, write_candidates, write_history, write_scores
+from tests.answers import PLAIN, stored_candidate, write_candidates, write_history, write_scores
 
 ROOT = Path(__file__).parents[2]
 NAMES = (
@@ -76,7 +76,7 @@ def write(
     losses: list[tuple] | None = None,
     answering: list[tuple] | None = None,
     history: list[tuple] | None = None,
-    seen: Sequence[str] = ("b", "of another scale"),
+    seen: Sequence[str] = ("b", "of-another-scale"),
     *,
     selection: str = "vote_logprob",
     adapted: bool = False,
@@ -97,7 +97,9 @@ def write(
     write_history(paths["history"], measured)
     outcomes.write(paths["adapt"], OUTCOMES if adapted else [])
     files.write_json(paths["audit"], {"seen": seen, "components": []})
-    config = evaluate.Params.model_validate({"selection": selection, "views": 2})
+    config = evaluate.Params.model_validate(
+        {"selection": selection, "predict": PLAIN | {"views": 2}}
+    )
     return {**paths, "config": config}
 
 

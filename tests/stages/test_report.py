@@ -12,6 +12,7 @@ from arcmix import files, tasks
 from arcmix.scoring import evaluation
 from arcmix.tasks import Pair, Task
 from stages import report
+from tests.answers import PLAIN
 
 TRUTH = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
 CLOSE = np.array([[1, 2, 3], [4, 0, 6]], np.uint8)
@@ -75,7 +76,9 @@ def run(
     losses = {"task": ["b", "00000001"], "tests": [2, 1]} | shares | {"val_loss": [None, 0.5]}
     files.write_csv(paths["table"], pd.DataFrame(losses))
     names = {"dataset": "mix", "model": "tiny", "scale": "quick", "seed": 3}
-    config = report.Params.model_validate(names | {"selection": selection, "views": 2})
+    config = report.Params.model_validate(
+        names | {"selection": selection, "predict": PLAIN | {"views": 2}}
+    )
     report.run(config=config, **paths)
     return paths
 

@@ -20,7 +20,7 @@ from tools import gallery as program
 ROOT = Path(__file__).parents[2]
 
 EVERY_COLOR = np.array([[5, 3, 8, 1, 9], [0, 7, 2, 6, 4]], np.uint8)
-KNOWN = Task("a<b", "arc", "training", 0, (Pair(EVERY_COLOR, EVERY_COLOR.T),), task().test)
+KNOWN = Task("a.b", "arc", "training", 0, (Pair(EVERY_COLOR, EVERY_COLOR.T),), task().test)
 
 FILLS = """
 const [grid, height, width] = arguments;
@@ -76,7 +76,7 @@ def test_run_writes_pages_of_sources_and_samples_and_an_index(tmp_path):
     out = run(tmp_path)
     names = ["arc.html", "index.html", "mini-arc.html", "samples.html"]
     assert sorted(path.name for path in out.iterdir()) == names
-    assert titles(out / "mini-arc.html") == ["a&lt;b", "b"]
+    assert titles(out / "mini-arc.html") == ["a.b", "b"]
     assert titles(out / "samples.html") == [f"sample {number}" for number in range(6)]
     index = (out / "index.html").read_text()
     assert re.findall('href="(.*?).html".*?<td>(.*?)</td><td>(.*?)</td>', index)[-3:] == [
