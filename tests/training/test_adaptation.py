@@ -20,7 +20,8 @@ FEW = task("0c", train=1)
 
 
 def run(base_model, adapter, validation, work, **changes):
-    how = scales.TestTime.model_validate(TEST_TIME | changes)
+    # A copy may have a value that params.yaml may not, such as a learning rate without bounds.
+    how = scales.TestTime.model_validate(TEST_TIME).model_copy(update=changes)
     whole = adaptation.Settings(make(), FINETUNE, how, seed=0, adapter_seed=0)
     return adaptation.run(base_model, adapter, "last", validation, whole, work)
 

@@ -81,7 +81,7 @@ def test_the_best_weights_have_the_lowest_validation_loss(tmp_path, base_model, 
     # This learning rate destroys the adapter, so the best weights are the initial ones.
     start = load(base_model, tuned / "adapter/last")
     before = trained_weights(start.model).clone()
-    high = plan(learning_rate=100.0, max_grad_norm=1e9)
+    high = plan(learning_rate=10.0, max_grad_norm=1e9)
     found, _ = finetune.run(start, high, tmp_path / "work", tmp_path / "history.csv")
     assert min(found, key=lambda one: one.val_loss).step == 0
     best = load(base_model, tmp_path / "work/best-0")
