@@ -62,7 +62,7 @@ test: $(STAMP) ## Run the tests, but for those of the next two targets.
 slow: $(STAMP) ## Run the tests that take minutes: the benchmarks in small.
 	@$(PYTEST) -m slow
 
-kills: $(STAMP) ## Kill the programs at random and run them in pairs, for an hour.
+kills: $(STAMP) ## Kill the programs at random and run them in pairs, for half an hour.
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) pytest -q -m kills \
 	  -o log_cli=true -o log_cli_level=INFO tests/test_kills.py tests/test_kills_of_dvc.py
 

@@ -26,7 +26,7 @@ def finetune(base_model):
             folder, base_model, budget=12, micro_tokens=200, learning_rate=0.001
         )
         flags |= {name: folder / "cache" / name for name in ("checkpoints", "tracking")}
-        outs = ("adapter", "losses", "history", "summary")
+        outs = ("adapter", "losses", "history", "summary", "machine")
         return killing.Work("stages.finetune", flags, outs)
 
     return prepare
@@ -59,8 +59,9 @@ def adapt(base_model, trained):
             "checkpoints": folder / "cache/checkpoints",
             "adapted": folder / "adapted",
             "table": folder / "adapt.csv",
+            "machine": folder / "machine.json",
         }
-        return killing.Work("stages.adapt", flags, ("adapted", "table"))
+        return killing.Work("stages.adapt", flags, ("adapted", "table", "machine"))
 
     return prepare
 
@@ -73,7 +74,7 @@ def predict(base_model, trained):
             places, folder, views=8, draft="copy", batch_tokens=300, grammar=True, rescore=2
         )
         flags |= {"predictions": folder / "cache/predictions"}
-        return killing.Work("stages.predict", flags, ("candidates", "scores"))
+        return killing.Work("stages.predict", flags, ("candidates", "scores", "losses", "machine"))
 
     return prepare
 
@@ -86,8 +87,12 @@ def record():
         names = ("metrics.json", "tasks.csv", "history.csv", "mix.json", "partition.json")
         flags = {name.partition(".")[0]: folder / name for name in names}
         flags |= {name: folder / name for name in ("initial", "adapter")}
-        flags |= {"run-code": folder / "code"}
-        flags |= {"params": folder / "params.yaml", "rows": folder / "ledger"}
+        flags |= {"run-code": folder / "code", "machine": folder / "machines"}
+        flags |= {
+            "params": folder / "params.yaml",
+            "rows": folder / "ledger",
+            "own": folder / "own",
+        }
         return killing.Work("stages.record", flags | {"deposit": folder / "deposit"}, ())
 
     return prepare
@@ -109,11 +114,11 @@ def download():
         (cache / "params.yaml").write_text(json.dumps(values))
         flags = {
             "params": cache / "params.yaml",
-            "key": "mini",
+            "key": "download@mini",
             "cache": cache / "downloads",
-            "out": folder / "tasks/mini.parquet",
+            "out": folder / "tasks",
         }
-        return killing.Work("stages.download", flags, ("out",))
+        return killing.Work("stages.download", flags, ())
 
     return prepare
 

@@ -29,6 +29,8 @@ def repository(tmp_path):
     (tmp_path / ".venv/.up-to-date").touch()
     (tmp_path / ".gitignore").write_text("/.venv\n/made\n")
     (tmp_path / "params.yaml").write_text("any: 1\n")
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools/compare.py").touch()  # it needs the rows of a real run
     (tmp_path / "dvc.yaml").write_text(PIPELINE)
     git(tmp_path, "init", "--quiet")
     subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=tmp_path, check=True)
