@@ -70,7 +70,8 @@ def audited(dataset: Dataset) -> dict[str, Any]:
     return {
         "components": [
             {"table": one["tasks"], "similar": 0, "dropped": []} for one in dataset.values()
-        ]
+        ],
+        "seen": [],
     }
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from arcmix import files, tasks
+from arcmix.config import scales
 from arcmix.ledger import store
 from stages import adapt as stage
 from tests import predicting, tolerance
@@ -279,11 +280,13 @@ def test_a_failed_task_is_logged_as_a_warning_and_answered_with_the_common_adapt
     tmp_path, base_model, trained, caplog
 ):
     caplog.set_level(logging.INFO)
-    found = run(tmp_path, base_model, trained, ON | {"learning_rate": 1e36})
+    # params.yaml may have no such learning rate.
+    steep = scales.TestTime.model_validate(ON).model_copy(update={"learning_rate": 1e36})
+    found = run(tmp_path, base_model, trained, steep)
     assert found.status[:2].tolist() == ["failed", "failed"]
     assert found.reason.str.contains("nan|inf")[:2].all()
     assert ("arcmix.adapt", logging.WARNING, "4 tasks: 2 failed, 2 skipped") in caplog.record_tuples
-    again = run(tmp_path, base_model, trained, ON | {"learning_rate": 1e36})
+    again = run(tmp_path, base_model, trained, steep)
     # It is tried again: another process may have needed the memory.
     assert (again.seconds != found.seconds).tolist() == [True, True, False, False]
     assert answers(tmp_path, base_model, trained).grid[["0a", "0b"]].isna().all()
