@@ -1,6 +1,6 @@
 """Greedy generation of answers by arcmix, compared with transformers' `generate`.
 
-All ways use the same merged model, prompts, dtype and token budget:
+All ways use the same fine-tuned model, prompts, dtype and token budget:
 
 - `generate, one`: `model.generate` with one prompt at a time.
 - `generate, 8`: the same with batches of eight prompts in the order of the tasks, padded.

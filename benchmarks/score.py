@@ -1,7 +1,7 @@
 """Log-probabilities of given candidates: one pass over each prompt, or one pass per candidate.
 
 Each prompt has five candidates: the right answer, the input, and the right answer with one cell
-changed. Both ways use the same merged model, prompts and dtype.
+changed. Both ways use the same fine-tuned model, prompts and dtype.
 
 - `each anew`: prompt and candidate are one sequence. Sequences are sorted by length and evaluated
   in batches of eight, with logits for the candidate only. Apart from the batches, this is the

@@ -107,3 +107,9 @@ def test_the_prompt_of_the_readme_has_the_default_format():
 
     assert textwrap.dedent(shown) == found.prompt
     assert textwrap.dedent(answer) == found.answer.removesuffix("<end>") + "\n"
+
+
+def test_the_architecture_names_every_module():
+    text = (ROOT / "docs/architecture.md").read_text()
+    modules = {file.stem for file in (ROOT / "src/arcmix").rglob("*.py")} - {"__init__"}
+    assert [name for name in sorted(modules) if f"`{name}`" not in text] == []

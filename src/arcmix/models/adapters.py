@@ -184,9 +184,9 @@ def load_each(
 ) -> Iterator[PreTrainedModel]:
     """Yield the fine-tuned models that predict, one at a time.
 
-    The model is the one whose validation loss the fine-tune measured: the adapter stays apart from
-    the base weights. Merging would round it to the precision of the base weights, which costs more
-    accuracy than the adapters of two datasets differ by (docs/prediction.md).
+    Each is the model whose validation loss the fine-tune measured, because the adapter stays apart
+    from the base weights. Merging would round it to the precision of the base weights
+    (docs/prediction.md has the differences).
 
     The base model is read once and takes one adapter after the other, so a yielded model changes
     when the next one is asked for.
