@@ -56,3 +56,29 @@ def test_the_targets_of_links_exist(page: Path) -> None:
 
     local = [link for link in links if "://" not in link]
     assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+def test_no_file_has_the_marks_of_an_unsolved_merge() -> None:
+    found = subprocess.run(
+        ["git", "-C", ROOT, "grep", "-nE", "^(<{7}|>{7})( |$)"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (found.returncode, found.stdout) == (1, "")
+
+
+def test_the_page_on_the_architecture_has_a_row_for_each_package_that_names_its_modules() -> None:
+    library = ROOT / "src/arcmix"
+    page = (ROOT / "docs/architecture.md").read_text()
+    _, _, rest = page.partition("## The library")
+    table, _, _ = rest.partition("\n\nEach table")
+
+    rows = re.findall(r"^\| `?(\(top\)|[a-z]+)`? \|.*\| (.*) \|$", table, re.MULTILINE)
+    packages = sorted(path.parent.name for path in library.glob("*/__init__.py"))
+    assert sorted(package for package, _ in rows) == sorted(["(top)", *packages])
+    for package, described in rows:
+        folder = library if package == "(top)" else library / package
+        modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+        assert modules - {*re.findall(r"`(\w+)`", described)} == set()
