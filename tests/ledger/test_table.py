@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from arcmix.ledger import table
 from arcmix.ledger.records import Row
-from tests.rows import row
+from tests.arc import component
+from tests.rows import plain_settings, row, sealed
 
 CODE = row().code
 
@@ -102,18 +103,48 @@ def test_rows_of_other_code_are_in_the_last_block() -> None:
     ]
     assert [line.rows for line in present.lines] == [(entries[0],)]
     assert [line.rows for line in stale.lines] == [(entries[1],)]
-    assert labels(stale) == [f"combo-v2 {entries[1].fingerprint[:7]}"]
-    assert table.as_frame([present, stale])["stale"].tolist() == [0, 1]
+    assert labels(stale) == ["combo-v2"]
+    frame = table.as_frame([present, stale])
+    assert frame["stale"].tolist() == [0, 1]
+    assert frame["label"].tolist() == [
+        "combo-v2, smollm2-135m at quick on arc-agi-1 validation",
+        "combo-v2, smollm2-135m at quick on arc-agi-1 validation, stale",
+    ]
 
 
-def test_two_definitions_of_a_dataset_have_different_labels() -> None:
-    entries = [row(loss=0.6), row(loss=0.7, variant=1), row("train", loss=0.8)]
-    (block,) = table.blocks(entries, CODE)
+def test_two_definitions_of_a_dataset_have_labels_that_name_the_difference() -> None:
+    small = sealed(row(loss=0.7), components=[component("combo-v2", subset="10%")])
+    (block,) = table.blocks([row(loss=0.6), small, row("train", loss=0.8)], CODE)
     assert labels(block) == [
-        f"combo-v2 {entries[0].fingerprint[:7]}",
-        f"combo-v2 {entries[1].fingerprint[:7]}",
+        "combo-v2 (combo-v2.subset=all)",
+        "combo-v2 (combo-v2.subset=10%)",
         "train",
     ]
+
+
+def test_stale_lines_name_the_values_in_which_they_differ() -> None:
+    chosen = [{"selection": "vote", "partition": {"seed": 7}}, {"selection": "product"}]
+    entries = [
+        sealed(row(code="0fe000000000", loss=0.5 + number / 10), settings=plain_settings(**one))
+        for number, one in enumerate(chosen)
+    ]
+    again = row(code="0fe000000000", model="tiny", loss=0.9)
+    (stale,) = table.blocks([*entries, again], CODE)
+    assert labels(stale) == [
+        "combo-v2 (selection=vote)",
+        "combo-v2 (selection=product)",
+        "combo-v2",
+    ]
+    titles = [line.title for line in stale.lines]
+    assert [title.split()[0] for title in titles] == ["smollm2-135m", "smollm2-135m", "tiny"]
+    assert len(set(table.as_frame([stale])["label"])) == 3
+
+
+def test_labels_of_the_csv_do_not_depend_on_other_blocks() -> None:
+    alone = table.as_frame(table.blocks([row()], CODE))
+    more = [row(), row(model="tiny"), row(measured="train"), row(code="0fe000000000")]
+    among = table.as_frame(table.blocks(more, CODE))
+    assert {*alone["label"]} < {*among["label"]}
 
 
 def test_a_second_stage_has_a_line_that_names_its_start() -> None:
@@ -178,10 +209,10 @@ def test_rows_measured_on_other_tasks_have_a_block_that_names_these() -> None:
 def test_rows_of_other_settings_have_another_block() -> None:
     entries = [row(), row(settings=1)]
     found = table.blocks(entries, CODE)
-    assert sorted(titles(found)) == sorted(
-        f"smollm2-135m at quick on arc-agi-1 validation (settings {entry.settings_fingerprint[:7]})"
-        for entry in entries
-    )
+    assert sorted(titles(found)) == [
+        f"smollm2-135m at quick on arc-agi-1 validation (augment.color_swaps={count})"
+        for count in range(2)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -218,7 +249,7 @@ def test_markdown_shows_lines_and_single_runs() -> None:
         ["train", "0", "0.8000", "40", "0.8000", "0.0 %", "0.0 %", "0.0 % (0.0 to 0.0)", "1"],
     ]
     assert [cell.strip() for cell in summary[0]] == ["dataset", *table.COLUMNS]
-    assert [cell.strip() for cell in runs[0]] == [*table.RUN_COLUMNS]
+    assert [cell.strip() for cell in runs[0]] == ["dataset", *table.RUN_COLUMNS]
     assert text.startswith("### smollm2-135m at quick on arc-agi-1 validation\n\n| dataset ")
     machine = "1. Xeon, AVX512, 2 threads, python 3.11.7, torch 2.13.0"
     assert text.endswith(f"{table.LEGEND}\n\nMachines:\n\n{machine}\n")
@@ -263,5 +294,5 @@ def test_markdown_is_aligned_in_the_source() -> None:
 def test_a_stale_line_names_its_model_and_scale() -> None:
     text = table.as_markdown(table.blocks([row(code="0fe000000000")], CODE))
     assert text.startswith(f"### {table.STALE}\n\n| dataset ")
-    assert "| model at scale " in text
-    assert "| smollm2-135m at quick |" in text
+    assert text.count("| model at scale on tasks ") == 2
+    assert text.count("| smollm2-135m at quick on arc-agi-1 validation |") == 2

@@ -53,8 +53,8 @@ def test_run_writes_the_table_and_its_figures(
     found = ledger.sum_up()
     assert found.keys() == {"ablation.csv", "ablation.md", "ablation.png", "loss.png"}
     assert [(line["label"], line["best_val_loss"], line["seeds"]) for line in ledger.lines()] == [
-        ("train", "0.5", "1"),
-        ("combo-v2", "0.75", "2"),
+        ("train, smollm2-135m at quick on arc-agi-1 validation", "0.5", "1"),
+        ("combo-v2, smollm2-135m at quick on arc-agi-1 validation", "0.75", "2"),
     ]
     assert ledger.lines()[0]["best_val_loss_sd"] == ""
     assert "0.7500 ± 0.1768" in found["ablation.md"].decode()

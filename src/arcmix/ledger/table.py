@@ -6,14 +6,15 @@ by the present code. The last block holds the stale rows, which other code made.
 """
 
 import statistics
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from arcmix.fingerprints import LENGTH
-from arcmix.ledger import comparison, markdown
+from arcmix.ledger import comparison, differences, markdown
+from arcmix.ledger.differences import SHORT
 from arcmix.ledger.records import Row
 
 STALE = "Stale: recorded by other code"
@@ -29,7 +30,8 @@ on their tests: compare it with others of its kind. A row is `mixed` if its runs
 hardware, with other numbers of threads or ranks, or with other versions of libraries; it names what
 differs. Such runs may differ though their seeds do not, so their mean is not one over seeds alone.
 `A ← B/0-123` is a second stage of training: on A, from the adapter of the run B/0-123 of the
-ledger."""
+ledger. Where several lines have a name, or several tables a title, the values follow in which they
+differ."""
 """Explanation of the columns in the Markdown file."""
 
 CSV_COLUMNS = (
@@ -62,9 +64,6 @@ CSV_COLUMNS = (
 )
 """Columns of the table as CSV."""
 
-SHORT = 7
-"""Number of digits of an abbreviated fingerprint."""
-
 COLUMNS = {
     "tasks": ">",
     "variations": ">",
@@ -81,7 +80,6 @@ COLUMNS = {
 """Columns of a block's table after the names -> their alignment (`markdown.table`)."""
 
 RUN_COLUMNS = {
-    "dataset": "<",
     "seed": ">",
     "best val loss": ">",
     "best val step": ">",
@@ -91,7 +89,7 @@ RUN_COLUMNS = {
     "selected_2": ">",
     "machine": ">",
 }
-"""Columns of the table of single runs -> their alignment (`markdown.table`)."""
+"""Columns of the table of single runs after the names -> their alignment (`markdown.table`)."""
 
 
 @dataclass(frozen=True)
@@ -99,15 +97,15 @@ class Line:
     """The repeats of one experiment."""
 
     label: str
-    """Name of the dataset, and of the row that a second stage started from. The abbreviated
-    fingerprint follows where the names are ambiguous or the block is stale."""
+    """Name of the dataset, and of the row that a second stage started from. Where this is
+    ambiguous, the values follow in which the line differs from the others of its name."""
     rows: tuple[Row, ...]
     """The runs, ordered by seed."""
 
     @property
     def title(self) -> str:
-        """Name of the model and the scale: `MODEL at SCALE`."""
-        return f"{self.rows[0].model} at {self.rows[0].scale}"
+        """`MODEL at SCALE on SOURCE PART`, where SOURCE PART is the validation tasks."""
+        return _title(self.rows[0])
 
     def mean(self, metric: str) -> float:
         """Return the mean of a metric over the seeds."""
@@ -144,8 +142,8 @@ class Block:
     """Lines that can be compared, or all stale lines."""
 
     title: str
-    """`MODEL at SCALE on SOURCE PART`, where SOURCE PART is the validation tasks, or `STALE`. The
-    abbreviated fingerprint of the settings follows where this is ambiguous."""
+    """The title of its lines, or `STALE`. Where this is ambiguous, the settings follow in which the
+    block differs from the others of its title."""
     lines: tuple[Line, ...]
     """The lines, by ascending best validation loss."""
     stale: bool
@@ -166,14 +164,14 @@ def blocks(rows: Iterable[Row], code: str) -> list[Block]:
             groups[row.model, row.scale, row.settings_fingerprint].append(row)
         else:
             stale.append(row)
-    titles = Counter(_title(members[0]) for members in groups.values())
-    found = []
-    for (_, _, settings), members in sorted(groups.items()):
-        title = _title(members[0])
-        which = f" (settings {settings[:SHORT]})" if titles[title] > 1 else ""
-        found.append(Block(f"{title}{which}", _lines(members), stale=False))
+    ordered = [groups[key] for key in sorted(groups)]
+    apart = differences.apart([members[0] for members in ordered], _title, differences.of_settings)
+    found = [
+        Block(_title(members[0]) + text, _lines(members), stale=False)
+        for members, text in zip(ordered, apart, strict=True)
+    ]
     if stale:
-        found.append(Block(STALE, _lines(stale, with_fingerprint=True), stale=True))
+        found.append(Block(STALE, _lines(stale), stale=True))
     return found
 
 
@@ -182,16 +180,16 @@ def _title(row: Row) -> str:
     return f"{row.model} at {row.scale} on {measured['source']} {measured['part']}"
 
 
-def _lines(rows: Iterable[Row], *, with_fingerprint: bool = False) -> tuple[Line, ...]:
+def _lines(rows: Iterable[Row]) -> tuple[Line, ...]:
     repeats = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.seed):
         repeats[row.dataset, row.fingerprint].append(row)
-    names = Counter(_name(members[0]) for members in repeats.values())
-    lines = []
-    for (_, fingerprint), members in repeats.items():
-        name = _name(members[0])
-        ambiguous = with_fingerprint or names[name] > 1
-        lines.append(Line(f"{name} {fingerprint[:SHORT]}" if ambiguous else name, tuple(members)))
+    ordered = [repeats[key] for key in sorted(repeats)]
+    apart = differences.apart([members[0] for members in ordered], _full_name, differences.of_runs)
+    lines = [
+        Line(_name(members[0]) + text, tuple(members))
+        for members, text in zip(ordered, apart, strict=True)
+    ]
     return tuple(sorted(lines, key=lambda line: (line.mean("best_val_loss"), line.label)))
 
 
@@ -201,19 +199,23 @@ def _name(row: Row) -> str:
     return row.dataset if earlier == "none" else f"{row.dataset} ← {earlier[: SHORT - LENGTH]}"
 
 
+def _full_name(row: Row) -> str:
+    return f"{_name(row)}, {_title(row)}"
+
+
 def as_frame(blocks: Sequence[Block]) -> pd.DataFrame:
     """Return the table for CSV and `dvc plots`, with a row for each line.
 
     Scores are fractions. `low` and `high` are the mean minus and plus the standard deviation.
-    `label` is unique.
+    `label` is unique, and does not depend on lines of other names, so that `dvc plots diff` finds
+    a line in both tables.
     """
-    several = sum(not block.stale for block in blocks) > 1
     records = []
     for block in blocks:
-        which = f", {block.title}" if several and not block.stale else ""
         for line in block.lines:
+            title = f"{line.title}, stale" if block.stale else block.title
             numbers = _numbers(line)
-            numbers |= {"label": line.label + which, "stale": int(block.stale)}
+            numbers |= {"label": f"{line.label}, {title}", "stale": int(block.stale)}
             records.append(numbers)
     return pd.DataFrame(records, columns=CSV_COLUMNS)
 
@@ -264,7 +266,7 @@ def as_markdown(blocks: Sequence[Block]) -> str:
 
 
 def _summary(block: Block) -> str:
-    names = {"dataset": "<"} | ({"model at scale": "<"} if block.stale else {})
+    names = {"dataset": "<"} | _where(block)
     rows = []
     for line in block.lines:
         steps = sorted({int(step) for step in line.values("best_val_step")})
@@ -289,9 +291,11 @@ def _summary(block: Block) -> str:
 
 
 def _runs(block: Block, machines: Sequence[str]) -> str:
+    names = {"dataset": "<"} | _where(block)
     rows = [
         [
             line.label,
+            *([line.title] if block.stale else []),
             str(row.seed),
             loss(row.metrics["best_val_loss"]),
             str(int(row.metrics["best_val_step"])),
@@ -304,7 +308,12 @@ def _runs(block: Block, machines: Sequence[str]) -> str:
         for line in block.lines
         for row in line.rows
     ]
-    return markdown.table(RUN_COLUMNS, rows)
+    return markdown.table(names | RUN_COLUMNS, rows)
+
+
+def _where(block: Block) -> dict[str, str]:
+    """Return the column with the title of a line, where that of the block is another."""
+    return {"model at scale on tasks": "<"} if block.stale else {}
 
 
 def loss(mean: float, sd: float | None = None) -> str:
