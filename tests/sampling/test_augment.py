@@ -1,6 +1,4 @@
-from collections import Counter
-from dataclasses import astuple, replace
-from itertools import product
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +8,7 @@ from hypothesis import strategies as st
 from arcmix import transforms
 from arcmix.config.params import Augment
 from arcmix.sampling import augment, sample_table
-from arcmix.tasks import Task
-from tests.arc import pair, task
+from tests.arc import task
 
 ENTRIES = [task("a", train=3), task("b", train=2, test=2), task("c", train=1), task("d", train=5)]
 POOL = augment.pool(ENTRIES)
@@ -39,7 +36,6 @@ def new_tasks(probability=1.0, **weights):
 
 COLORED = {"symmetries": 8, "swap": True, "permute": True, "color_swaps": 4, "background": 0.1}
 FULL = make(**COLORED)
-NEW = make(**COLORED, new_tasks=new_tasks())
 
 
 def drawn(how, count=400, first=0, seed=0, slots=SLOTS, pool=POOL):
@@ -204,21 +200,25 @@ def test_an_exchange_swaps_one_demonstration_and_one_test_or_none(tmp_path, perm
             assert sum(kept) == len(kept) - sum(moved)
 
 
-def test_with_exchanges_each_pair_is_the_test_as_often_as_in_a_uniform_draw_from_their_list(
-    tmp_path,
-):
-    samples = drawn(make(swap="exchange"), count=4000)
+def test_with_exchanges_each_prompt_of_their_list_is_drawn_equally_often(tmp_path):
+    # The list has the task and train * test exchanges; each of these has all the tests.
+    prompts = [
+        (1 + len(entry.train) * len(entry.test)) * len(entry.test)
+        for entry in (ENTRIES[slot] for slot in (0, 1, 1, 2, 3))
+    ]
+    count = 300 * sum(prompts)
+    samples = drawn(make(swap="exchange"), count=count, slots=np.array([0, 1, 1, 2, 3]))
+    expected = np.bincount([0, 1, 1, 2, 3], prompts) * 300
+    np.testing.assert_array_equal(np.bincount(samples.entries), expected)
     counts = [np.zeros(len(entry.train + entry.test), int) for entry in ENTRIES]
     for entry, sample in zip(samples.entries, pairs(samples, tmp_path), strict=True):
         counts[entry][number(sample[-1], ENTRIES[entry])] += 1
-    for entry, count in zip(ENTRIES, counts, strict=True):
+    for entry, count, total in zip(ENTRIES, counts, expected, strict=True):
         train, test = len(entry.train), len(entry.test)
-        # The list contains the task and train * test exchanges; then one of the tests is drawn.
         share = np.array([test] * train + [1 + train * (test - 1)] * test)
-        expected = 1000 * share / share.sum()
-        assert expected.sum() == pytest.approx(count.sum())
+        often = total * share / share.sum()
         # Six standard deviations: a fair draw fails once in 10^8.
-        assert (np.abs(count - expected) < 6 * np.sqrt(expected)).all()
+        assert (np.abs(count - often) < 6 * np.sqrt(often)).all()
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])
@@ -250,91 +250,3 @@ def test_the_background_is_permuted_in_its_share_of_the_recolored_samples():
     moved = drawn(make(color_swaps=1, background=0.1), count=8000).colors[:, 0] != 0
     # A permutation of all ten colors leaves color 0 unchanged in one case of ten.
     assert moved.mean() == pytest.approx(0.09, abs=0.02)
-
-
-def made(samples):
-    """Return the samples that are new tasks."""
-    return [one for one in samples.new_tasks.values() if isinstance(one, augment.NewTask)]
-
-
-def applied(new, pair):
-    """Return the pair of a new task that results from a pair of the old task."""
-    if new.side == "input":
-        return type(pair)(new.change.apply(pair.input), pair.output)
-    return type(pair)(pair.input, new.change.apply(pair.output))
-
-
-def test_a_new_task_changes_only_the_inputs_or_only_the_outputs_of_all_pairs(tmp_path):
-    old, new = drawn(FULL), drawn(NEW)
-    assert [*new.new_tasks] == [*range(400)]
-    both = zip(pairs(old, tmp_path), pairs(new, tmp_path), strict=True)
-    for place, (before, after) in enumerate(both):
-        expected = [applied(new.new_tasks[place], pair) for pair in before]
-        assert all(same(a, b) for a, b in zip(expected, after, strict=True))
-
-
-def test_a_sample_that_does_not_become_a_new_task_is_unchanged(tmp_path):
-    # Inputs are too large for a mirror image, an enlargement or a wide frame.
-    large = Task("e", "arc", "training", 0, (pair(0, 28, 16),) * 2, (pair(1),))
-    how = {"slots": np.array([0]), "pool": augment.pool([large])}
-    old, new = drawn(make(), **how), drawn(make(new_tasks=new_tasks()), **how)
-    both = zip(pairs(old, tmp_path), pairs(new, tmp_path), strict=True)
-    for place, (before, after) in enumerate(both):
-        change = new.new_tasks.get(place)
-        expected = [applied(change, one) if change else one for one in before]
-        assert all(same(a, b) for a, b in zip(expected, after, strict=True))
-    assert new.shapes.max() == 30
-    inputs = [one.change for one in made(new) if one.side == "input"]
-    assert {type(one) for one in inputs} == {transforms.Turn, transforms.Padding}
-    assert {one.rows for one in inputs if isinstance(one, transforms.Padding)} == {1}
-
-
-@pytest.mark.parametrize("probability", [0.0, 0.25, 1.0])
-def test_new_tasks_are_drawn_by_probability_and_weights(probability):
-    how = new_tasks(probability, geometric=1, padding=2, upscale=4)
-    found = made(drawn(make(new_tasks=how), count=8000))
-    kinds = Counter(type(one.change) for one in found)
-    sides = Counter(one.side for one in found)
-    shares = {
-        transforms.Turn: 1 / 7,
-        transforms.Padding: 2 / 7,
-        transforms.Upscale: 4 / 7,
-        transforms.Mirror: 0,
-    }
-    # Six standard deviations: a fair draw fails once in 10^8.
-    spread = 6 * np.sqrt(8000 * probability * (1 - probability))
-    assert abs(len(found) - 8000 * probability) <= spread
-    for kind, share in shares.items():
-        assert abs(kinds[kind] - len(found) * share) <= 6 * np.sqrt(len(found) * share)
-    assert abs(sides["input"] - len(found) / 2) <= 6 * np.sqrt(len(found) / 2)
-
-
-def changes(kind):
-    """Return the frequencies of the values of new tasks of a kind."""
-    samples = drawn(make(new_tasks=new_tasks(**{kind: 1})), count=4000)
-    return Counter(astuple(one.change) for one in made(samples))
-
-
-def test_a_geometric_new_task_has_any_symmetry_except_the_identity():
-    assert {*changes("geometric")} == {(symmetry,) for symmetry in range(1, 8)}
-
-
-def test_the_frame_of_a_padded_new_task_is_1_to_5_wide_and_half_of_the_time_uniform():
-    found = changes("padding")
-    assert {(rows, columns) for rows, columns, _ in found} == {*product(range(1, 6), repeat=2)}
-    assert {color for *_, color in found} == {*range(10)}
-    # Equal by design in half of the draws, and by chance in a fifth of the others: 2400 +- 31.
-    assert (
-        2200 < sum(count for (rows, columns, _), count in found.items() if rows == columns) < 2600
-    )
-
-
-def test_an_upscaled_new_task_has_one_factor_or_two_different_ones():
-    found = changes("upscale")
-    assert {*found} == {*product(range(1, 5), repeat=2)} - {(1, 1)}
-    # Equal by design in half of the draws, and by chance in a fifth of the others: 2400 +- 31.
-    assert 2200 < sum(count for (rows, columns), count in found.items() if rows == columns) < 2600
-
-
-def test_the_image_of_a_mirrored_new_task_is_on_any_side():
-    assert {*changes("mirror")} == {*product((0, 1), (False, True))}

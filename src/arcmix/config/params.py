@@ -159,8 +159,8 @@ class NewTasks(Section):
     """New tasks, made by a change of only the inputs or only the outputs of a sample."""
 
     probability: Probability
-    """Share of the samples that become new tasks. A sample stays as it is if its new task would
-    have a side above 30."""
+    """Share of the samples that become new tasks. A sample stays as it is if no change of the drawn
+    kind keeps its sides within 30."""
     weights: NewTaskWeights
     """Relative frequencies of the changes."""
 
@@ -173,7 +173,8 @@ class Augment(Section):
     swap: bool | Literal["exchange"]
     """Which pair is the test of a sample. true: any pair of the task, with equal probability.
     false: a test of the task. exchange: as false, or one demonstration and one test are exchanged;
-    the task without an exchange and each exchange have equal probability."""
+    the task without an exchange and each exchange have equal probability, and a pass draws a task
+    once for each of them and each of its tests."""
     permute: bool
     """Whether the order of the demonstrations is shuffled."""
     color_swaps: NaturalInt

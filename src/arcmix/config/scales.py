@@ -27,7 +27,7 @@ class Prompt(Section):
     """The text of a task."""
 
     format: Literal["bare", "v0", "v1", "dialog"]
-    """bare: grids and markers only. v0, v1, dialog: the chat prompts of arc24."""
+    """bare: grids and markers only. v0, v1, dialog: chats like those of arc24, in other words."""
     encoder: Annotated[tuple[Encoder, ...], Field(min_length=1)]
     """Grid encoders, innermost first, for example [minimal, row_number, shape]."""
 

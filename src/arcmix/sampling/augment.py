@@ -1,7 +1,7 @@
 """Augmentation: training samples drawn from entries.
 
 A sample has a symmetry, a color map, an order of its pairs and a choice of its test. It may also
-become a new task, by a change of only its inputs or only its outputs.
+become a new task, by a change of only its inputs or only its outputs (`new_tasks`).
 
 Sample i is a function of (seed, i) and of the entries, so any part of the stream can be drawn on
 its own. All draws and all grids of a chunk are computed at once. A pool contains each grid in all
@@ -9,35 +9,20 @@ eight symmetries, and the cells of a chunk are one gather from it. Only new task
 by one.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from arcmix import integers, program, randomness, transforms
-from arcmix.config.params import Augment, NewTasks
+from arcmix.config.params import Augment
 from arcmix.objects import QUESTIONS
-from arcmix.sampling import sample_table
-from arcmix.tasks import COLORS, MAX_SIDE, Task
+from arcmix.sampling import new_tasks, sample_table
+from arcmix.tasks import COLORS, Task
 
 CHUNK = 1000
 """Number of samples drawn at once; they fit into the cache of a processor. No sample depends on
 it."""
-
-
-@dataclass(frozen=True)
-class NewTask:
-    """A change of all inputs or all outputs of a sample, with its test (arc24 iteration 16)."""
-
-    side: Literal["input", "output"]
-    """The grids that are changed."""
-    change: transforms.Change
-    """The change."""
-
-    def __str__(self) -> str:
-        return f"{self.side} {self.change}"
 
 
 @dataclass(frozen=True)
@@ -107,6 +92,10 @@ def draw(
         first: Number of the first sample.
         count: Number of samples.
     """
+    if settings.swap == "exchange":
+        # In arc24, a task has all of its tests in each of its exchanges.
+        lists = (1 + source.train_pairs * source.test_pairs) * source.test_pairs
+        slots = slots.repeat(lists[slots])
     entries = _entries(slots, seed, first, count)
     symmetries = _symmetries(len(source.first_pair), entries, settings, seed, first)
     colors = _colors(settings, seed, first, count)
@@ -142,8 +131,7 @@ def draw(
         questions=questions,
         new_tasks={},
     )
-    drawn = _new_tasks(settings.new_tasks, seed, first, asked)
-    return _make_new_tasks(plain, drawn) if drawn else plain
+    return new_tasks.make(plain, settings.new_tasks, seed)
 
 
 def _entries(slots: np.ndarray, seed: int, first: int, count: int) -> np.ndarray:
@@ -228,59 +216,3 @@ def _questions(
     keys = randomness.words(seed, "augment/questions", first, len(entries), len(QUESTIONS))
     kinds = integers.narrowed(np.argsort(keys[grids], axis=1), np.uint8)
     return grids * len(QUESTIONS), kinds.reshape(-1)
-
-
-def _new_tasks(settings: NewTasks, seed: int, first: int, asked: np.ndarray) -> dict[int, NewTask]:
-    """Return the new tasks by place in the chunk. Samples with questions become no new tasks."""
-    numbers = randomness.uniform(randomness.words(seed, "augment/new-tasks", first, len(asked), 8))
-    weights = settings.weights.model_dump()
-    bounds = np.cumsum([*weights.values()])
-    kinds = np.searchsorted(bounds, numbers[:, 1] * bounds[-1], side="right")
-    return {
-        int(row): NewTask(
-            "input" if numbers[row, 2] < 0.5 else "output",
-            _change([*weights][kinds[row]], *numbers[row, 3:7].tolist()),
-        )
-        for row in np.flatnonzero((numbers[:, 0] < settings.probability) & (asked == 0))
-    }
-
-
-def _change(kind: str, one: float, other: float, third: float, same: float) -> transforms.Change:
-    """Return a change of a kind, chosen by random numbers in [0, 1).
-
-    With `same` below 0.5, rows and columns have the same padding or factor.
-    """
-    match kind:
-        case "geometric":
-            return transforms.Turn(1 + int(one * (transforms.SYMMETRIES - 1)))
-        case "padding":
-            rows, columns = 1 + int(one * 5), 1 + int(other * 5)
-            return transforms.Padding(rows, rows if same < 0.5 else columns, int(third * COLORS))
-        case "upscale" if same < 0.5:
-            factor = 2 + int(one * 3)
-            return transforms.Upscale(factor, factor)
-        case "upscale":
-            # One of 4 x 4 factors, except the first, 1 x 1, which is the identity.
-            rows, columns = divmod(1 + int(one * 15), 4)
-            return transforms.Upscale(1 + rows, 1 + columns)
-        case _:
-            return transforms.Mirror(0 if one < 0.5 else 1, image_first=other < 0.5)
-
-
-def _make_new_tasks(
-    samples: sample_table.DrawnChunk, drawn: Mapping[int, NewTask]
-) -> sample_table.DrawnChunk:
-    """Return the samples with the new tasks whose grids do not exceed `MAX_SIDE`."""
-    shapes, made = samples.shapes.copy(), {}
-    ends = np.cumsum(shapes.prod(axis=1, dtype=np.int64)).tolist()
-    # np.split would take as much time as all changes.
-    flat = [samples.cells[start:end] for start, end in pairwise([0, *ends])]
-    bounds = np.cumsum([0, *samples.grids]).tolist()
-    for row, new in drawn.items():
-        numbers = range(bounds[row] + (new.side == "output"), bounds[row + 1], 2)
-        changed = [new.change.apply(flat[number].reshape(shapes[number])) for number in numbers]
-        if max(max(one.shape) for one in changed) <= MAX_SIDE:
-            made[row] = new
-            for number, one in zip(numbers, changed, strict=True):
-                flat[number], shapes[number] = one.reshape(-1), one.shape
-    return replace(samples, shapes=shapes, cells=np.concatenate(flat), new_tasks=made)

@@ -4,11 +4,12 @@ Formats:
 
 - `bare`: the grids, each after a line with one word. With `minimal` grids, each cell and each row
   end is a token, and a pair needs 4 more tokens. It is short and needs no chat template.
-- `v0`, `v1`: the chat prompts of arc24, reworded. `v0` explains ARC and its priors in the system
-  message, `v1` summarizes them in a sentence. The answer starts with "### Output", which is
-  trained like the rest of the answer, as in arc24.
-- `dialog`: a chat with one exchange per pair (arc24, iteration 1). The user shows an input, and the
-  assistant shows its output. The chat template must accept several exchanges.
+- `v0`, `v1`: chats with the headings of arc24's prompts, in other words. `v0` explains ARC and its
+  priors in the system message, `v1` summarizes them in a sentence. The user's message ends with a
+  line break, which arc24's does not. The answer starts with "### Output", which is trained like the
+  rest of the answer, as in arc24.
+- `dialog`: a chat with one exchange per pair, after arc24's iteration 1. The user shows an input, and
+  the assistant shows its output. The chat template must accept several exchanges.
 
 A grid with questions becomes a conversation in any format (`conversation`).
 """
