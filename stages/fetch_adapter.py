@@ -1,6 +1,7 @@
 """Stage `fetch_adapter`: fetch the adapter of an earlier run, for a fine-tune to start from.
 
-Reads the ledger of the repository, or of a revision, and DVC's cache. Writes a folder.
+Reads the ledger of the repository, or of a revision, and DVC's cache, or else a folder that peft
+wrote. Writes a folder.
 `start.json` describes the start of the run. `adapter` holds the earlier adapter; it is absent if
 the run starts with a new adapter. `adapter/optimizer.safetensors` is absent if the run starts with
 a new optimizer.
@@ -8,12 +9,12 @@ a new optimizer.
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from arcmix import checked, files, program
 from arcmix.config import origins, params, scales, schema
 from arcmix.config.schema import At, Section
-from arcmix.ledger import records, store
+from arcmix.ledger import form, given, records, store
 from arcmix.ledger.records import Row
 
 log = logging.getLogger("arcmix.fetch_adapter")
@@ -46,33 +47,60 @@ def run(*, config: Params, repository: Path, rows: str, adapter: str, out: Path)
     if init.adapter == "none":
         files.write_json(out / "start.json", {"adapter": "none"})
         return
+    if init.adapter.startswith(params.PATH_STARTS):
+        start = _given(repository / init.adapter, init.optimizer, out / "adapter")
+    else:
+        start = _earlier(config, repository, rows, adapter, out / "adapter")
+    files.write_json(out / "start.json", start)
+    log.info("the adapter of %s, optimizer: %s", start["adapter"], init.optimizer)
+
+
+def _given(folder: Path, optimizer: str, out: Path) -> dict[str, Any]:
+    """Copy an adapter that was not made here, and return the start of the run."""
+    given.copy(folder, out)
+    _take_state(out / given.STATE, optimizer, str(folder))
+    return {
+        "adapter": given.name(folder),
+        "address": store.address(out),
+        "optimizer": optimizer,
+        "uses_validation_demonstrations": None,
+    }
+
+
+def _earlier(
+    config: Params, repository: Path, rows: str, adapter: str, out: Path
+) -> dict[str, Any]:
+    """Fetch the adapter of an earlier run, and return the start of the run."""
+    init = config.init
     row = _row(init.adapter, repository, rows, adapter)
     _check(config, row)
     try:
-        store.fetch(repository, row.adapter, init.checkpoint, out / "adapter")
+        store.fetch(repository, row.adapter, init.checkpoint, out)
     except FileNotFoundError as error:
         path = records.place(repository / rows, row)
         raise ValueError(
             f"the adapter of {row.name} is missing: {error}; if the run was made elsewhere, remove"
             f" {path}. Then {_repeat(row)}"
         ) from error
-    state = out / "adapter" / "optimizer.safetensors"
-    if init.optimizer == "fresh":
-        state.unlink(missing_ok=True)
-    elif not state.exists():
-        raise ValueError(
-            f"init.optimizer is state, but {row.name} has no state of its optimizer;"
-            " set init.optimizer to fresh"
-        )
-    start = {
+    _take_state(out / given.STATE, init.optimizer, row.name)
+    return {
         "adapter": row.name,
         "address": row.adapter,
         "checkpoint": init.checkpoint,
         "optimizer": init.optimizer,
-        "uses_validation_demonstrations": _uses_validation(row),
+        "uses_validation_demonstrations": row.saw_validation,
     }
-    files.write_json(out / "start.json", start)
-    log.info("the %s adapter of %s, optimizer: %s", init.checkpoint, row.name, init.optimizer)
+
+
+def _take_state(state: Path, optimizer: str, adapter: str) -> None:
+    """Remove the state of the optimizer if it is not taken over; refuse an adapter without one."""
+    if optimizer == "fresh":
+        state.unlink(missing_ok=True)
+    elif not state.exists():
+        raise ValueError(
+            f"init.optimizer is state, but {adapter} has no state of its optimizer;"
+            " set init.optimizer to fresh"
+        )
 
 
 def _row(reference: str, repository: Path, rows: str, adapter: str) -> Row:
@@ -92,7 +120,8 @@ def _row(reference: str, repository: Path, rows: str, adapter: str) -> Row:
     except ValueError as error:
         raise ValueError(
             f"init.adapter is not a row of {rows}: {schema.unknown(reference, ['none', *known])};"
-            f" nor a revision or an experiment (dvc exp list): {error}"
+            f" nor a revision or an experiment (dvc exp list): {error}; nor a folder, whose path"
+            f" starts with {' or '.join(params.PATH_STARTS)}"
         ) from error
     texts = store.texts_at(repository, reference, rows)
     made = [records.parse(f"{reference}: {path}", text) for path, text in sorted(texts.items())]
@@ -136,14 +165,10 @@ def _check(config: Params, row: Row) -> None:
             )
 
 
-def _uses_validation(row: Row) -> bool:
-    key = "uses_validation_demonstrations"
-    return row.mix[key] or row.start.get(key, False)
-
-
 def _repeat(row: Row) -> str:
     choices = {name: getattr(row, name) for name in ("dataset", "model", "scale", "seed")}
-    choices |= {"init.adapter": row.start["adapter"]}
+    start = row.start["adapter"]
+    choices |= {"init.adapter": start.replace(form.FOLDER, "./PATH/OF/")}
     flags = " ".join(f"-S {name}={value}" for name, value in choices.items())
     return f"repeat its run with the settings of its row: dvc exp run {flags}"
 

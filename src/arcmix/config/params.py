@@ -51,11 +51,18 @@ def _mirror(place: str) -> str:
     return place
 
 
+PATH_STARTS = ("/", "./", "../")
+"""Starts of a path in `init.adapter`; no name of a row or of a revision starts so."""
+
+
 def _run(name: str) -> str:
+    if name.startswith(PATH_STARTS):
+        return name
     if name.startswith("-") or ".." in name or set(name) & set(" \\:*?["):
         raise ValueError(
             "none, a row of the ledger, a git revision or an experiment has no leading -, no .. and"
-            f" none of space \\ : * ? [, got {shown(name)}"
+            f" none of space \\ : * ? [, and a path starts with {' or '.join(PATH_STARTS)}, got"
+            f" {shown(name)}"
         )
     return name
 
@@ -193,9 +200,12 @@ class Init(Section):
 
     adapter: Run
     """none: a new adapter. Otherwise the run whose adapter is the start: a row of the ledger,
-    DATASET/SEED-FINGERPRINT, a git revision, or the name of a DVC experiment."""
+    DATASET/SEED-FINGERPRINT, a git revision, or the name of a DVC experiment. Or a folder with an
+    adapter of peft: an absolute path, or one from the root of the repository that starts with
+    ./ or ../."""
     checkpoint: Checkpoint
-    """The adapter of that run. best: of the lowest validation loss; last: of the last step."""
+    """The adapter of that run. best: of the lowest validation loss; last: of the last step. A
+    folder has one adapter."""
     optimizer: Literal["fresh", "state"]
     """fresh: the optimizer starts without state. state: it starts with the moments of that run's
     optimizer. The learning rate and all other settings are those of this run in both cases."""

@@ -59,8 +59,9 @@ class Lora(Section):
 class Finetune(Section):
     """The budget and the other settings of the fine-tune."""
 
-    budget: PositiveInt
-    """Length of the training, in `unit`."""
+    budget: NaturalInt
+    """Length of the training, in `unit`. 0: nothing is trained, and the base model is measured, or
+    the adapter that the run starts from."""
     unit: Literal["steps", "samples", "answer_tokens"]
     """Unit of `budget`. steps: optimizer steps. samples, answer_tokens: training ends with the step
     that reaches this number of samples, or of tokens with loss."""

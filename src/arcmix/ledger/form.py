@@ -25,6 +25,9 @@ Reference = Annotated[
 ]
 """The name of a row: DATASET/SEED-FINGERPRINT."""
 
+FOLDER = "folder "
+"""Before the name of a folder, in the name of an adapter that is no row's."""
+
 
 @checked.OPEN
 @dataclass(frozen=True)
@@ -89,10 +92,21 @@ class _Earlier:
     address: Address
     checkpoint: checked.Name
     optimizer: checked.Name
-    uses_validation_demonstrations: checked.Flag
+    uses_validation_demonstrations: checked.Flag | None
 
 
-Start = _NewStart | _Earlier
+@checked.STRICT
+@dataclass(frozen=True)
+class _Given:
+    """The start of a run from an adapter that was not made here, with unknown training data."""
+
+    adapter: Annotated[str, Field(pattern=f"^{FOLDER}[A-Za-z0-9._-]{{1,100}}$"), Strict()]
+    address: Address
+    optimizer: checked.Name
+    uses_validation_demonstrations: None
+
+
+Start = _NewStart | _Earlier | _Given
 """The adapter that a run started from (`start.json`)."""
 
 

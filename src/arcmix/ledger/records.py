@@ -80,6 +80,20 @@ class Row:
         """Name of the row: `DATASET/SEED-FINGERPRINT`."""
         return f"{self.dataset}/{self.seed}-{self.fingerprint}"
 
+    @property
+    def trained(self) -> bool:
+        """Whether the run trained on its dataset; with a budget of 0, it only measured."""
+        return self.history[-1]["step"] > 0
+
+    @property
+    def saw_validation(self) -> bool | None:
+        """Whether the trained adapter saw validation demonstrations, in any stage of training.
+
+        None if it started from an adapter that was not made here, so that nobody knows.
+        """
+        key = "uses_validation_demonstrations"
+        return (self.trained and self.mix[key]) or self.start.get(key, False)
+
 
 SPEEDS = ("tokens_per_second", "answer_tokens_per_second", "seconds_per_step")
 """Columns of the history that differ between repeats; a row leaves them out."""

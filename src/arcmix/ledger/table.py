@@ -13,12 +13,15 @@ from dataclasses import dataclass
 import pandas as pd
 
 from arcmix.fingerprints import LENGTH
-from arcmix.ledger import comparison, differences, markdown
+from arcmix.ledger import comparison, differences, form, markdown
 from arcmix.ledger.differences import SHORT
 from arcmix.ledger.records import Row
 
 STALE = "Stale: recorded by other code"
 """Title of the block of stale rows."""
+
+UNTRAINED = "untrained"
+"""Stands for the dataset of a run that only measured (`Row.trained`)."""
 
 LEGEND = """\
 A row sums up the runs of one dataset: the mean over its seeds ± the standard deviation. Losses are
@@ -30,8 +33,9 @@ on their tests: compare it with others of its kind. A row is `mixed` if its runs
 hardware, with other numbers of threads or ranks, or with other versions of libraries; it names what
 differs. Such runs may differ though their seeds do not, so their mean is not one over seeds alone.
 `A ← B/0-123` is a second stage of training: on A, from the adapter of the run B/0-123 of the
-ledger. Where several lines have a name, or several tables a title, the values follow in which they
-differ."""
+ledger, `A ← folder B` one from an adapter that was not made here. `untrained` is a model that is
+measured as it is. Where several lines have one name, or several tables one title, the values follow
+in which they differ."""
 """Explanation of the columns in the Markdown file."""
 
 CSV_COLUMNS = (
@@ -97,8 +101,8 @@ class Line:
     """The repeats of one experiment."""
 
     label: str
-    """Name of the dataset, and of the row that a second stage started from. Where this is
-    ambiguous, the values follow in which the line differs from the others of its name."""
+    """Name of the dataset, or `UNTRAINED`, and of the adapter that the run started from. Where
+    this is ambiguous, the values follow in which the line differs from others of its name."""
     rows: tuple[Row, ...]
     """The runs, ordered by seed."""
 
@@ -121,10 +125,13 @@ class Line:
         return [row.metrics[metric] for row in self.rows]
 
     @property
-    def uses_validation(self) -> bool:
-        """Whether training used validation demonstrations, in any stage or at test time."""
-        first, key = self.rows[0], "uses_validation_demonstrations"
-        return bool(first.mix[key] or first.start.get(key) or first.metrics.get("adapted_tasks"))
+    def uses_validation(self) -> bool | None:
+        """Whether training used validation demonstrations, in any stage or at test time.
+
+        None if this is unknown (`Row.saw_validation`).
+        """
+        first = self.rows[0]
+        return True if first.metrics.get("adapted_tasks") else first.saw_validation
 
     @property
     def mixed(self) -> list[str]:
@@ -194,9 +201,15 @@ def _lines(rows: Iterable[Row]) -> tuple[Line, ...]:
 
 
 def _name(row: Row) -> str:
-    """Return the name of the dataset, and of the row that a second stage started from."""
-    earlier = row.start["adapter"]
-    return row.dataset if earlier == "none" else f"{row.dataset} ← {earlier[: SHORT - LENGTH]}"
+    """Return the name of the dataset, and of the adapter that the run started from."""
+    dataset = row.dataset if row.trained else UNTRAINED
+    match row.start["adapter"]:
+        case "none":
+            return dataset
+        case str(folder) if folder.startswith(form.FOLDER):
+            return f"{dataset} ← {folder}"
+        case reference:
+            return f"{dataset} ← {reference[: SHORT - LENGTH]}"
 
 
 def _full_name(row: Row) -> str:
@@ -229,8 +242,8 @@ def _numbers(line: Line) -> dict[str, str | float | None]:
         "model": first.model,
         "scale": first.scale,
         "fingerprint": first.fingerprint,
-        "tasks": first.mix["tasks"],
-        "variations": first.mix["entries"],
+        "tasks": _drawn(first, "tasks"),
+        "variations": _drawn(first, "entries"),
         "best_val_loss": best,
         "best_val_loss_sd": sd,
         "best_val_loss_low": best - (sd or 0),
@@ -246,9 +259,16 @@ def _numbers(line: Line) -> dict[str, str | float | None]:
         "selected_2_sd": line.sd("selected_2"),
         "seeds": len(line.rows),
         "mixed": " ".join(line.mixed) or "no",
-        "uses_validation_demonstrations": int(line.uses_validation),
+        "uses_validation_demonstrations": {None: "unknown", True: 1, False: 0}[
+            line.uses_validation
+        ],
         "converged": int(line.converged),
     }
+
+
+def _drawn(row: Row, what: str) -> int:
+    """Return a count of the dataset that the run trained on."""
+    return row.mix[what] if row.trained else 0
 
 
 def as_markdown(blocks: Sequence[Block]) -> str:
@@ -274,8 +294,8 @@ def _summary(block: Block) -> str:
             [
                 line.label,
                 *([line.title] if block.stale else []),
-                str(line.rows[0].mix["tasks"]),
-                str(line.rows[0].mix["entries"]),
+                str(_drawn(line.rows[0], "tasks")),
+                str(_drawn(line.rows[0], "entries")),
                 loss(line.mean("best_val_loss"), line.sd("best_val_loss")),
                 str(steps[0]) if len(steps) == 1 else f"{steps[0]}-{steps[-1]}",
                 loss(line.mean("val_loss"), line.sd("val_loss")),
@@ -283,7 +303,7 @@ def _summary(block: Block) -> str:
                 _percent(line.mean("pass_n"), line.sd("pass_n")),
                 str(len(line.rows)),
                 ", ".join(line.mixed) or "no",
-                "yes" if line.uses_validation else "no",
+                {None: "unknown", True: "yes", False: "no"}[line.uses_validation],
                 "yes" if line.converged else "no",
             ]
         )

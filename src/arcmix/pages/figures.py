@@ -38,8 +38,12 @@ with light ones."""
 DASHES = ("-", "--", ":")
 """Line styles; the next one is used each time the colors are exhausted."""
 
-WITHOUT, WITH = "#6699cc", "#ee9955"
-"""Colors of the bars of datasets without and with validation demonstrations."""
+USES = {
+    True: ("#ee9955", "uses validation demonstrations"),
+    False: ("#6699cc", "uses none"),
+    None: ("#bbbbbb", "unknown"),
+}
+"""Whether a line uses validation demonstrations -> the color of its bar, and its explanation."""
 
 ACROSS = 5
 """Number of tasks in a row of the figure of answers, with two grids each."""
@@ -80,10 +84,13 @@ def bars(path: Path, blocks: Sequence[Block]) -> None:
         for block, (axes,) in panels:
             _draw_bars(axes, block)
         if panels:
+            unknown = any(
+                line.uses_validation is None for block, _ in panels for line in block.lines
+            )
+            used = [look for uses, look in USES.items() if uses is not None or unknown]
             keys = [
                 Line2D([], [], color=INK, linestyle=":", label="before training"),
-                Patch(color=WITH, label="uses validation demonstrations"),
-                Patch(color=WITHOUT, label="uses none"),
+                *(Patch(color=color, label=label) for color, label in used),
             ]
             figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
 
@@ -188,7 +195,7 @@ def _draw_bars(axes: Axes, block: Block) -> None:
     axes.axvline(block.lines[0].mean("val_loss_step_0"), color=INK, linestyle=":")
     for number, line in enumerate(block.lines):
         mean, sd = line.mean("best_val_loss"), line.sd("best_val_loss")
-        axes.barh(number, mean, 0.7, color=WITH if line.uses_validation else WITHOUT)
+        axes.barh(number, mean, 0.7, color=USES[line.uses_validation][0])
         if sd is not None:
             axes.errorbar(mean, number, xerr=sd, color=INK, capsize=3, linewidth=1)
         count = len(line.rows)

@@ -142,7 +142,7 @@ def evaluate(
     answers: Answers,
     prompts: Mapping[int, Sequence[PromptLoss]],
     answering: Sequence[PromptLoss],
-    train_loss: float,
+    train_loss: float | None,
     adapted: Mapping[str, int],
     seen: Sequence[str],
 ) -> Evaluation:
@@ -152,7 +152,7 @@ def evaluate(
         answers: The candidates and the rule that selects among them.
         prompts: Step -> the losses of the validation prompts after this step.
         answering: The losses of the validation prompts of the models that answered them.
-        train_loss: The last training loss, in nats per answer token.
+        train_loss: The last training loss, in nats per answer token; none without training.
         adapted: Status of test-time fine-tuning -> number of tasks.
         seen: Ids of the tasks that are not clean, because the training data has pairs of them.
     """
@@ -185,8 +185,8 @@ def evaluate(
     )
 
 
-def train_loss(history: Path, prompts: Mapping[int, Sequence[PromptLoss]]) -> float:
-    """Return the last training loss of the history, in nats per answer token.
+def train_loss(history: Path, prompts: Mapping[int, Sequence[PromptLoss]]) -> float | None:
+    """Return the last training loss of the history, in nats per answer token; none without one.
 
     Args:
         history: The table of measurements.
@@ -208,7 +208,7 @@ def train_loss(history: Path, prompts: Mapping[int, Sequence[PromptLoss]]) -> fl
             f" prompts average to {rounded}; one fine-tune writes both, so repeat it: dvc repro -f"
             " -s finetune"
         )
-    return [entry.train_loss for entry in found if entry.train_loss is not None][-1]
+    return found[-1].train_loss
 
 
 def read_headline(path: Path) -> dict[str, Any]:
@@ -280,7 +280,7 @@ def _stop_rate(candidates: Mapping[Test, Sequence[Candidate]]) -> dict[str, floa
     return {"stop_rate": sum(one.ended for one in answered) / len(answered)} if answered else {}
 
 
-def _losses(curve: Mapping[int, Losses], train_loss: float) -> dict[str, float]:
+def _losses(curve: Mapping[int, Losses], train_loss: float | None) -> dict[str, float]:
     """Return the headline numbers of the losses, given the mean losses by step."""
     last = max(curve)
     best = min(curve, key=lambda step: curve[step].per_token)
@@ -288,13 +288,12 @@ def _losses(curve: Mapping[int, Losses], train_loss: float) -> dict[str, float]:
         "best_val_loss": curve[best].per_token,
         "best_val_step": best,
         "steps": last,
-        "train_loss": train_loss,
         "val_loss": curve[last].per_token,
         "val_loss_per_cell": curve[last].per_cell,
         "val_loss_per_prompt": curve[last].per_prompt,
         "val_loss_per_task": curve[last].per_task,
         "val_loss_step_0": curve[0].per_token,
-    }
+    } | ({} if train_loss is None else {"train_loss": train_loss})
 
 
 def _task_table(

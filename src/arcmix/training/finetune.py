@@ -79,8 +79,10 @@ def optimizer_state(adapter: Path) -> Path | None:
 
 def run(
     start: Start, plan: Plan, work: Path, history: Path
-) -> tuple[list[Measurement], torch.optim.Optimizer]:
+) -> tuple[list[Measurement], torch.optim.Optimizer | None]:
     """Train, from the last checkpoint if there is one; return all measurements and the optimizer.
+
+    A plan without steps has no optimizer.
 
     Args:
         start: The model.
@@ -116,7 +118,7 @@ def write_adapter(
     start: Start,
     prompt: scales.Prompt,
     settings: scales.Finetune,
-    trained: torch.optim.Optimizer,
+    trained: torch.optim.Optimizer | None,
     work: Path,
     measurements: Sequence[Measurement],
 ) -> None:
@@ -127,19 +129,20 @@ def write_adapter(
         start: The model, with the weights of the last step.
         prompt: The prompt format and the encoder.
         settings: The settings of the fine-tune.
-        trained: The optimizer after the last step.
+        trained: The optimizer after the last step, if there was a step.
         work: The folder `work` of `run`.
         measurements: All measurements.
     """
     best = checkpoints.best(work, measurement.losses_by_step(measurements))
     files.copy_folder(best, out / "best")
     adapters.save(start.model, out / "last")
-    optimizer.save_state(
-        out / "last" / OPTIMIZER_STATE,
-        trained,
-        start.model.named_parameters(),
-        settings.optimizer,
-    )
+    if trained is not None:
+        optimizer.save_state(
+            out / "last" / OPTIMIZER_STATE,
+            trained,
+            start.model.named_parameters(),
+            settings.optimizer,
+        )
     adapters.save_text(out, start.tokenizer, prompt)
 
 

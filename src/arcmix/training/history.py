@@ -57,14 +57,12 @@ def read(path: Path) -> list[Entry]:
 
     Raises:
         ValueError: If the table has a wrong value, if the steps do not ascend from 0, or if a later
-            step has no training loss.
+            step has no training loss. Without training, step 0 is the only one.
     """
     found = checked.read_csv(path, Entry, REMEDY)
     steps = [one.step for one in found]
-    if steps[:1] != [0] or len(steps) < 2 or steps != sorted({*steps}):
-        raise ValueError(
-            f"{path}: the steps are {steps}; there are two or more, which ascend from 0; {REMEDY}"
-        )
+    if steps[:1] != [0] or steps != sorted({*steps}):
+        raise ValueError(f"{path}: the steps are {steps}; they ascend from 0; {REMEDY}")
     if without := [one.step for one in found[1:] if one.train_loss is None]:
         raise ValueError(
             f"{path}: step {without[0]} has no training loss; only step 0 has none; {REMEDY}"

@@ -92,7 +92,7 @@ class Measure(TrainerCallback):
                 self.plan.settings.optimizer,
                 [float(rate) for rate in lr_scheduler.get_last_lr()],
             )
-        self._measure(0, Path(str(args.output_dir)))
+        self.measure(0, Path(str(args.output_dir)))
 
     def on_step_begin(self, *_: object, **__: object) -> None:
         """Start the timer of a step."""
@@ -126,7 +126,7 @@ class Measure(TrainerCallback):
         self.step_losses.append(logs["loss"])
         self.learning_rate = logs["learning_rate"]
         if step % self.plan.settings.eval_every == 0 or step == self.plan.steps:
-            self._measure(step, Path(str(args.output_dir)))
+            self.measure(step, Path(str(args.output_dir)))
 
     def _not_finite_samples(self) -> list[int]:
         """Return the samples of the rows, in all processes, whose loss is not finite."""
@@ -144,8 +144,13 @@ class Measure(TrainerCallback):
             folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
             checkpoints.complete(folder, [asdict(one) for one in self.measurements])
 
-    def _measure(self, step: int, folder: Path) -> None:
-        """Measure the model, and save it in the work folder if its loss is the lowest."""
+    def measure(self, step: int, folder: Path) -> None:
+        """Measure the model, and save it in the work folder if its loss is the lowest.
+
+        Args:
+            step: Number of steps taken.
+            folder: The work folder.
+        """
         since = slice(self.measurements[-1].step if self.measurements else 0, step)
         losses = self._prompt_losses()
         answers = sum(one.trained_tokens for one in self.plan.validation)
@@ -154,7 +159,7 @@ class Measure(TrainerCallback):
         measurement = Measurement(
             step=step,
             samples=samples,
-            epochs=samples / len(self.plan.samples),
+            epochs=samples / max(1, len(self.plan.samples)),
             answer_tokens=int(self.trained_per_step[:step].sum()),
             learning_rate=self.learning_rate,
             train_loss=float(np.average(self.step_losses, weights=trained)) if step else None,

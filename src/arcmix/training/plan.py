@@ -17,7 +17,7 @@ class Plan:
     """The data, the order and the length of a fine-tune.
 
     Raises:
-        ValueError: If there are no samples or no validation prompts.
+        ValueError: If there are no validation prompts, or no samples for a budget above 0.
     """
 
     samples: Sequence[Example]
@@ -39,18 +39,18 @@ class Plan:
     """Index of each sample in training order, int64 (steps * batch,)."""
 
     def __post_init__(self) -> None:
-        for what, examples in (
-            ("training sample", self.samples),
-            ("validation prompt", self.validation),
+        for what, examples, needed in (
+            ("training sample", self.samples, self.settings.budget > 0),
+            ("validation prompt", self.validation, True),
         ):
-            if not examples:
+            if needed and not examples:
                 raise ValueError(
                     f"no {what} is short enough, and training needs at least one;"
                     " raise the scale's max_tokens"
                 )
         counts = [one.trained_tokens for one in self.samples]
         self.steps = schedule.samples(self.settings, counts) // self.settings.batch
-        self.order = np.arange(self.steps * self.settings.batch) % len(self.samples)
+        self.order = np.arange(self.steps * self.settings.batch) % max(1, len(self.samples))
 
     def per_step(self, values: Sequence[int]) -> np.ndarray:
         """Return the sum of the samples' values in each step, int64 (steps,).

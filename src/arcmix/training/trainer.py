@@ -67,8 +67,10 @@ def train(
     folder: Path,
     last: Path | None,
     report: Callable[[Sequence[Measurement]], None],
-) -> tuple[list[Measurement], torch.optim.Optimizer]:
+) -> tuple[list[Measurement], torch.optim.Optimizer | None]:
     """Train a model; return all measurements, and the optimizer after the last step.
+
+    A plan without steps measures the model as it is, and has no optimizer.
 
     Args:
         model: The model; its trainable weights require gradients.
@@ -86,6 +88,9 @@ def train(
             samples), if the processes cannot share the batch equally, or if they split the weights.
     """
     measure = Measure(model, plan, report)
+    if not plan.steps:
+        measure.measure(0, folder)
+        return measure.measurements, None
     runner = trainer(model, tokenizer, plan, folder, measure)
     measure.rows = runner.rows
     if last is not None:
