@@ -52,13 +52,13 @@ def run(*, config: Params, repository: Path, rows: str, adapter: str, out: Path)
     else:
         start = _earlier(config, repository, rows, adapter, out / "adapter")
     files.write_json(out / "start.json", start)
-    log.info("the adapter of %s, optimizer: %s", start["adapter"], init.optimizer)
 
 
 def _given(folder: Path, optimizer: str, out: Path) -> dict[str, Any]:
     """Copy an adapter that was not made here, and return the start of the run."""
     given.copy(folder, out)
     _take_state(out / given.STATE, optimizer, str(folder))
+    log.info("the adapter in %s, optimizer: %s", folder, optimizer)
     return {
         "adapter": given.name(folder),
         "address": store.address(out),
@@ -83,6 +83,7 @@ def _earlier(
             f" {path}. Then {_repeat(row)}"
         ) from error
     _take_state(out / given.STATE, init.optimizer, row.name)
+    log.info("the %s adapter of %s, optimizer: %s", init.checkpoint, row.name, init.optimizer)
     return {
         "adapter": row.name,
         "address": row.adapter,

@@ -44,6 +44,6 @@ def test_the_first_stage_of_each_second_stage_is_an_earlier_recipe() -> None:
     seen = set()
     for line in LINES:
         for start in re.findall(r"init\.adapter=(\S+)", line):
-            assert start in seen
+            assert start in seen or start.startswith(("./", "'HEAD~1'"))
         seen |= {*re.findall(r"-n (\S+)", line)}
     assert len(NAMES) == len({*NAMES}) >= 10

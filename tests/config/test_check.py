@@ -379,7 +379,10 @@ def test_an_error_about_many_values_is_short(edited) -> None:
     assert len(str(caught.value)) < 2000
 
 
-@pytest.mark.parametrize("adapter", ["re-arc/0-85f495127d81", "HEAD~1", "main^", "@{1}", "v1.0"])
+@pytest.mark.parametrize(
+    "adapter",
+    ["re-arc/0-85f495127d81", "HEAD~1", "main^", "@{1}", "v1.0", "/a b/c", "./mine", "../a/b"],
+)
 def test_check_accepts_each_way_to_name_a_run(edited, adapter: str) -> None:
     assert check.check_file(edited("init/adapter", adapter)).init.adapter == adapter
 

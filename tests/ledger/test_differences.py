@@ -49,6 +49,13 @@ def test_a_value_is_plain_text(value: object, text: str) -> None:
     assert found == f"augment.a={text}"
 
 
+def test_a_name_is_plain_text() -> None:
+    assert differences.of_settings([chosen(**{"<b>|": 1}), chosen(**{"<b>|": 2})]) == [
+        "?b??=1",
+        "?b??=2",
+    ]
+
+
 def test_a_value_that_a_row_does_not_have_is_not_named() -> None:
     rows = [chosen(selection="vote", extra=1), chosen(selection="product")]
     assert differences.of_settings(rows) == ["selection=vote", "selection=product"]

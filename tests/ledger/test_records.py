@@ -146,6 +146,7 @@ def change(values: dict[str, Any], place: str, value: object) -> None:
         ("settings/measure/part", "val|x", "settings, measure, part: String should match"),
         ("settings", [], "settings: Input should be a dictionary"),
         ("start/adapter", "../x/0-1", "start"),
+        ("start/adapter", "folder <b>", "start"),
         ("adapter", "../../x/tree.dir", "adapter: String should match pattern"),
         ("adapter", "0123.dir", "adapter: String should match pattern"),
         ("code", "c0de", "code: String should match pattern"),

@@ -177,6 +177,28 @@ def test_a_run_that_adapts_at_test_time_uses_validation_demonstrations() -> None
         assert found[0].lines[0].uses_validation is (count > 0)
 
 
+def test_a_run_that_only_measures_is_no_line_of_its_dataset() -> None:
+    entry = row(uses_validation=True)
+    only = replace(entry, history=entry.history[:1])
+    (block,) = table.blocks([only], CODE)
+    assert (labels(block), block.lines[0].uses_validation) == ([table.UNTRAINED], False)
+    (numbers,) = table.as_frame([block]).to_dict("records")
+    assert (numbers["tasks"], numbers["variations"], numbers["converged"]) == (0, 0, 0)
+    assert "| untrained |       0 |            0 |" in table.as_markdown([block])
+
+
+@pytest.mark.parametrize(("used", "shown"), [(True, "yes"), (False, "unknown")])
+def test_a_run_from_a_folder_names_it_and_may_have_used_anything(used: bool, shown: str) -> None:
+    start = {"adapter": "folder mine", "uses_validation_demonstrations": None}
+    entry = row(uses_validation=used)
+    (block,) = table.blocks([replace(entry, start=entry.start | start)], CODE)
+    assert labels(block) == ["combo-v2 ← folder mine"]
+    text = table.as_markdown([block])
+    assert text.splitlines()[4].split("|")[-3].strip() == shown
+    (numbers,) = table.as_frame([block]).to_dict("records")
+    assert numbers["uses_validation_demonstrations"] == (1 if used else "unknown")
+
+
 def test_the_lines_of_a_block_are_in_ascending_order_of_loss() -> None:
     entries = [row("train", loss=0.8), row("arc-1d", loss=0.9), row("combo-v2", loss=0.5)]
     (block,) = table.blocks(entries, CODE)

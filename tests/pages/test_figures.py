@@ -78,6 +78,21 @@ def test_the_color_of_a_bar_shows_the_use_of_validation_demonstrations(tmp_path:
     assert areas[1] > 10 * areas[0]
 
 
+def test_a_run_from_an_adapter_of_unknown_training_has_a_gray_bar(tmp_path: Path) -> None:
+    plain = drawn(figures.bars, tmp_path / "a.png", ONE)
+    start = {"adapter": "folder mine", "uses_validation_demonstrations": None}
+    given = drawn(figures.bars, tmp_path / "b.png", [replace(row(), start=start)])
+    gray, _ = figures.USES[None]
+    assert area(given, gray) > 10 * area(plain, gray)
+
+
+def test_a_run_that_only_measures_is_a_point(tmp_path: Path) -> None:
+    entry = row()
+    only = replace(entry, history=[entry.history[0] | {"step": 0}])
+    image = drawn(figures.curves, tmp_path / "a.png", [only])
+    assert area(image, figures.COLORS[0]) > 50
+
+
 def answers(path: Path, best: list, worst: list) -> np.ndarray:
     figures.answers(path, best, worst)
     return matplotlib.image.imread(path)

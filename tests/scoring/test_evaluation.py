@@ -123,6 +123,15 @@ def test_the_training_loss_is_the_last_of_the_history(tmp_path: Path) -> None:
     assert evaluation.train_loss(path, PROMPTS) == pytest.approx(0.4)
 
 
+def test_a_run_that_only_measures_has_no_training_loss(tmp_path: Path) -> None:
+    first = {0: PROMPTS[0]}
+    path = history(tmp_path, {0: 1.5})
+    assert evaluation.train_loss(path, first) is None
+    found = evaluation.evaluate(ANSWERS, first, PROMPTS[0], None, {}, [])
+    assert "train_loss" not in found.headline
+    assert (found.headline["steps"], found.headline["best_val_step"]) == (0, 0)
+
+
 @pytest.mark.parametrize(
     ("losses", "message"),
     [

@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from arcmix.config import schema
-from arcmix.ledger import records
+from arcmix.ledger import form, records, store
 from stages import fetch_adapter
 from tests.repository import PARAMS, Repository, settings
 from tests.rows import row, sealed, start_of
@@ -140,6 +140,60 @@ def test_the_use_of_validation_demonstrations_in_any_earlier_stage_is_recorded(
 
     shutil.rmtree(path.parent)
     assert found["uses_validation_demonstrations"] is later
+
+
+def write_given(folder: Path, kind: str = "LORA") -> None:
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": kind}))
+    for name in ("adapter_model.safetensors", "optimizer.safetensors", "README.md"):
+        (folder / name).write_text(name)
+
+
+@pytest.mark.parametrize("reference", ["{}/mine/my adapter", "./mine/my adapter", "../own/mine"])
+def test_run_takes_a_folder_of_peft_by_its_path_from_the_root_of_the_repository(
+    tmp_path: Path, run: Run, reference: str
+) -> None:
+    run.repository = tmp_path / "own"
+    folder = run.repository / reference.format(run.repository)
+    write_given(folder)
+
+    start = run(reference.format(run.repository))
+
+    assert sorted(run.files()) == ["adapter_config.json", "adapter_model.safetensors"]
+    address = store.address(tmp_path / "new/initial/adapter")
+    assert start == {
+        "adapter": f"folder {folder.name.replace(' ', '_')}",
+        "address": address,
+        "optimizer": "fresh",
+        "uses_validation_demonstrations": None,
+    }
+    assert form.read_start(tmp_path / "new/initial/start.json") == start
+    assert run(reference.format(run.repository), optimizer="state")["address"] != address
+    assert run.files()["optimizer.safetensors"] == "optimizer.safetensors"
+
+
+def test_another_content_of_the_folder_is_another_start(tmp_path: Path, run: Run) -> None:
+    write_given(tmp_path / "mine")
+    first = run(f"{tmp_path}/mine")
+    (tmp_path / "mine/adapter_model.safetensors").write_text("other weights")
+    assert run(f"{tmp_path}/mine")["address"] != first["address"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("no", "no does not exist, so there is no adapter_config.json and no adapter_model"),
+        (".", " has no adapter_config.json and no adapter_model.safetensors, but ['ia3', 'mine']"),
+        ("ia3", "adapter_config.json is of peft_type 'IA3', and arcmix trains LORA"),
+    ],
+)
+def test_a_folder_without_an_adapter_is_refused(
+    tmp_path: Path, run: Run, reference: str, message: str
+) -> None:
+    write_given(tmp_path / "mine")
+    write_given(tmp_path / "ia3", "IA3")
+    with pytest.raises(ValueError, match=re.escape(message)):
+        run(f"{tmp_path}/{reference}")
 
 
 def test_the_error_for_an_unknown_name_lists_the_rows(run: Run, rows: dict[str, str]) -> None:

@@ -16,6 +16,7 @@ from arcmix.sampling import augment, sample_table
 from arcmix.sources import counting
 from arcmix.text import fastpath, tokenization
 from arcmix.text.encode import Encoder
+from arcmix.training import history
 from stages import finetune as stage
 from tests import predicting, tolerance
 from tests.arc import mixed, task
@@ -356,3 +357,31 @@ def test_the_summary_has_the_effective_settings_and_the_samples_seen(memorized):
     history = pd.read_csv(memorized / "history.csv")
     assert found["epochs"] == pytest.approx(history.epochs.iloc[-1], rel=1e-4)
     assert found["answer_tokens"] == history.answer_tokens.iloc[-1]
+
+
+def test_without_a_budget_the_base_model_is_measured_and_nothing_is_trained(
+    tmp_path, base_model, memorized
+):
+    run(tmp_path, base_model, budget=0, max_tokens=1)  # no sample is that short
+    found = history.read(tmp_path / "history.csv")
+    before = history.read(memorized / "history.csv")[0]
+    assert [(one.step, one.train_loss) for one in found] == [(0, None)]
+    assert found[0].val_loss == pytest.approx(before.val_loss, rel=tolerance.forward("float32"))
+    summary = json.loads((tmp_path / "training.json").read_text())
+    assert (summary["steps"], summary["samples"], summary["epochs"]) == (0, 0, 0)
+    weights = [
+        (tmp_path / "adapter" / name / "adapter_model.safetensors").read_bytes()
+        for name in ("best", "last")
+    ]
+    assert weights[0] == weights[1]
+    assert not (tmp_path / "adapter/last/optimizer.safetensors").exists()
+
+
+def test_without_a_budget_a_given_adapter_is_measured(tmp_path, base_model, memorized):
+    initial = tmp_path / "initial"
+    shutil.copytree(memorized / "adapter/last", initial / "adapter")
+    how = {"budget": 0, "lora": lora(rank=16, alpha=32)}
+    run(tmp_path, base_model, initial=initial, **how)
+    (one,) = history.read(tmp_path / "history.csv")
+    last = history.read(memorized / "history.csv")[-1]
+    assert one.val_loss == pytest.approx(last.val_loss, rel=tolerance.forward("float32"))

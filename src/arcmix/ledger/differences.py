@@ -25,7 +25,7 @@ LONGEST = 40
 HASH = re.compile("[0-9a-f]{12,}(.dir)?")
 """Pattern of a hash, which is abbreviated."""
 
-UNSAFE = re.compile(r"[^A-Za-z0-9_ .,:/@%+=()\[\]←-]")
+UNSAFE = re.compile(r"[^A-Za-z0-9_ .,:/@%+=()\[\]-]")
 """Pattern of a character that may have a meaning in Markdown or HTML; rows come from strangers."""
 
 DERIVED = ("validation_digest", "metrics_version")
@@ -117,7 +117,7 @@ def _leaves(values: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, A
 
 def _texts(rows: Sequence[_Described]) -> list[str]:
     names = _differing([row.values for row in rows])
-    texts = [[f"{name}={_plain(row.values[name])}" for name in names[:LIMIT]] for row in rows]
+    texts = [[_text(name, row.values[name]) for name in names[:LIMIT]] for row in rows]
     if len(names) > LIMIT:
         for text in texts:
             text.append(f"{len(names) - LIMIT} more")
@@ -125,7 +125,7 @@ def _texts(rows: Sequence[_Described]) -> list[str]:
         if len({*map(tuple, texts)}) == len(rows):
             break
         for text, row in zip(texts, rows, strict=True):
-            text.append(f"{name}={_plain(row.rest[name])}")
+            text.append(_text(name, row.rest[name]))
     return [", ".join(text) for text in texts]
 
 
@@ -139,9 +139,11 @@ def _differing(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _plain(value: Any) -> str:  # noqa: ANN401
-    """Return a JSON value as it is written on a command line, without unsafe characters."""
+def _text(name: str, value: Any) -> str:  # noqa: ANN401
+    """Return a name and a JSON value as on a command line, without unsafe characters."""
     text = value if isinstance(value, str) else json.dumps(value).replace('"', "")
     if HASH.fullmatch(text):
-        return text[:SHORT]
-    return UNSAFE.sub("?", text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}...")
+        text = text[:SHORT]
+    elif len(text) > LONGEST:
+        text = f"{text[: LONGEST - 3]}..."
+    return UNSAFE.sub("?", f"{name}={text}")

@@ -221,7 +221,8 @@ def _draw_curves(axes: Axes, block: Block, column: str) -> None:
         steps, runs = list(losses), losses.values()
         low, mean, high = map(min, runs), map(fmean, runs), map(max, runs)
         axes.fill_between(steps, list(low), list(high), color=color, alpha=0.15, linewidth=0)
-        axes.plot(steps, list(mean), color=color, linestyle=dash, label=line.label)
+        mark = "o" if len(steps) == 1 else None  # a single point has no line
+        axes.plot(steps, list(mean), color=color, linestyle=dash, marker=mark, label=line.label)
     axes.set_xlim(left=0)
     axes.set_xlabel("optimizer step")
     axes.grid()
