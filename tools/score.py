@@ -27,9 +27,9 @@ COLUMNS = {
 
 LEGEND = """
 {tests} tests of {tasks} tasks. per test: the share of the solved tests, which is Kaggle's rule.
-per task: the mean over tasks of that share. all tests: the share of the tasks with all tests solved.
-answered: tests with an attempt that is a grid. missing, no grid, ignored: attempts that are left out
-or empty, that are no grid, and beyond the second one.
+per task: the mean over tasks of that share. all tests: the share of tasks with all tests solved.
+answered: tests with a grid. missing, no grid, ignored: attempts that are left out or empty, that
+are no grid, and beyond the second one.
 """
 
 
