@@ -47,9 +47,9 @@ gallery: $(STAMP) ## Draw pages with the tasks and the samples of the last run.
 	@$(RUN) python -m tools.gallery --params params.yaml --tables data/tasks \
 	  --samples data/samples.parquet --base-model data/base-model --shown $(SHOWN) --out gallery
 
-score: $(STAMP) ## Score SUBMISSION, a file in Kaggle's format, on the validation tasks or on TASKS.
+score: $(STAMP) ## Score SUBMISSION, files in Kaggle's format, on the validation tasks or on TASKS.
 	@$(RUN) python -m tools.score --tasks "$(TASKS)" \
-	  --answers "$(or $(SUBMISSION),$(error name a file: make score SUBMISSION=FILE))"
+	  --answers $(or $(SUBMISSION),$(error name a file: make score SUBMISSION=FILE))
 
 # A worker a core, each of one thread: the tests' models are too small for more, and threads that
 # wait spin. OMP_NUM_THREADS from outside wins.

@@ -1,6 +1,6 @@
-"""Print the score of a submission in Kaggle's format.
+"""Print the scores of submissions in Kaggle's format, as a table.
 
-Reads the submission, and the right answers from a table of tasks or a solutions file of Kaggle.
+Reads the submissions, and the right answers from a table of tasks or a solutions file of Kaggle.
 """
 
 import sys
@@ -10,21 +10,43 @@ import numpy as np
 
 from arcmix import files, program
 from arcmix import tasks as tables
+from arcmix.ledger import markdown
 from arcmix.scoring import submission
 
+COLUMNS = {
+    "submission": "<",
+    "per test": ">",
+    "per task": ">",
+    "all tests": ">",
+    "answered": ">",
+    "missing": ">",
+    "no grid": ">",
+    "ignored": ">",
+}
+"""Columns of the table -> their alignment."""
 
-def run(*, answers: Path, tasks: Path) -> None:
-    """Print the shares of the tests of `tasks` that the submission `answers` solves."""
+LEGEND = """
+{tests} tests of {tasks} tasks. per test: the share of the solved tests, which is Kaggle's rule.
+per task: the mean over tasks of that share. all tests: the share of tasks with all tests solved.
+answered: tests with a grid. missing, no grid, ignored: attempts that are left out or empty, that
+are no grid, and beyond the second one.
+"""
+
+
+def run(*, answers: list[Path], tasks: Path) -> None:
+    """Print the shares of the tests of `tasks` that each submission of `answers` solves."""
     truths, max_side = _truths(tasks)
     counts = {task: len(own) for task, own in truths.items()}
-    attempts = submission.check(answers, files.read_json(answers), counts, max_side)
-    found = submission.score(attempts, truths)
-    sys.stdout.write(
-        f"per test, Kaggle's rule            {found['per_test']:.4f}\n"
-        f"per task, the share of its tests   {found['per_task']:.4f}\n"
-        f"all tests of a task                {found['all_tests']:.4f}\n"
-        f"{found['tasks']} tasks, {found['tests']} tests\n"
-    )
+    rows = []
+    for path in answers:
+        read = submission.read(path, files.read_json(path), counts, max_side)
+        found = submission.score(read.attempts, truths)
+        shares = [f"{found[name]:.4f}" for name in ("per_test", "per_task", "all_tests")]
+        answered = sum(bool(grids) for own in read.attempts.values() for grids in own)
+        numbers = map(str, (answered, read.missing, read.invalid, read.ignored))
+        rows.append([str(path), *shares, *numbers])
+    legend = LEGEND.format(tests=sum(counts.values()), tasks=len(counts))
+    sys.stdout.write(f"{markdown.table(COLUMNS, rows)}\n{legend}")
 
 
 def _truths(path: Path) -> tuple[dict[str, list[np.ndarray]], int]:

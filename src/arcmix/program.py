@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Self, get_args
 
 import tqdm
 
@@ -148,10 +148,14 @@ def _arguments(run: Callable[..., None]) -> dict[str, object]:
     sections = {}
     for name, keyword in keywords.items():
         kind = keyword.annotation
-        if issubclass(kind, schema.Section):
+        if isinstance(kind, type) and issubclass(kind, schema.Section):
             sections[name] = kind
-        else:
-            parser.add_argument(f"--{name.replace('_', '-')}", type=kind, required=True)
+            continue
+        items = get_args(kind)  # those of a list
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(
+            flag, type=items[0] if items else kind, nargs="+" if items else None, required=True
+        )
     if sections:
         parser.add_argument("--params", type=Path, required=True)
     if "code" not in keywords:

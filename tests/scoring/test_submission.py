@@ -23,11 +23,12 @@ SAMPLE = {
 
 
 def test_the_sample_of_kaggle_is_accepted() -> None:
-    found = submission.check("sample", SAMPLE, TESTS, MAX_SIDE)
-    assert {task: np.shape(tests) for task, tests in found.items()} == {
+    found = submission.read("sample", SAMPLE, TESTS, MAX_SIDE)
+    assert {task: np.shape(tests) for task, tests in found.attempts.items()} == {
         "00576224": (1, 2, 2, 2),
         "12997ef3": (2, 2, 2, 2),
     }
+    assert (found.missing, found.invalid, found.ignored) == (0, 0, 0)
 
 
 def test_missing_attempts_are_filled_as_in_the_sample() -> None:
@@ -58,7 +59,7 @@ def test_a_submission_holds_the_first_two_answers_of_every_test(
 ) -> None:
     values = json.loads(submission.text(answers))
     tests = {task: len(own) for task, own in answers.items()}
-    found = submission.check("made", values, tests, MAX_SIDE)
+    found = submission.read("made", values, tests, MAX_SIDE).attempts
     for task, own in answers.items():
         for attempts, grids_ in zip(found[task], own, strict=True):
             assert len(attempts) == 2
@@ -87,61 +88,92 @@ def changed(*steps: Any, to: Any) -> Any:
             id="unknown-task",
         ),
         pytest.param(
-            changed("12997ef3", to=SAMPLE["00576224"]),
-            "it: task '12997ef3' must be a list of 2 tests, got [{'attempt_1'",
-            id="a-test-short",
+            changed("00576224", to=SAMPLE["12997ef3"]),
+            "it: task '00576224' must be a list of 1 tests, got [{'attempt_1'",
+            id="too-many-tests",
         ),
         pytest.param(
             changed("12997ef3", to={"0": 1}),
             "it: task '12997ef3' must be a list of 2 tests, got {'0': 1}",
             id="no-list",
         ),
+    ],
+)
+def test_read_names_the_place_of_an_error(values: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        submission.read("it", values, TESTS, MAX_SIDE)
+
+
+@pytest.mark.parametrize(
+    ("values", "left", "counts"),
+    [
         pytest.param(
-            changed("12997ef3", 1, to={"attempt_1": NONE}),
-            "it: test 1 of task '12997ef3': must be a map of attempt_1 and attempt_2, got {'at",
-            id="one-attempt",
+            changed("12997ef3", to=SAMPLE["00576224"]), [2, 0], (2, 0, 0), id="a-test-short"
+        ),
+        pytest.param(changed("12997ef3", to=[]), [0, 0], (4, 0, 0), id="no-tests"),
+        pytest.param(changed("12997ef3", to=None), [0, 0], (4, 0, 0), id="null-for-a-task"),
+        pytest.param(changed("12997ef3", 0, to=None), [0, 2], (2, 0, 0), id="null-for-a-test"),
+        pytest.param(changed("12997ef3", 1, to=[]), [2, 0], (2, 0, 0), id="empty-list-for-a-test"),
+        pytest.param(changed("12997ef3", 1, to={}), [2, 0], (2, 0, 0), id="no-attempts"),
+        pytest.param(
+            changed("12997ef3", 1, to={"attempt_1": NONE}), [2, 1], (1, 0, 0), id="one-attempt"
         ),
         pytest.param(
-            changed("12997ef3", 0, to=[NONE, NONE]),
-            "it: test 0 of task '12997ef3': must be a map of attempt_1 and attempt_2, got [[[0, 0",
-            id="list-of-attempts",
+            changed("12997ef3", 0, "attempt_3", to=NONE), [2, 2], (0, 0, 1), id="three-attempts"
         ),
         pytest.param(
-            changed("12997ef3", 0, "attempt_2", to=[]),
-            "it: test 0 of task '12997ef3': attempt_2: a grid is not a list of non-empty rows",
-            id="empty-grid",
+            changed("12997ef3", 0, to=[NONE, NONE]), [0, 2], (0, 2, 0), id="list-of-attempts"
         ),
         pytest.param(
-            changed("00576224", 0, "attempt_1", to=[[1, 2], [3]]),
-            "attempt_1: the rows of a grid differ in width, got widths [1, 2]",
-            id="ragged",
+            changed("12997ef3", 0, "attempt_2", to=None), [1, 2], (1, 0, 0), id="null-attempt"
         ),
         pytest.param(
-            changed("00576224", 0, "attempt_1", to=[[1, 10, -1]]),
-            "attempt_1: a color is outside 0-9, got [-1, 10]",
-            id="color",
+            changed("12997ef3", 0, "attempt_2", to=[]), [1, 2], (1, 0, 0), id="empty-attempt"
         ),
         pytest.param(
-            changed("00576224", 0, "attempt_1", to=[[1.0]]),
-            "attempt_1: a color is not an integer",
-            id="float",
+            changed("12997ef3", 0, "attempt_1", to=[[]]), [1, 2], (0, 1, 0), id="empty-row"
         ),
         pytest.param(
-            changed("00576224", 0, "attempt_1", to=[[0]] * 31),
-            "attempt_1: a side is longer than 30, got shape (31, 1)",
-            id="too-large",
+            changed("12997ef3", 0, "attempt_1", to=[[1, 2], [3]]), [1, 2], (0, 1, 0), id="ragged"
+        ),
+        pytest.param(
+            changed("12997ef3", 0, "attempt_1", to=[[1, 10, -1]]), [1, 2], (0, 1, 0), id="color"
+        ),
+        pytest.param(
+            changed("12997ef3", 0, "attempt_1", to=[[1.5]]), [1, 2], (0, 1, 0), id="fraction"
+        ),
+        pytest.param(
+            changed("12997ef3", 0, "attempt_1", to=[[float("nan")]]), [1, 2], (0, 1, 0), id="nan"
+        ),
+        pytest.param(changed("12997ef3", 0, "attempt_1", to=[["1"]]), [1, 2], (0, 1, 0), id="text"),
+        pytest.param(
+            changed("12997ef3", 0, "attempt_1", to=[[True]]), [1, 2], (0, 1, 0), id="boolean"
+        ),
+        pytest.param(
+            changed("12997ef3", 0, "attempt_1", to=[[0]] * 31), [1, 2], (0, 1, 0), id="too-large"
         ),
     ],
 )
-def test_check_names_the_place_of_an_error(values: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)):
-        submission.check("it", values, TESTS, MAX_SIDE)
+def test_what_is_no_grid_counts_as_no_answer(
+    values: Any, left: list[int], counts: tuple[int, int, int]
+) -> None:
+    found = submission.read("it", values, TESTS, MAX_SIDE)
+    assert [*map(len, found.attempts["12997ef3"])] == left
+    assert [*map(len, found.attempts["00576224"])] == [2]
+    assert (found.missing, found.invalid, found.ignored) == counts
+
+
+def test_integers_may_be_written_as_floats() -> None:
+    values = changed("00576224", 0, "attempt_1", to=[[1.0, 2, 3e0]])
+    [[first, _]] = submission.read("it", values, TESTS, MAX_SIDE).attempts["00576224"]
+    assert first.dtype == np.uint8
+    assert first.tolist() == [[1, 2, 3]]
 
 
 def test_the_largest_and_the_smallest_grid_are_accepted() -> None:
     largest = [[9] * 30 for _ in range(30)]
-    submission.check("it", changed("00576224", 0, "attempt_2", to=largest), TESTS, MAX_SIDE)
-    submission.check("it", changed("00576224", 0, "attempt_2", to=[[0]]), TESTS, MAX_SIDE)
+    submission.read("it", changed("00576224", 0, "attempt_2", to=largest), TESTS, MAX_SIDE)
+    submission.read("it", changed("00576224", 0, "attempt_2", to=[[0]]), TESTS, MAX_SIDE)
 
 
 def test_the_three_scores_of_a_submission() -> None:
@@ -151,8 +183,6 @@ def test_the_three_scores_of_a_submission() -> None:
         "per_test": 2 / 4,
         "per_task": pytest.approx(1.5 / 3),
         "all_tests": pytest.approx(1 / 3),
-        "tasks": 3,
-        "tests": 4,
     }
 
 

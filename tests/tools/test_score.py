@@ -18,12 +18,13 @@ TASKS = [
     Task("b", "s", "e", 0, (Pair(ONE, TWO),), (Pair(TWO, ONE),)),
     Task("00000001", "s", "e", 0, (Pair(TWO, ONE),), (Pair(ONE, ONE), Pair(ONE, TWO))),
 ]
-PRINTED = """\
-per test, Kaggle's rule            0.3333
-per task, the share of its tests   0.2500
-all tests of a task                0.0000
-2 tasks, 3 tests
-"""
+HEADER = "| submission | per test | per task | all tests | answered | missing | no grid | ignored |"
+"""The first line of the table, without its alignment."""
+
+
+def lines(printed: str) -> list[str]:
+    """Return the lines of what was printed, each run of spaces as one."""
+    return [" ".join(line.split()) for line in printed.splitlines()]
 
 
 @pytest.fixture
@@ -38,32 +39,45 @@ def test_a_submission_is_scored_against_a_table_of_tasks(
     tmp_path: Path, answers: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tasks.write(tmp_path / "tasks.parquet", TASKS)
-    score.run(answers=answers, tasks=tmp_path / "tasks.parquet")
-    assert capsys.readouterr().out == PRINTED
+    score.run(answers=[answers], tasks=tmp_path / "tasks.parquet")
+    header, _, row, _, legend, *_ = lines(capsys.readouterr().out)
+    assert header == HEADER
+    assert row == f"| {answers} | 0.3333 | 0.2500 | 0.0000 | 3 | 0 | 0 | 0 |"
+    assert legend.startswith("3 tests of 2 tasks. per test: the share of the solved tests")
 
 
-def test_the_command_scores_a_submission_against_a_solutions_file(
+def test_the_command_scores_several_submissions_against_a_solutions_file(
     tmp_path: Path, answers: Path
 ) -> None:
+    other = {
+        "b": [{"attempt_1": [[1.0, 2.0, 3.0], [4, 5, 6]], "attempt_2": [[1, 2], [3]]}],
+        "00000001": [None, {"attempt_2": [], "attempt_1": [[7], [8]], "attempt_3": [[0]]}],
+    }
+    (tmp_path / "other.json").write_text(json.dumps(other))
     solutions = {task.id: [pair.output.tolist() for pair in task.test] for task in TASKS}
     (tmp_path / "solutions.json").write_text(json.dumps(solutions))
     command = [sys.executable, "-m", "tools.score", "--answers", answers]
     done = subprocess.run(
-        [*command, "--tasks", tmp_path / "solutions.json"],
+        [*command, tmp_path / "other.json", "--tasks", tmp_path / "solutions.json"],
         cwd=ROOT,
         env={"PYTHONPATH": "src"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout == PRINTED
+    header, _, *rows = lines(done.stdout)[:4]
+    assert header == HEADER
+    assert rows == [
+        f"| {answers} | 0.3333 | 0.2500 | 0.0000 | 3 | 0 | 0 | 0 |",
+        f"| {tmp_path / 'other.json'} | 0.6667 | 0.7500 | 0.5000 | 2 | 3 | 1 | 1 |",
+    ]
 
 
 def test_a_table_of_variations_is_refused(tmp_path: Path, answers: Path) -> None:
     again = Task("b", "s", "e", 1, TASKS[0].train, TASKS[0].test)
     tasks.write(tmp_path / "tasks.parquet", [*TASKS, again])
     with pytest.raises(ValueError, match=r"tasks.parquet: 3 tasks have 2 ids, and a submission"):
-        score.run(answers=answers, tasks=tmp_path / "tasks.parquet")
+        score.run(answers=[answers], tasks=tmp_path / "tasks.parquet")
 
 
 def test_an_answer_as_wide_as_the_widest_grid_is_scored(
@@ -73,15 +87,15 @@ def test_an_answer_as_wide_as_the_widest_grid_is_scored(
     one = Task("wide", "1d-arc", "all", 0, (Pair(wide, wide),), (Pair(wide, wide),))
     tasks.write(tmp_path / "tasks.parquet", [one])
     files.write_text(tmp_path / "submission.json", submission.text({"wide": [[wide]]}))
-    score.run(answers=tmp_path / "submission.json", tasks=tmp_path / "tasks.parquet")
-    assert capsys.readouterr().out.startswith("per test, Kaggle's rule            1.0000\n")
+    score.run(answers=[tmp_path / "submission.json"], tasks=tmp_path / "tasks.parquet")
+    assert "| 1.0000 | 1.0000 | 1.0000 | 1 | 0 | 0 | 0 |" in lines(capsys.readouterr().out)[2]
 
 
 def test_a_table_without_tasks_is_refused(tmp_path: Path) -> None:
     tasks.write(tmp_path / "tasks.parquet", [])
     files.write_text(tmp_path / "submission.json", "{}")
     with pytest.raises(ValueError, match=r"tasks\.parquet: the table has 0 tasks; take a table"):
-        score.run(answers=tmp_path / "submission.json", tasks=tmp_path / "tasks.parquet")
+        score.run(answers=[tmp_path / "submission.json"], tasks=tmp_path / "tasks.parquet")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +105,7 @@ def test_a_file_that_is_not_json_is_named(tmp_path: Path, content: bytes) -> Non
     tasks.write(tmp_path / "tasks.parquet", TASKS)
     (tmp_path / "submission.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"submission\.json: not valid JSON: "):
-        score.run(answers=tmp_path / "submission.json", tasks=tmp_path / "tasks.parquet")
+        score.run(answers=[tmp_path / "submission.json"], tasks=tmp_path / "tasks.parquet")
 
 
 def test_make_score_asks_for_the_file() -> None:
@@ -100,3 +114,9 @@ def test_make_score_asks_for_the_file() -> None:
     )
     assert done.returncode
     assert "name a file: make score SUBMISSION=FILE" in done.stderr
+
+
+def test_make_score_passes_several_files() -> None:
+    command = ["make", "-n", "-o", ".venv/.up-to-date", "score", "SUBMISSION=a.json b.json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("--answers a.json b.json")

@@ -1,8 +1,8 @@
 """New tasks made from samples by a change of only the inputs or only the outputs.
 
 They follow arc24's iterations 16 and 21. A change is drawn among those that fit the grids. If there
-are none of the drawn kind, the sample stays as it is. Other than here, arc24 also draws the identity
-as a symmetry, and its frames may make a grid larger than `MAX_SIDE`.
+are none of the drawn kind, the sample stays as it is. arc24 also draws the identity as a symmetry,
+and its frames may make a grid larger than `MAX_SIDE`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

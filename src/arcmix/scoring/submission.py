@@ -4,7 +4,9 @@ The format is {TASK: [{"attempt_1": GRID, "attempt_2": GRID}, ... for each test]
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,13 +40,25 @@ def _attempts(grids: Sequence[np.ndarray]) -> dict[str, Any]:
     return dict(zip(NAMES, filled, strict=False))
 
 
-def check(
-    name: object,
-    values: object,
-    tests: Mapping[str, int],
-    max_side: int,
-) -> dict[str, list[list[np.ndarray]]]:
-    """Return the attempts of a submission: task -> for each of its tests, two grids.
+@dataclass(frozen=True)
+class Submission:
+    """The attempts of a submission, and how many of them do not count."""
+
+    attempts: dict[str, list[list[np.ndarray]]]
+    """Task -> for each of its tests, the attempts that are grids."""
+    missing: int
+    """Number of attempts that are left out, null or empty."""
+    invalid: int
+    """Number of other attempts that are no grid."""
+    ignored: int
+    """Number of attempts beyond the second one."""
+
+
+def read(name: object, values: object, tests: Mapping[str, int], max_side: int) -> Submission:
+    """Return the attempts of a submission.
+
+    Only a grid is an answer. Anything else in the place of an attempt, of the attempts at a test,
+    or of the last tests of a task counts as no answer. Integers may be written as floats.
 
     Args:
         name: Name of the submission in errors.
@@ -53,31 +67,46 @@ def check(
         max_side: Limit on the sides of a grid.
 
     Raises:
-        ValueError: If a task is missing or unknown, or if a test does not have two valid grids.
+        ValueError: If a task is missing or unknown, is no list, or has too many tests.
     """
     by_task = _check_tasks(name, values, tests)
-    found = {}
+    attempts, counts = {}, Counter[str]()
     for task, count in tests.items():
-        entries = by_task[task]
-        if not isinstance(entries, list) or len(entries) != count:
+        given = [] if by_task[task] is None else by_task[task]
+        if not isinstance(given, list) or len(given) > count:
             raise ValueError(
                 f"{name}: task {task!r} must be a list of {count} tests, got"
-                f" {_abbreviated(entries)}; write a map of two attempts for each test"
+                f" {_abbreviated(given)}; write a map of two attempts for each test"
             )
-        found[task] = [
-            _check_test(f"{name}: test {number} of task {task!r}", entry, max_side)
-            for number, entry in enumerate(entries)
+        attempts[task] = [
+            _attempts_at(one, max_side, counts) for one in [*given, *[None] * (count - len(given))]
         ]
+    return Submission(attempts, counts["missing"], counts["invalid"], counts["ignored"])
+
+
+def _attempts_at(entry: object, max_side: int, counts: Counter[str]) -> list[np.ndarray]:
+    """Return the grids among the attempts at one test, and count the others in `counts`."""
+    given = entry if isinstance(entry, dict) else dict.fromkeys(NAMES, entry)
+    counts["ignored"] += len({*given} - {*NAMES})
+    found = []
+    for attempt in NAMES:
+        rows = given.get(attempt)
+        try:
+            found.append(as_grid(_with_integers(rows), max_side))
+        except ValueError:
+            counts["missing" if rows in (None, []) else "invalid"] += 1
     return found
 
 
-def _check_test(where: str, entry: object, max_side: int) -> list[np.ndarray]:
-    if not isinstance(entry, dict) or {*entry} != {*NAMES}:
-        raise ValueError(
-            f"{where}: must be a map of {' and '.join(NAMES)}, got {_abbreviated(entry)}; write a"
-            " grid for each of both"
-        )
-    return [_grid(f"{where}: {attempt}", entry[attempt], max_side) for attempt in NAMES]
+def _with_integers(rows: object) -> object:
+    """Return rows in which floats that are whole numbers are integers, and other values as is."""
+    if not isinstance(rows, list):
+        return rows
+    return [[*map(_integer, row)] if isinstance(row, list) else row for row in rows]
+
+
+def _integer(color: object) -> object:
+    return int(color) if isinstance(color, float) and color.is_integer() else color
 
 
 def _grid(where: str, rows: object, max_side: int) -> np.ndarray:
@@ -138,13 +167,13 @@ def score(
     """Return three scores of a submission; a test is solved if one of its attempts is right.
 
     Args:
-        attempts: Task -> for each of its tests, the attempts (`check`).
+        attempts: Task -> for each of its tests, the attempts (`read`).
         truths: Task -> for each of its tests, the right answer; the tasks of `attempts`.
 
     Returns:
         `per_test`, the share of solved tests, which is Kaggle's rule; `per_task`, the mean over
-        tasks of the share of solved tests (docs/metrics.md); `all_tests`, the share of tasks whose
-        tests are all solved; and the counts `tasks` and `tests`.
+        tasks of the share of solved tests (docs/metrics.md); and `all_tests`, the share of tasks
+        whose tests are all solved.
     """
     solved = {
         task: [solves(grids, truth) for grids, truth in zip(attempts[task], own, strict=True)]
@@ -155,8 +184,6 @@ def score(
         "per_test": sum(tests) / len(tests),
         "per_task": sum(sum(own) / len(own) for own in solved.values()) / len(solved),
         "all_tests": sum(all(own) for own in solved.values()) / len(solved),
-        "tasks": len(solved),
-        "tests": len(tests),
     }
 
 

@@ -8,8 +8,8 @@ Formats:
   priors in the system message, `v1` summarizes them in a sentence. The user's message ends with a
   line break, which arc24's does not. The answer starts with "### Output", which is trained like the
   rest of the answer, as in arc24.
-- `dialog`: a chat with one exchange per pair, after arc24's iteration 1. The user shows an input, and
-  the assistant shows its output. The chat template must accept several exchanges.
+- `dialog`: a chat with one exchange per pair, after arc24's iteration 1. The user shows an input,
+  and the assistant shows its output. The chat template must accept several exchanges.
 
 A grid with questions becomes a conversation in any format (`conversation`).
 """
