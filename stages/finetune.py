@@ -12,7 +12,7 @@ from typing import Annotated
 from arcmix import files, machines, program, tasks
 from arcmix.config import params, scales
 from arcmix.config.schema import At, PositiveInt, Section, Seed
-from arcmix.models import numerics, parallel, pretrained
+from arcmix.models import loss, numerics, parallel, pretrained
 from arcmix.sampling import mix
 from arcmix.scoring import losses as loss_table
 from arcmix.training import corpus, finetune, trainer, work
@@ -78,7 +78,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
         plan = Plan(
             samples=drawn.examples,
             validation=prompts.examples,
-            settings=settings,
+            settings=loss.fitted(settings, start.model),
             seed=seed,
             report_to=config.report_to,
             state=finetune.optimizer_state(initial / "adapter"),

@@ -88,7 +88,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     known = corpus.validation_prompts(
         validation_tasks, prompts.tokenizer, prompts.style, config.max_tokens
     )
-    measure = functools.partial(known.losses, tokens=config.finetune.eval_tokens)
+    measure = functools.partial(known.losses, settings=config.finetune)
     with program.progress(kept, "predict", "prompt") as bar:
         found = answering.answer(
             base,

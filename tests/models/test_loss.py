@@ -4,7 +4,8 @@ import torch
 
 from arcmix.models import loss, pretrained
 from arcmix.text.tokenization import Example
-from tests import tolerance
+from tests import families, tolerance
+from tests.training.test_trainer import settings
 
 WITHIN = tolerance.forward("float32")
 
@@ -63,3 +64,42 @@ def test_the_training_mode_of_the_model_is_restored(tiny):
     tiny.eval()
     losses(tiny, EXAMPLES[:1], 1)
     assert not tiny.training
+
+
+APART = ["smollm2", "smollm3", "llama-3", "qwen2", "qwen3", "gemma-2", "gemma-3", "gemma-4"]
+APART += ["phi-3", "mistral", "mixtral"]
+MIXED = ["qwen3.5", "qwen3-next", "lfm2", "gpt-oss", "opt"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("family", [*APART, *MIXED])
+def test_the_loss_in_a_row_is_that_alone_for_each_kind_of_attention(family, dtype):
+    found = families.model(family, dtype)
+    limit = loss.fitted(settings(), found).eval_tokens
+    assert limit == (1 if family in MIXED else settings().eval_tokens)
+    alone = losses(found, EXAMPLES, 1)
+    assert losses(found, EXAMPLES, limit) == tolerance.close(alone, tolerance.forward(dtype))
+
+
+@pytest.mark.parametrize("family", MIXED)
+def test_packed_texts_of_a_model_that_mixes_them_have_other_losses(family):
+    found = families.model(family)
+    # A convolution reads only a few tokens of the example before, so all tokens carry loss.
+    examples = [example(number, length, length - 1) for number, length in enumerate((9, 7, 8))]
+    alone = losses(found, examples, 1)
+    assert np.abs(losses(found, examples, 500) - alone).max() > loss.APART
+
+
+def test_a_sample_of_a_model_that_mixes_texts_has_a_row_of_its_own():
+    found = loss.fitted(settings(), families.model("qwen3.5"))
+    assert (found.micro_tokens, found.eval_tokens) == (1, 1)
+    assert found.model_copy(update={"micro_tokens": 50, "eval_tokens": 60}) == settings()
+
+
+def test_the_check_of_a_model_leaves_its_mode_and_its_random_numbers(tiny):
+    for mode in (True, False):
+        tiny.train(mode)
+        state = torch.get_rng_state()
+        assert loss.keeps_apart(tiny)
+        assert tiny.training is mode
+        assert torch.equal(state, torch.get_rng_state())

@@ -274,7 +274,7 @@ def test_the_losses_are_those_of_the_models_that_answer(tmp_path, base_model, tr
         base = pretrained.load(base_model, "float32")
         model = adapters.resume(base, folder, settings(), 0, [])
         tests = [test for test in known.tests if test[0] in names]
-        expected |= known.losses(model, tests, settings().eval_tokens)
+        expected |= known.losses(model, tests, settings())
     found = pd.read_parquet(tmp_path / "answering-losses.parquet")
     assert [*zip(found.task, found.test, strict=True)] == [("one", 0), ("two", 0), ("two", 1)]
     assert found.nll.to_list() == pytest.approx([expected[test] for test in known.tests])

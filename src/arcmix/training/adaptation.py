@@ -13,7 +13,7 @@ from pathlib import Path
 from arcmix import files, program
 from arcmix.config.params import Augment
 from arcmix.config.scales import Finetune, TestTime
-from arcmix.models import adapters, parallel, pretrained
+from arcmix.models import adapters, loss, parallel, pretrained
 from arcmix.models.parallel import Ranks
 from arcmix.sampling import sample_table
 from arcmix.tasks import Task
@@ -127,6 +127,7 @@ def _fine_tune(
         base, adapter / checkpoint, settings.finetune, settings.adapter_seed, added
     )
     start = test_time.weights(model)
+    how = loss.fitted(settings.finetune, model)
     # All tasks, so that each rank decides alike whether templates give the tokens.
     pairs = sample_table.from_pairs([task.train for task in tasks])
     tokenize = fastpath.sample_tokenizer(tokenizer, style, pairs)
@@ -149,12 +150,12 @@ def _fine_tune(
                     tokenize_held_out,
                     settings.augment,
                     settings.seed,
-                    settings.finetune,
+                    how,
                     own,
                 )
                 if isinstance(result, test_time.Data):
                     result = test_time.adapt(
-                        model, start, task, result, settings.adapter_seed, settings.finetune, own
+                        model, start, task, result, settings.adapter_seed, how, own
                     )
                 if result.status == "adapted":
                     adapters.save(model, folder)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from arcmix import program
-from arcmix.models.loss import prompt_losses
+from arcmix.models import loss
 from arcmix.sampling import sample_table
 from arcmix.text import fastpath, prompt, tokenization
 from arcmix.training import schedule
@@ -103,7 +103,10 @@ class ValidationPrompts:
         return [one.trained_tokens for one in self.examples]
 
     def losses(
-        self, model: PreTrainedModel | PeftModel, tests: Collection[tuple[str, int]], tokens: int
+        self,
+        model: PreTrainedModel | PeftModel,
+        tests: Collection[tuple[str, int]],
+        settings: scales.Finetune,
     ) -> dict[tuple[str, int], float]:
         """Return test -> the summed loss of a model on its answer, in nats.
 
@@ -112,13 +115,14 @@ class ValidationPrompts:
         Args:
             model: A causal language model.
             tests: Task id and test index of each test to measure.
-            tokens: Maximum number of tokens of a forward pass.
+            settings: The maximum number of tokens of a forward pass.
         """
+        tokens = loss.fitted(settings, model).eval_tokens
         chosen = [number for number, test in enumerate(self.tests) if test in tests]
-        found = prompt_losses(
+        found = loss.prompt_losses(
             model, [self.examples[number] for number in chosen], tokens, done=lambda _: None
         )
-        return {self.tests[number]: float(loss) for number, loss in zip(chosen, found, strict=True)}
+        return {self.tests[number]: float(one) for number, one in zip(chosen, found, strict=True)}
 
 
 def validation_prompts(
