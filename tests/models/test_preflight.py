@@ -67,7 +67,7 @@ class Counting(torch.nn.Module):
 def test_a_loss_that_depends_on_the_place_in_the_row_is_refused_with_the_remedy():
     how = settings(eval_tokens=10000)
     with pytest.raises(
-        ValueError, match=r"changes by \d+\.\d+ nats per token .* micro_tokens and f"
+        ValueError, match=r"changes by \d+\.\d+ nats per token .*micro_tokens and f"
     ):
         preflight.packing(cast("Any", Counting()), TEXTS, how)
     # The remedy.
