@@ -1,8 +1,12 @@
 """Small models with the architectures of families, with random weights."""
 
+from pathlib import Path
+
 import torch
 import transformers
 from transformers import PreTrainedModel
+
+from arcmix.models import fetch
 
 ROWS = 160
 """Rows of the embeddings."""
@@ -87,3 +91,9 @@ def model(family: str, dtype: str = "float32", **changes: object) -> PreTrainedM
     transformers.set_seed(0)
     made = transformers.AutoModelForCausalLM.from_config(config(family, **changes))
     return made.to(getattr(torch, dtype)).eval()
+
+
+def write(folder: Path, family: str, dtype: str = "float32", **changes: object) -> None:
+    """Write a small model of a family with a character tokenizer."""
+    model(family, dtype, **changes).save_pretrained(folder)
+    fetch.character_tokenizer().save_pretrained(folder)

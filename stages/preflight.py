@@ -1,0 +1,59 @@
+"""Stage `preflight`: check that the model can be trained and asked with the texts of the scale.
+
+Reads the base model. Writes what was found, and a constant text, on which the fine-tune depends: it
+runs after this stage, and not again if only the findings change.
+"""
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Annotated
+
+from arcmix import files, program
+from arcmix.config import scales
+from arcmix.config.schema import At, PositiveInt, Section
+from arcmix.models import preflight, pretrained
+from arcmix.prediction import kv_cache
+from arcmix.text import tokenization
+from arcmix.text.encode import Encoder
+
+log = logging.getLogger("arcmix.preflight")
+
+
+class Params(Section):
+    """The values that the stage depends on."""
+
+    prompt: Annotated[scales.Prompt, At("scales.${scale}.prompt")]
+    """The prompt format and the encoder."""
+    finetune: Annotated[scales.Finetune, At("scales.${scale}.finetune")]
+    """The method, the type of the weights, and the lengths of the texts and rows."""
+    max_tokens: Annotated[PositiveInt, At("scales.${scale}.validation.max_tokens")]
+    """Limit on the tokens of a prompt."""
+    predict: Annotated[scales.Predict, At("scales.${scale}.predict")]
+    """The longest answer."""
+
+
+def run(*, config: Params, base_model: Path, out: Path, report: Path) -> None:
+    """Check the model in `base_model`; write the findings to `report`, a constant text to `out`."""
+    pretrained.quiet()
+    settings = config.finetune
+    pretrained.require_gpu(settings.method, settings.optimizer)
+    tokenizer = pretrained.load_tokenizer(base_model)
+    encoder = Encoder(config.prompt.encoder)
+    model = pretrained.load_base(base_model, settings.dtype, settings.method)
+    pretrained.add_tokens(model, tokenizer, encoder.tokens)
+    style = tokenization.style(tokenizer, config.prompt.format, encoder, settings.loss)
+    answer = tokenization.answer_budget(tokenizer, style, config.predict.max_side)
+    kv_cache.check(model, config.max_tokens + answer)
+    findings = [
+        preflight.vocabulary(model, tokenizer),
+        preflight.packing(model, preflight.examples(tokenizer, style), settings),
+    ]
+    for one in findings:
+        log.info("%s: %s%s", one.check, one.found, f"; {one.done}" if one.done else "")
+    files.write_json(report, {"findings": [dataclasses.asdict(one) for one in findings]})
+    files.write_text(out, "the model can be trained and asked\n")
+
+
+if __name__ == "__main__":
+    program.main(run)

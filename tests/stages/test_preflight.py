@@ -1,0 +1,64 @@
+import json
+
+import pytest
+
+from arcmix.models import pretrained
+from stages import preflight as stage
+from tests import families, predicting
+from tests.training.test_trainer import settings
+
+
+def run(folder, base_model, *, max_tokens=150, prompt=("bare", "minimal"), max_side=5, **changes):
+    """Run the stage, and return its findings by name."""
+    stage.run(
+        config=stage.Params.model_validate(
+            {
+                "prompt": {"format": prompt[0], "encoder": prompt[1:]},
+                "finetune": settings(**changes),
+                "max_tokens": max_tokens,
+                "predict": predicting.settings(max_side=max_side),
+            }
+        ),
+        base_model=base_model,
+        out=folder / "passed",
+        report=folder / "report.json",
+    )
+    found = json.loads((folder / "report.json").read_text())["findings"]
+    return {one["check"]: one["found"] for one in found}
+
+
+def test_run_writes_the_findings_and_a_constant_text(tmp_path, base_model):
+    found = run(tmp_path, base_model)
+    assert "an output layer tied to the embeddings" in found["vocabulary"]
+    assert "the same loss in a row with others" in found["packing"]
+    first = (tmp_path / "passed").read_text()
+    run(tmp_path, base_model, max_tokens=200, prompt=("v1", "minimal", "shape"))
+    assert (tmp_path / "passed").read_text() == first
+
+
+def test_a_model_that_prediction_refuses_is_refused_before_training(tmp_path):
+    families.write(tmp_path / "model", "lfm2")
+    with pytest.raises(ValueError, match=r"the model has layers of \['conv'\]"):
+        run(tmp_path, tmp_path / "model")
+    assert not (tmp_path / "passed").exists()
+
+
+def test_added_tokens_of_an_untied_model_are_refused_before_training(tmp_path):
+    families.write(tmp_path / "model", "qwen2", tie_word_embeddings=False)
+    with pytest.raises(ValueError, match="encoder 'tokens' needs a model whose input and output"):
+        run(tmp_path, tmp_path / "model", prompt=("bare", "tokens"))
+
+
+def test_a_method_that_this_machine_cannot_run_is_refused_before_training(
+    tmp_path, base_model, monkeypatch
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match="method qlora needs a CUDA GPU"):
+        run(tmp_path, base_model, method="qlora")
+
+
+def test_the_model_on_the_disk_does_not_change(tmp_path, base_model):
+    before = {path.name: path.read_bytes() for path in base_model.iterdir()}
+    run(tmp_path, base_model, prompt=("bare", "tokens"))
+    assert {path.name: path.read_bytes() for path in base_model.iterdir()} == before
+    assert "<0>" not in pretrained.load_tokenizer(base_model).get_vocab()
