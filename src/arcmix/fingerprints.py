@@ -21,7 +21,7 @@ EXCLUDED_MODULES = ("origins.py", "params.py", "scales.py")
 """Modules of the package `config` that fingerprints exclude. They hold types and no values. All
 values come from `params.yaml`, on which the stages depend."""
 
-EXCLUDED_PROGRAMS = ("code", "check", "report", "record", "ablation")
+EXCLUDED_PROGRAMS = ("code", "check", "local", "report", "record", "ablation")
 """Programs that the fingerprint of a run excludes, because they change none of its numbers."""
 
 

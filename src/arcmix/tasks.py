@@ -92,7 +92,7 @@ class Task:
 
 
 Value = tuple[str, str, str | None, Any]
-"""Id, split, group and parsed JSON of a task."""
+"""Id, split, group and parsed JSON of a task, or a tuple with that of each of its variations."""
 
 
 def longest_side(tasks: Iterable[Task]) -> int:
@@ -173,12 +173,13 @@ def parse(values: Iterable[Value], source: str, max_side: int) -> tuple[list[Tas
         max_side: Maximum side of a grid.
 
     Returns:
-        The tasks sorted by split and id, and the number of rejected tasks by reason.
+        The tasks sorted by split, id and variation, and the number of rejected ones by reason.
 
     Raises:
         ValueError: If two tasks of a split have the same id.
     """
-    tasks, rejects = {}, Counter()
+    tasks: dict[tuple[str, str], list[Task]] = {}
+    rejects = Counter[str]()
     for id_, split, group, value in values:
         if (split, id_) in tasks:
             raise ValueError(
@@ -187,12 +188,20 @@ def parse(values: Iterable[Value], source: str, max_side: int) -> tuple[list[Tas
             )
         try:
             _check_names(id_, *(group or id_).split("/"))
-            found = as_task(id_, value, source=source, split=split, variation=0, max_side=max_side)
         except ValueError as error:
             rejects[str(error).split(",")[0]] += 1
-        else:
-            tasks[split, id_] = replace(found, group=group)
-    return [tasks[key] for key in sorted(tasks)], rejects
+            continue
+        drawn = tasks.setdefault((split, id_), [])
+        for number, one in enumerate(value if isinstance(value, tuple) else (value,)):
+            try:
+                found = as_task(
+                    id_, one, source=source, split=split, variation=number, max_side=max_side
+                )
+            except ValueError as error:
+                rejects[str(error).split(",")[0]] += 1
+            else:
+                drawn.append(replace(found, group=group))
+    return [task for key in sorted(tasks) for task in tasks[key]], rejects
 
 
 def _check_names(*names: str) -> None:

@@ -31,7 +31,9 @@ TASK = f"{TOP}/data/easy/a.json"
 def load(
     cache: Path, place: Path | str, source: origins.ArchiveSource | None = None
 ) -> pins.Loaded:
-    return archive.load("mini", source or entry(), cache=cache, mirror=str(place), limits=HASTE)
+    return archive.load(
+        "mini", source or entry(), cache=cache, mirror=str(place), root=cache.parent, limits=HASTE
+    )
 
 
 def ids(loaded: pins.Loaded) -> list[tuple[str, str]]:
@@ -89,6 +91,30 @@ def test_a_cached_archive_is_not_fetched_again(tmp_path: Path, serve: Callable) 
     for place in (site.url, "github", tmp_path / "nowhere"):
         assert ids(load(tmp_path / "cache", place)) == ALL
     assert len(site.asked) == 1
+
+
+def test_an_archive_that_a_mirror_folder_rebuilt_replaces_the_cached_one(tmp_path: Path) -> None:
+    folder = mirror(tmp_path / "mirror")
+    load(tmp_path / "cache", folder)
+    other = {name: content for name, content in CONTENT.items() if "hard" not in name}
+    pack(folder / FILE, other.items())
+
+    with pytest.raises(ValueError, match="; found 2 tasks, 2 tests, digest "):
+        load(tmp_path / "cache", folder)
+
+    (folder / FILE).unlink()
+    load(tmp_path / "cache", mirror(tmp_path / "other"))
+    assert ids(load(tmp_path / "cache", folder)) == ALL  # the cached one is the pinned one
+
+
+def test_a_relative_mirror_starts_at_the_repository(tmp_path: Path, monkeypatch) -> None:
+    mirror(tmp_path / "mirror")
+    (tmp_path / "queued").mkdir()
+    monkeypatch.chdir(tmp_path / "queued")  # as the temporary clone of a queued run
+
+    assert ids(load(tmp_path / "cache", "mirror")) == ALL
+    with pytest.raises(OSError, match=f"cannot be fetched from {tmp_path}/nowhere/{FILE}"):
+        load(tmp_path / "empty", "nowhere")
 
 
 def test_concurrent_loads_fetch_an_archive_once(tmp_path: Path, serve: Callable) -> None:
@@ -156,7 +182,7 @@ def test_a_damaged_archive_is_rejected_and_deleted(
     path.write_bytes(damage(path.read_bytes()))
 
     with pytest.raises(ValueError, match=rf"{message}.*; deleted {path}, so the next run"):
-        load(tmp_path, tmp_path / "mirror")
+        load(tmp_path, "github")
 
     assert not path.exists()
     assert ids(load(tmp_path, tmp_path / "mirror")) == ALL
@@ -172,7 +198,7 @@ def test_a_corrupted_byte_is_rejected_at_any_position(tmp_path: Path) -> None:
     for flip in flips:
         path.write_bytes(whole[:flip] + bytes([whole[flip] ^ 16]) + whole[flip + 1 :])
         with pytest.raises(ValueError, match="; deleted "):
-            load(tmp_path, tmp_path / "mirror")
+            load(tmp_path, "github")
         assert not path.exists()
 
 

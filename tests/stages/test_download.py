@@ -43,7 +43,7 @@ def config(source: schema.Section, place: Path | str, *, dataset: str = "mini") 
 def run(tmp_path: Path, given: download.Params, key: str = "mini") -> list[tasks.Task]:
     out = tmp_path / "tasks"
     named = program.Key(f"download@{key}")
-    download.run(key=named, config=given, cache=tmp_path / "cache", out=out)
+    download.run(key=named, config=given, root=tmp_path, cache=tmp_path / "cache", out=out)
     return tasks.read(out / f"{key}.parquet")
 
 
@@ -179,6 +179,8 @@ def test_the_program_writes_the_same_bytes_again_and_says_one_line_per_error(
     command += [
         "--key",
         "download@mini-arc",
+        "--root",
+        tmp_path,
         "--cache",
         tmp_path / "cache",
         "--out",

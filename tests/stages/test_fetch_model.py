@@ -1,5 +1,6 @@
 import gguf
 import numpy as np
+import pytest
 
 from arcmix.config import origins
 from arcmix.models import fetch, pretrained
@@ -9,7 +10,8 @@ from tests.conftest import TINY
 
 
 def test_run_writes_a_random_model_with_its_tokenizer(tmp_path):
-    stage.run(config=stage.Params(model=TINY), cache=tmp_path / "cache", out=tmp_path / "out")
+    config = stage.Params(model=TINY)
+    stage.run(config=config, root=tmp_path, cache=tmp_path / "cache", out=tmp_path / "out")
     assert pretrained.load(tmp_path / "out", "float32").config.hidden_size == TINY.hidden
     assert len(pretrained.load_tokenizer(tmp_path / "out")) == len(fetch.character_tokenizer())
     assert not (tmp_path / "cache").exists()
@@ -17,10 +19,23 @@ def test_run_writes_a_random_model_with_its_tokenizer(tmp_path):
 
 def test_run_copies_a_local_folder(tmp_path, base_model):
     how = stage.Params(model=origins.FolderModel(kind="folder", path=str(base_model)))
-    stage.run(config=how, cache=tmp_path / "cache", out=tmp_path / "out")
+    stage.run(config=how, root=tmp_path, cache=tmp_path / "cache", out=tmp_path / "out")
     assert (tmp_path / "out/model.safetensors").read_bytes() == (
         base_model / "model.safetensors"
     ).read_bytes()
+
+
+def test_a_relative_path_of_a_model_starts_at_the_repository(tmp_path, base_model, monkeypatch):
+    (tmp_path / "models").symlink_to(base_model.parent)
+    (tmp_path / "queued").mkdir()
+    monkeypatch.chdir(tmp_path / "queued")  # as the temporary clone of a queued run
+    how = stage.Params(model=origins.FolderModel(kind="folder", path=f"models/{base_model.name}"))
+    stage.run(config=how, root=tmp_path, cache=tmp_path / "cache", out=tmp_path / "out")
+    assert (tmp_path / "out/config.json").is_file()
+
+    how = stage.Params(model=origins.FolderModel(kind="folder", path="nowhere"))
+    with pytest.raises(ValueError, match=f"no config.json in {tmp_path}/nowhere"):
+        stage.run(config=how, root=tmp_path, cache=tmp_path / "cache", out=tmp_path / "out")
 
 
 def test_run_converts_the_quantized_model_in_a_wheel(tmp_path, monkeypatch):
@@ -36,7 +51,8 @@ def test_run_converts_the_quantized_model_in_a_wheel(tmp_path, monkeypatch):
         file="toy/small.gguf",
     )
 
-    stage.run(config=stage.Params(model=source), cache=tmp_path / "cache", out=tmp_path / "out")
+    config = stage.Params(model=source)
+    stage.run(config=config, root=tmp_path, cache=tmp_path / "cache", out=tmp_path / "out")
 
     tokenizer = pretrained.load_tokenizer(tmp_path / "out")
     found = pretrained.load(tmp_path / "out", "bfloat16")

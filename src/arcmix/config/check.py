@@ -106,6 +106,8 @@ def _splits(source: origins.Source) -> set[str]:
     match source:
         case origins.PackageSource(splits=splits) | origins.ArchiveSource(files=splits):
             return {*splits}
+        case origins.FolderSource(files=splits):
+            return {*(splits or ("training",))}
     return set()
 
 

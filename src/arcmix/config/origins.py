@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from arcmix.config.schema import PositiveInt, Probability, RelativePath, Section, Seed
+from arcmix.config.schema import Name, PositiveInt, Probability, RelativePath, Section, Seed
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
@@ -12,6 +12,7 @@ Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 Repository = Annotated[
     str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=128)
 ]
+LocalPath = Annotated[str, Field(min_length=1)]
 Package = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
 REQUIREMENT = "^[A-Za-z0-9][A-Za-z0-9._-]*==[0-9][A-Za-z0-9.!+]*$"
 """Pattern of one version of a package. pip would read other text as an option, a file or a URL."""
@@ -56,6 +57,33 @@ class ArchiveSource(Tasks):
     files: dict[str, tuple[RelativePath, ...]]
     """Split -> glob patterns of its files in the repository. The id of a task is the file name
     without `.json`. Its group is the name of the folder that a wildcard matches."""
+
+
+class FolderSource(Section):
+    """Tasks in local files, in any of the shapes that docs/data.md lists.
+
+    Names that an entry may leave out are None here. That is no value: the files alone say what
+    there is.
+    """
+
+    kind: Literal["folder"]
+    """Kind of the source."""
+    path: LocalPath
+    """The folder, or a single file: absolute, with `~`, or relative to the repository."""
+    files: dict[Name, tuple[RelativePath, ...]] | None = None
+    """Split -> glob patterns of its files, as for an archive. None: all files of known types, in
+    the split `training`."""
+    examples: Annotated[int, Field(ge=2, le=1000)] | None = None
+    """Number of pairs of each task, where a file is a list of pairs of one rule. The last pair is
+    the test."""
+    max_side: Annotated[int, Field(ge=1, le=255)] | None = None
+    """Maximum side of a grid. A task with a larger grid is rejected and counted. None: 30."""
+    tasks: PositiveInt | None = None
+    """Number of tasks. None: not pinned."""
+    tests: PositiveInt | None = None
+    """Number of test pairs. None: not pinned."""
+    digest: Sha256 | None = None
+    """sha256 of the parsed tasks (`tasks.digest`). None: not pinned."""
 
 
 class Draws(Section):
@@ -129,7 +157,8 @@ class CountingSource(Grids):
 
 
 Source = Annotated[
-    PackageSource | ArchiveSource | GeneratorSource | CountingSource, Field(discriminator="kind")
+    PackageSource | ArchiveSource | FolderSource | GeneratorSource | CountingSource,
+    Field(discriminator="kind"),
 ]
 
 
@@ -162,8 +191,8 @@ class FolderModel(Section):
 
     kind: Literal["folder"]
     """Kind of the model."""
-    path: Annotated[str, Field(min_length=1)]
-    """Path of the folder; `~` is expanded."""
+    path: LocalPath
+    """Path of the folder: absolute, with `~`, or relative to the repository."""
 
 
 class RandomModel(Section):

@@ -1,6 +1,7 @@
 """Types of `params.yaml` after its defaults are merged; the types of budgets are in `scales`.
 
-No field has a default and no validator changes a value, because DVC sees only the file.
+No field has a default and no validator changes a value, because DVC sees only the file. A name that
+an entry may leave out is None, which is no value.
 """
 
 from typing import Annotated, Literal, Self

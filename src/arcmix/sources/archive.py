@@ -12,10 +12,12 @@ import urllib.parse
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from arcmix import files, redaction, tasks
+from arcmix import files, local, redaction, tasks
 from arcmix.config import origins
 from arcmix.sources import pins, transfer
 
+MIRROR = "ARCMIX_MIRROR"
+"""Environment variable that overrides the parameter `mirror`."""
 MAX_MEMBERS = 20_000
 """Maximum number of archive members; our largest archive has a thousand."""
 MAX_HEADERS = 2**14
@@ -35,6 +37,7 @@ def load(
     *,
     cache: Path,
     mirror: str,
+    root: Path,
     limits: transfer.Limits = transfer.LIMITS,
 ) -> pins.Loaded:
     """Return the tasks of a repository's archive, which is fetched if it is not cached.
@@ -44,6 +47,7 @@ def load(
         source: Its repository, commit, file patterns and pins.
         cache: Folder of the cached archives.
         mirror: `github`, or a folder or base URL that contains REPO-COMMIT.tar.gz.
+        root: The repository, where the path of a relative folder starts.
         limits: Limits of a download.
 
     Raises:
@@ -52,23 +56,32 @@ def load(
             archive is then deleted from the cache. Or if the mirror is neither a folder nor a
             base URL.
     """
-    file = f"{source.repository.partition('/')[2]}-{source.commit}.tar.gz"
-    path, place = cache / file, _place(source, file, mirror)
+    path, origin = cache / _file(source), place(source, mirror, root)
     with files.locked(path):
-        if not path.exists():
-            _get(name, place, path, limits)
+        if not path.exists() or _was_rebuilt(path, origin):
+            _get(name, origin, path, limits)
         try:
             return pins.verified(name, read(path, source.files), source, str(path))
         except (ValueError, MemoryError) as error:
             path.unlink()
             raise ValueError(
                 f"{transfer.explained(error)}; deleted {path}, so the next run fetches it again"
-                f" from {redaction.redacted(place)}; if the error persists, correct the archive"
+                f" from {redaction.redacted(origin)}; if the error persists, correct the archive"
                 " there or the pins"
             ) from error
 
 
-def _place(source: origins.ArchiveSource, file: str, mirror: str) -> str:
+def _file(source: origins.ArchiveSource) -> str:
+    return f"{source.repository.partition('/')[2]}-{source.commit}.tar.gz"
+
+
+def place(source: origins.ArchiveSource, mirror: str, root: Path) -> str:
+    """Return the address of an archive, or its absolute path in a mirror that is a folder.
+
+    Raises:
+        ValueError: If the mirror is neither a folder nor a base URL.
+    """
+    file = _file(source)
     if mirror == "github":
         return f"https://github.com/{source.repository}/archive/{source.commit}.tar.gz"
     if _is_url(mirror):
@@ -79,11 +92,17 @@ def _place(source: origins.ArchiveSource, file: str, mirror: str) -> str:
             f"the mirror {redaction.redacted(mirror)} is not allowed; allowed are github, an http"
             " or https URL, and a folder: set mirror in params.yaml, or ARCMIX_MIRROR"
         )
-    return str(Path(mirror).expanduser().absolute() / file)
+    return str(local.place(mirror, root) / file)
 
 
 def _is_url(place: str) -> bool:
     return place.startswith(("http://", "https://"))
+
+
+def _was_rebuilt(path: Path, origin: str) -> bool:
+    """Return whether a mirror that is a folder has another archive than the cached one."""
+    found = Path(origin)
+    return not _is_url(origin) and found.is_file() and files.digest([found]) != files.digest([path])
 
 
 def _get(name: str, place: str, path: Path, limits: transfer.Limits) -> None:
@@ -122,14 +141,14 @@ def read(path: Path, splits: Mapping[str, tuple[str, ...]]) -> Iterator[tasks.Va
             tarfile.open(fileobj=unpacked, mode="r|", bufsize=2**12) as archive,
         ):
             for member, inner in _members(unpacked, archive):
-                if (named := _named(inner, splits)) is not None:
+                if (found := named(inner, splits)) is not None:
                     value = _json(archive, member)
                     left -= member.size
                     if left < 0:
                         raise ValueError(
                             f"the task files have more than the allowed {MAX_FILES} bytes"
                         )
-                    yield inner.stem, *named, value
+                    yield inner.stem, *found, value
             # Reading to the end verifies the checksum, which follows the last member.
             unpacked.end = MAX_TOTAL
             while unpacked.read(transfer.CHUNK):
@@ -178,10 +197,15 @@ def _members(
         yield member, PurePosixPath(*path.parts[1:])
 
 
-def _named(
+def named(
     path: PurePosixPath, splits: Mapping[str, tuple[str, ...]]
 ) -> tuple[str, str | None] | None:
-    """Return the split and group of a file, or None if no pattern matches."""
+    """Return the split and group of a file, or None if no pattern matches.
+
+    Args:
+        path: Path of the file, relative to the folder of the patterns.
+        splits: Glob patterns of each split.
+    """
     for split, patterns in splits.items():
         for pattern in patterns:
             # An absolute pattern has to match the whole path, a relative one only its end.

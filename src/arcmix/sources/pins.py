@@ -24,30 +24,52 @@ class Loaded:
     """Where the tasks come from, for the log."""
 
 
-def verified(name: str, values: Iterable[tasks.Value], pins: origins.Tasks, origin: str) -> Loaded:
+def verified(
+    name: str,
+    values: Iterable[tasks.Value],
+    pins: origins.Tasks | origins.FolderSource,
+    origin: str,
+) -> Loaded:
     """Parse the tasks of a source and verify them against its pins.
 
     Args:
         name: Name of the source.
         values: Id, split, group and JSON of each task.
-        pins: Expected number of tasks and tests, and their digest.
+        pins: Expected number of tasks and tests, and their digest. One that is None is not
+            verified.
         origin: Where the values come from.
 
     Raises:
-        ValueError: If the number of tasks, the number of tests or the digest differs.
+        ValueError: If the number of tasks, the number of tests or the digest differs, or if there
+            is no task.
     """
-    found, rejects = tasks.parse(values, name, pins.max_side)
+    found, rejects = tasks.parse(values, name, pins.max_side or tasks.MAX_SIDE)
     loaded = Loaded(found, rejects, origin)
-    tests = sum(len(task.test) for task in found)
-    digest = tasks.digest(found)
-    if (len(found), tests, digest) != (pins.tasks, pins.tests, pins.digest):
+    expected = (pins.tasks, pins.tests, pins.digest)
+    content = (len(found), sum(len(task.test) for task in found), tasks.digest(found))
+    if any(pin not in (None, one) for pin, one in zip(expected, content, strict=True)):
         raise ValueError(
             f"{name} from {origin} differs from the pins in sources.{name}:"
-            f" expected {pins.tasks} tasks, {pins.tests} tests, digest {pins.digest};"
-            f" found {len(found)} tasks, {tests} tests, digest {digest};"
-            f" rejected: {summary(rejects)}; if these are the tasks that you want, update the pins"
+            f" expected {_listed(expected)}; found {_listed(content)};"
+            f" rejected: {summary(rejects)}; if these are the tasks that you want, update the pins:"
+            f" make pin SOURCE={name}"
+        )
+    if not found:
+        raise ValueError(
+            f"{name} from {origin} has no task; rejected: {summary(rejects)}; correct its files, or"
+            f" the settings in sources.{name}"
+        )
+    if pins.digest is None:
+        log.info(
+            "%s: not pinned; found %s; to pin it: make pin SOURCE=%s", name, _listed(content), name
         )
     return loaded
+
+
+def _listed(content: tuple[int | None, int | None, str | None]) -> str:
+    names = ("{} tasks", "{} tests", "digest {}")
+    shown = zip(names, content, strict=True)
+    return ", ".join(name.format(one) for name, one in shown if one is not None)
 
 
 def verify_draws(
