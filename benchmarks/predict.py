@@ -80,6 +80,7 @@ SETTINGS = scales.Predict(
     batch_tokens=16384,
     max_side=12,
     rescore=0,
+    parse="strict",
 )
 
 TINY = origins.RandomModel(kind="random", seed=0, hidden=32, layers=2, heads=2, positions=8192)

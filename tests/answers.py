@@ -35,6 +35,7 @@ PLAIN: dict[str, Any] = {
     "batch_tokens": 600,
     "max_side": 4,
     "rescore": 0,
+    "parse": "strict",
 }
 """Settings of the prediction."""
 

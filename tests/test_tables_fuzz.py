@@ -239,7 +239,7 @@ class Run:
         noise.run(run_code=self.path("code"), rows=self.path("ledger"))
 
     def score(self) -> None:
-        score.run(answers=self.path("submission.json"), tasks=self.path("validation.parquet"))
+        score.run(answers=[self.path("submission.json")], tasks=self.path("validation.parquet"))
 
 
 READERS: dict[str, list[Callable[[Run], None]]] = {

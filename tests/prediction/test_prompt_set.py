@@ -81,6 +81,17 @@ def test_an_answer_without_a_grid_or_without_its_end_is_a_candidate_without_a_gr
     ]
 
 
+def test_a_lenient_set_reads_a_grid_without_its_end(of_views):
+    prompts = of_views(views.views_of(task(), 0, 1, 0.5, 0), parse="lenient")
+    whole = answered(prompts, task().test[0].output)
+    [found, none] = prompts.candidates(
+        0, [Answer(whole.tokens, -3.0, ended=False), Answer((), -2.0, ended=True)]
+    )
+    np.testing.assert_array_equal(found.grid, task().test[0].output)
+    assert (found.tokens, found.ended) == (len(whole.tokens), False)
+    assert none == Candidate(None, -2.0, 1, ended=True)
+
+
 def test_a_view_without_answers_has_a_candidate_without_a_grid(of_views):
     prompts = of_views(views.views_of(task(), 0, 1, 0.5, 0))
     assert prompts.candidates(0, []) == [Candidate(None, 0.0, 0, ended=False)]

@@ -104,6 +104,25 @@ def test_twice_the_views_extend_the_answers_which_are_cached(answers, tmp_path):
     assert written("other").keys() == written("run").keys()
 
 
+def test_another_way_to_read_the_answers_generates_none_again(answers, tmp_path):
+    def read(**changes):
+        return answers(views=8, grammar=True, max_side=1, **changes)[0]
+
+    def written():
+        return {path.name for path in (tmp_path / "run/predictions").rglob("*.json")}
+
+    strict, before = read(), written()
+    lenient = read(parse="lenient")
+    assert written() == before
+    # Some answers reach the limit of tokens after a whole row.
+    assert lenient.grid.notna().sum() > strict.grid.notna().sum()
+    assert_frame_equal(
+        lenient.drop(columns=["grid", "height", "width"]),
+        strict.drop(columns=["grid", "height", "width"]),
+        check_exact=True,
+    )
+
+
 @pytest.mark.parametrize(
     "before", [{"views": 3}, {"draft": "none"}, {"batch_tokens": 5000}, {"kv_static": True}]
 )

@@ -186,6 +186,23 @@ def test_a_text_that_render_cannot_return_is_no_answer(format_: str, text: str) 
     assert prompt.parse_answer(style(format_, "minimal"), text) is None
 
 
+@pytest.mark.parametrize(
+    ("format_", "text"),
+    [
+        pytest.param("bare", "6\n7\n", id="bare"),
+        pytest.param("v1", "### Output\n\n6\n7", id="without-its-end"),
+        pytest.param("v1", "6\n7", id="without-its-opening"),
+        pytest.param("dialog", "Sure. Output:\n6\n7", id="text-before-its-opening"),
+    ],
+)
+def test_an_answer_is_found_without_its_end_and_after_other_text(format_: str, text: str) -> None:
+    used = style(format_, "minimal")
+    found = prompt.find_answer(used, text)
+    assert found is not None
+    np.testing.assert_array_equal(found, grid("6", "7"))
+    assert prompt.find_answer(used, f"{text}x") is None
+
+
 @given(st.sampled_from(prompt.FORMATS), st.text() | st.text("01\n#<end> "))
 def test_parse_answer_accepts_any_text(format_: str, text: str) -> None:
     used = style(format_, "minimal")

@@ -9,6 +9,7 @@ from arcmix.config.schema import NaturalInt, PositiveInt, Probability, Section
 Encoder = Literal[
     "minimal", "separator", "repeat", "tokens", "row_number", "code_block", "shape", "symbols"
 ]
+Parse = Literal["strict", "lenient"]
 LearningRate = Annotated[float, Field(gt=0, le=10)]
 """AdamW moves each weight by about this much per step."""
 
@@ -168,6 +169,10 @@ class Predict(Section):
     """Height and width of the grid whose text sets the maximum length of an answer."""
     rescore: NaturalInt
     """Number of candidates per test that are scored in all views of the test. 0: no scores."""
+    parse: Parse
+    """What is a grid. strict: only the text that the encoder writes, with the end token. lenient:
+    what arc24 reads as a grid, also with a wrong shape or row number, text after the grid, or no
+    end."""
 
 
 class Scale(Section):

@@ -19,7 +19,7 @@ from arcmix.prediction.tables import Test
 Measure = Callable[[PreTrainedModel, Sequence[Test]], Mapping[Test, float]]
 """Returns the loss of a model on the right answers to some tests, by test."""
 
-NOT_IN_SCOPE = {"views", "batch_tokens", "rescore"}
+NOT_IN_SCOPE = {"views", "batch_tokens", "rescore", "parse"}
 """Settings of `scales.Predict` that a result depends on only by the jobs of its batch."""
 
 

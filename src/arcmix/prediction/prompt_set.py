@@ -22,7 +22,7 @@ class PromptSet:
     Args:
         adapter: The adapter folder, which holds the tokenizer and the prompt format.
         views: The views.
-        settings: Whether to use the grammar, and the longest answer.
+        settings: Whether to use the grammar, the longest answer, and how answers are read.
 
     Raises:
         ValueError: If the tokenizer does not fit the prompt format.
@@ -30,6 +30,7 @@ class PromptSet:
 
     def __init__(self, adapter: Path, views: Sequence[View], settings: scales.Predict) -> None:
         self.views = views
+        self._parse: scales.Parse = settings.parse
         self.max_side = longest_side(view.task for view in views)
         self.tokenizer, self.style = adapters.load_text(adapter, "answer")
         texts = [self._text(view) for view in views]
@@ -66,7 +67,7 @@ class PromptSet:
             return [Candidate(None, 0.0, 0, ended=False)]
         return [
             Candidate(
-                self._grid(number, one) if one.ended else None,
+                self.grid(number, one, self._parse),
                 one.logprob,
                 len(one.tokens) + one.ended,
                 one.ended,
@@ -74,10 +75,19 @@ class PromptSet:
             for one in answers
         ]
 
-    def _grid(self, number: int, answer: Answer) -> np.ndarray | None:
-        """Return the grid of an answer with the view's transform inverted, None if it has none."""
+    def grid(self, number: int, answer: Answer, parse: scales.Parse) -> np.ndarray | None:
+        """Return the grid of an answer with the view's transform inverted, None if it has none.
+
+        Args:
+            number: Number of the view.
+            answer: An answer to it.
+            parse: How the answer is read (`scales.Predict.parse`).
+        """
         text = tokenization.decode(self.tokenizer, list(answer.tokens))
-        grid = prompt.parse_answer(self.style, text + self.style.end)
+        if parse == "lenient":
+            grid = prompt.find_answer(self.style, text)
+        else:
+            grid = prompt.parse_answer(self.style, text + self.style.end) if answer.ended else None
         if grid is None or max(grid.shape) > self.max_side:
             return None
         return self.views[number].transform.invert(grid)

@@ -124,12 +124,13 @@ class Solver:
         if self._settings.draft == "none" or self._settings.search != "greedy":
             return [NO_DRAFT] * len(numbers)
         views = self._prompts.views
+        # Strict in any case: then another `parse` has the same drafts, so the same cached answers.
         known = {
-            _test(views[number]): candidate.grid
+            _test(views[number]): grid
             for number, answers in found.items()
             if self._settings.draft == "views" and not views[number].index
-            for candidate in self._prompts.candidates(number, answers)
-            if candidate.grid is not None
+            for grid in [self._prompts.grid(number, one, "strict") for one in answers]
+            if grid is not None
         }
         grids = []
         for number in numbers:

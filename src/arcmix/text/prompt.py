@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from arcmix.tasks import Pair
+from arcmix.text import lenient
 from arcmix.text.encode import Encoder
 
 Message = dict[str, str]
@@ -211,3 +212,17 @@ def parse_answer(style: Style, text: str) -> np.ndarray | None:
     if not (text.startswith(style.opening) and text.endswith(style.end)):
         return None
     return style.encoder.decode(text.removeprefix(style.opening).removesuffix(style.end))
+
+
+def find_answer(style: Style, text: str) -> np.ndarray | None:
+    """Return the grid in a generated answer, as arc24 reads it (`lenient`).
+
+    Args:
+        style: The style of the prompt.
+        text: The generated text without its end token. It may be incomplete.
+
+    Returns:
+        uint8 (height, width), or None if `text` has no grid.
+    """
+    grid = text.split(style.opening, 1)[-1] if style.opening else text
+    return lenient.decode(style.encoder.names, grid)
