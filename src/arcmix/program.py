@@ -16,7 +16,7 @@ from typing import Self, get_args
 
 import tqdm
 
-from arcmix import fingerprints, orphans, redaction
+from arcmix import fingerprints, orphans, recovery, redaction
 from arcmix.config import schema
 
 FIRST = os.environ.get("RANK", "0") == "0"
@@ -56,7 +56,8 @@ def main(run: Callable[..., None]) -> None:
     Each keyword of `run` becomes a flag whose type is the annotation, `Path`, `Key` or `str`. A
     `schema.Section` is read from the file given by `--params` instead. With `--code`, the file with
     the fingerprint of the program, other code than that is refused. An error ends the program
-    with status 1 and a message on one line. If the error is not one that arcmix or the operating
+    with status 1 and a message on one line, which ends with the command that puts the workspace
+    right (`recovery`). If the error is not one that arcmix or the operating
     system explains, the message names a log file with the traceback.
     """
     handler = logging.StreamHandler()
@@ -77,7 +78,8 @@ def main(run: Callable[..., None]) -> None:
     except Exception as error:  # noqa: BLE001 - the end of the program, for any error
         if not FIRST:
             time.sleep(GRACE)
-        sys.exit(redaction.redacted(f"error in {name}: {_explained(name, error)}"))
+        text = f"error in {name}: {_explained(name, error)}{recovery.hint()}"
+        sys.exit(redaction.redacted(text))
     logging.getLogger(f"arcmix.{name}").info("took %.1f s", time.monotonic() - started)
 
 
