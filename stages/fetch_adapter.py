@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 from typing import Annotated, Any
 
-from arcmix import checked, files, program
+from arcmix import checked, files, local, program
 from arcmix.config import origins, params, scales, schema
 from arcmix.config.schema import At, Section
 from arcmix.ledger import form, given, records, store
@@ -48,7 +48,7 @@ def run(*, config: Params, repository: Path, rows: str, adapter: str, out: Path)
         files.write_json(out / "start.json", {"adapter": "none"})
         return
     if init.adapter.startswith(params.PATH_STARTS):
-        start = _given(repository / init.adapter, init.optimizer, out / "adapter")
+        start = _given(local.place(init.adapter, repository), init.optimizer, out / "adapter")
     else:
         start = _earlier(config, repository, rows, adapter, out / "adapter")
     files.write_json(out / "start.json", start)

@@ -1,17 +1,18 @@
 """Stage `local`: hash the local files that a run reads, so that DVC sees an edit of them.
 
-Reads the folders of tasks, the archives of a mirror that is a folder, and the folder of a base
-model. Writes a small file with the digest of each of them, and an empty map for a source or a model
-that this run does not use or that is not local.
+Reads the folders of tasks, the archives of a mirror that is a folder, the folder of a base model,
+and that of an adapter made elsewhere. Writes a small file with the digest of each of them, and an
+empty map for what this run does not use or what is not local.
 """
 
 import os
 from pathlib import Path
 from typing import Annotated
 
-from arcmix import files, program
+from arcmix import files, local, program
 from arcmix.config import origins, params
 from arcmix.config.schema import At, Name, Section
+from arcmix.ledger import given
 from arcmix.sources import inputs
 from arcmix.sources.archive import MIRROR
 
@@ -31,6 +32,8 @@ class Params(Section):
     """All sources."""
     model: Annotated[origins.Model, At("models.${model}")]
     """The base model."""
+    adapter: Annotated[params.Run, At("init.adapter")]
+    """The adapter that the fine-tune starts from."""
 
 
 def run(*, config: Params, root: Path, out: Path) -> None:
@@ -44,6 +47,9 @@ def run(*, config: Params, root: Path, out: Path) -> None:
         found = inputs.digest(name, source, mirror, root) if name in used else {}
         files.write_json(out / "sources" / f"{name}.json", found)
     files.write_json(out / "model.json", inputs.model_digest(config.model, root))
+    elsewhere = config.adapter.startswith(params.PATH_STARTS)
+    found = given.digest(local.place(config.adapter, root)) if elsewhere else {}
+    files.write_json(out / "adapter.json", found)
 
 
 if __name__ == "__main__":

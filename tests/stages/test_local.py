@@ -53,10 +53,24 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("path", ["{}/my/adapter", "./my/adapter", "../{0.name}/my/adapter"])
+def test_an_edit_of_an_adapter_made_elsewhere_changes_its_digest(root: Path, path: str) -> None:
+    init = {"adapter": path.format(root), "checkpoint": "last", "optimizer": "fresh"}
+    for name in ("adapter_config.json", "adapter_model.safetensors", "README.md"):
+        (root / "my/adapter").mkdir(exist_ok=True)
+        (root / "my/adapter" / name).write_text(name)
+    first = run(root, init=init)["adapter"]
+    (root / "my/adapter/README.md").write_text("not a part of it")
+    assert run(root, init=init)["adapter"] == first != {}
+    (root / "my/adapter/adapter_model.safetensors").write_text("other weights")
+    assert run(root, init=init)["adapter"] != first
+    assert run(root, init=init | {"adapter": "re-arc/0-0123456789ab"})["adapter"] == {}
+
+
 def test_each_source_and_the_model_have_a_file(root: Path) -> None:
     found = run(root)
 
-    assert found.keys() == {*schema.read(PARAMS)["sources"], "own", "mini", "model"}
+    assert found.keys() == {*schema.read(PARAMS)["sources"], "own", "mini", "model", "adapter"}
     assert {name for name, digest in found.items() if digest} == {"own", "mini"}
 
 

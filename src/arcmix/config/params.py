@@ -52,7 +52,7 @@ def _mirror(place: str) -> str:
     return place
 
 
-PATH_STARTS = ("/", "./", "../")
+PATH_STARTS = ("/", "./", "../", "~/")
 """Starts of a path in `init.adapter`; no name of a row or of a revision starts so."""
 
 
@@ -202,8 +202,8 @@ class Init(Section):
     adapter: Run
     """none: a new adapter. Otherwise the run whose adapter is the start: a row of the ledger,
     DATASET/SEED-FINGERPRINT, a git revision, or the name of a DVC experiment. Or a folder with an
-    adapter of peft: an absolute path, or one from the root of the repository that starts with
-    ./ or ../."""
+    adapter of peft: a path that starts with / or ~/, or one from the root of the repository that
+    starts with ./ or ../."""
     checkpoint: Checkpoint
     """The adapter of that run. best: of the lowest validation loss; last: of the last step. A
     folder has one adapter."""
