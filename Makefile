@@ -11,7 +11,7 @@ RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 unexport DVC_ROOT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup whole repro noise gallery score test slow kills check bench readme
+.PHONY: help setup whole repro noise gallery score test slow kills check bench readme merged
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
@@ -81,6 +81,22 @@ bench: $(STAMP) ## Run the benchmarks.
 
 readme: ## Copy the table into README.md, for a commit of new results.
 	@sed -i -e '/<!-- table -->/,/<!-- end -->/{//!d}' -e '/<!-- table -->/r results/ablation.md' README.md
+
+# Of the files that a run makes, a merge keeps ours (.gitattributes). The rows of the ledger are
+# those of both branches, and the table comes of them.
+merged: $(STAMP) whole ## After git merge: keep these results, remake the table from the rows of both.
+	@left=$$(git diff --name-only --diff-filter=U -- . ':!dvc.lock' ':!results' ':!README.md'); \
+	  [ -z "$$left" ] || { echo "Resolve these conflicts by hand, git add them, then run the same" \
+	    "again:" $$left >&2; exit 1; }
+	@for file in $$(git diff --name-only --diff-filter=U -- dvc.lock results); do \
+	  git checkout --quiet --ours -- "$$file" || exit; \
+	done
+	@$(RUN) dvc repro
+	@$(MAKE) --no-print-directory readme
+	@! grep -q '^<<<<<<<' README.md || { echo "README.md has conflicts outside of its table:" \
+	  "resolve them by hand, then run the same again" >&2; exit 1; }
+	@git add dvc.lock results README.md
+	@echo "Look at git status, then run: git commit"
 
 # The stamp is written last, so an interrupted installation is repeated.
 $(STAMP): pyproject.toml constraints.txt
