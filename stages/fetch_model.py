@@ -1,7 +1,6 @@
 """Stage `fetch_model`: write the base model as a folder in Hugging Face format.
 
-Reads nothing. Writes a folder with weights, configuration and tokenizer. The tokenizer's padding
-token differs from its end token.
+Reads nothing. Writes a folder with weights, configuration and tokenizer.
 """
 
 import logging

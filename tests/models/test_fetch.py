@@ -41,20 +41,16 @@ def test_the_character_tokenizer_has_one_token_per_character_and_restores_the_te
     assert tokenizer.unk_token_id not in ids
 
 
-def test_every_stored_model_has_a_padding_token_that_differs_from_its_end_token(
-    tmp_path, base_model
-):
+@pytest.mark.parametrize("padding", [None, "<|im_end|>", "<unk>"])
+def test_any_padding_token_or_none_is_kept(tmp_path, base_model, padding):
+    shutil.copytree(base_model, tmp_path / "given")
     tokenizer = pretrained.load_tokenizer(base_model)
-    tokenizer.pad_token = tokenizer.eos_token
-    folder = tmp_path / "given"
-    pretrained.load(base_model, "float32").save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    tokenizer.pad_token = padding
+    tokenizer.save_pretrained(tmp_path / "given")
 
-    fetch.from_folder(folder, tmp_path / "out")
+    fetch.from_folder(tmp_path / "given", tmp_path / "out")
 
-    stored = pretrained.load_tokenizer(tmp_path / "out")
-    assert stored.eos_token_id == tokenizer.eos_token_id
-    assert stored.pad_token_id not in (None, stored.eos_token_id)
+    assert pretrained.load_tokenizer(tmp_path / "out").pad_token == padding
 
 
 def test_from_folder_refuses_a_folder_without_a_model(tmp_path):

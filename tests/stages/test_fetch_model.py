@@ -58,7 +58,6 @@ def test_run_converts_the_quantized_model_in_a_wheel(tmp_path, monkeypatch):
     found = pretrained.load(tmp_path / "out", "bfloat16")
     ids = tokenizer("01\nIn", add_special_tokens=False).input_ids
     assert tokenizer.convert_ids_to_tokens(ids) == ["0", "1", "Ċ", "In"]
-    assert tokenizer.pad_token != tokenizer.eos_token  # they are equal in the file
     written = next(
         tensor
         for tensor in gguf.GGUFReader(tmp_path / "small.gguf").tensors

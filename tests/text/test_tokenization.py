@@ -267,7 +267,7 @@ def test_a_chat_template_that_drops_the_answer_is_refused() -> None:
 @pytest.mark.parametrize(
     ("turn", "message"),
     [
-        ("{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}", "no system"),
+        ("{% if m.role == 'user' %}{{ raise_exception('no user') }}{% endif %}", "no user"),
         ("{{ m.tools.first }}", "has no attribute 'tools'"),
         ("{{ m.__class__.__mro__ }}", "access to attribute '__class__' of 'dict' object is unsafe"),
     ],

@@ -1,4 +1,5 @@
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -73,6 +74,16 @@ def finetune(
 @pytest.fixture(scope="module")
 def plain(base_model):
     return finetune(base_model)
+
+
+@pytest.mark.parametrize("padding", [None, "<|im_end|>", "<unk>"])
+def test_the_padding_token_has_no_effect(tmp_path, base_model, plain, padding):
+    folder = tmp_path / "model"
+    shutil.copytree(base_model, folder)
+    tokenizer = pretrained.load_tokenizer(base_model)
+    tokenizer.pad_token = padding
+    tokenizer.save_pretrained(folder)
+    assert [one.val_loss for one in finetune(folder)] == [one.val_loss for one in plain]
 
 
 def test_training_lowers_both_losses(plain):

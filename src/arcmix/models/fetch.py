@@ -72,7 +72,7 @@ def from_hub(repository: str, revision: str, out: Path) -> None:
             " or download the model elsewhere and choose a model of kind folder"
         ) from error
     shutil.rmtree(out / ".cache", ignore_errors=True)
-    _finish(out)
+    check(out)
 
 
 def from_folder(folder: Path, out: Path) -> None:
@@ -106,7 +106,7 @@ def from_folder(folder: Path, out: Path) -> None:
                 f" followed: copy the model with cp -rL {folder} COPY, and choose the copy"
             )
         shutil.copyfile(path, out / path.name)
-    _finish(out)
+    check(out)
 
 
 def random(settings: origins.RandomModel, out: Path) -> None:
@@ -159,29 +159,7 @@ def character_tokenizer() -> PreTrainedTokenizerBase:
 def _save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, out: Path) -> None:
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
-    _finish(out)
-
-
-def _finish(folder: Path) -> None:
-    _separate_padding(folder)
-    check(folder)
-
-
-def _separate_padding(folder: Path) -> None:
-    """Give the tokenizer a padding token that differs from its end token.
-
-    If both are one token, the model learns to ignore the end of an answer and never stops
-    (arc24, iteration 29).
-    """
-    tokenizer = pretrained.load_tokenizer(folder)
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        if tokenizer.unk_token_id in (None, tokenizer.eos_token_id):
-            raise ValueError(
-                f"the tokenizer in {folder} can pad only with its end token"
-                f" {tokenizer.eos_token!r}; add another token to it and set it as pad_token"
-            )
-        tokenizer.pad_token = tokenizer.unk_token
-        tokenizer.save_pretrained(folder)
+    check(out)
 
 
 def check(folder: Path) -> None:

@@ -26,7 +26,8 @@ def converse(style: Style, grid: np.ndarray, kinds: Sequence[int]) -> list[Text]
     turns, previous, texts = [{"role": "system", "content": V1_SYSTEM}], "", []
     for kind in kinds:
         turns.append({"role": "user", "content": shown + objects.QUESTIONS[kind]})
-        whole = _plain(turns, style.end) if style.format == "bare" else style.chat(turns)
+        text = _plain(turns, style.end) if style.format == "bare" else style.chat(turns)
+        whole = style.begun(text)
         if not whole.startswith(previous):
             raise ValueError(
                 "the chat template changes the text of earlier turns when a turn is added:"

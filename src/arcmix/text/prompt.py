@@ -100,6 +100,8 @@ class Style:
     """The token that ends an answer."""
     loss: str
     """The texts with loss, one of `LOSSES`."""
+    start: str = ""
+    """The tokens before each text, such as <bos>; empty if the model has none."""
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
@@ -121,6 +123,10 @@ class Style:
     def opening(self) -> str:
         """The start of an answer, before its grid."""
         return OPENINGS.get(self.format, CHAT_OPENING)
+
+    def begun(self, text: str) -> str:
+        """Return a text with the tokens before it, which a chat template may have written."""
+        return text if text.startswith(self.start) else f"{self.start}{text}"
 
 
 @dataclass(frozen=True)
@@ -159,7 +165,7 @@ def render(
         prompt = style.chat(_dialog(style, shown, asked))
     else:
         prompt = style.chat(_question(style, shown, asked))
-    prompt, spans = unmarked(prompt)
+    prompt, spans = unmarked(style.begun(prompt))
     return Text(prompt, "" if test_output is None else answer(style, test_output), spans)
 
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, NamedTuple
 
-import jinja2
 import numpy as np
 
 from arcmix.tasks import COLORS, Pair
-from arcmix.text import prompt
+from arcmix.text import chat, prompt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,20 +75,21 @@ def style(
                 f"prompt format {format_!r} needs a chat template, but the model's tokenizer has"
                 " none; choose an instruction-tuned model or the format 'bare'"
             )
-        end = _end_of_turn(tokenizer) or end
+        end = chat.end_of_turn(tokenizer) or end
     if not isinstance(end, str) or len(_ids(tokenizer, [end])[0]) != 1:
         raise ValueError(
             f"the end of an answer is not a single token of the tokenizer, got {end!r}; choose"
             " another model or prompt format"
         )
-    chat = functools.partial(_chat, tokenizer, for_answer=True)
-    found = prompt.Style(format_, encoder, chat, end, loss)
-    _check_prompt(found)
+    apply = functools.partial(chat.render, tokenizer, for_answer=True)
+    start = chat.start_of_text(tokenizer)
+    found = prompt.Style(format_, encoder, apply, end, loss, start)
     _check_answers(tokenizer, found)
+    _check_prompt(tokenizer, found)
     return found
 
 
-def _check_prompt(style: prompt.Style) -> None:
+def _check_prompt(tokenizer: PreTrainedTokenizerBase, style: prompt.Style) -> None:
     """Refuse a style whose prompt lacks a grid of the task, or has it twice or out of order."""
     *shown, asked = PROBES
     text = prompt.render(style, [Pair(*shown[:2]), Pair(*shown[2:])], asked, None)
@@ -107,6 +107,13 @@ def _check_prompt(style: prompt.Style) -> None:
         raise ValueError(
             f"the chat template drops the marks of trained outputs: they are {spans} instead of"
             f" {[grids[3]]}; choose another model, the prompt format 'bare', or the loss 'answer'"
+        )
+    [example] = tokenize(tokenizer, [prompt.Text(text.prompt, "", ())])
+    back = decode(tokenizer, example.input_ids.tolist())
+    if lost := [grid for grid in grids if grid not in back]:
+        raise ValueError(
+            f"the tokenizer loses grids of a prompt in the format {style.format!r}: {lost} became"
+            f" {back[-300:]!r}; choose another model or encoder"
         )
 
 
@@ -128,33 +135,6 @@ def _check_answers(tokenizer: PreTrainedTokenizerBase, style: prompt.Style) -> N
 def decode(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> str:
     """Return the text of tokens."""
     return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
-
-
-def _end_of_turn(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return the first token after the assistant's answer in the chat template."""
-    answer = "012"
-    turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": answer}]
-    _, shown, after = _chat(tokenizer, turns, for_answer=False).rpartition(answer)
-    if not shown:
-        raise ValueError(
-            "the chat template drops the assistant's answer, so the end of an answer is unknown;"
-            " choose another model or the prompt format 'bare'"
-        )
-    return "".join(tokenizer.tokenize(after.strip())[:1])
-
-
-def _chat(
-    tokenizer: PreTrainedTokenizerBase, turns: list[prompt.Message], *, for_answer: bool
-) -> str:
-    try:
-        return str(
-            tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=for_answer)
-        )
-    except jinja2.TemplateError as error:
-        raise ValueError(
-            f"the chat template refuses the turns {[turn['role'] for turn in turns]}: {error};"
-            " choose another model or another prompt format, such as 'bare'"
-        ) from error
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[prompt.Text]) -> list[Example]:
