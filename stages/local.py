@@ -1,18 +1,17 @@
 """Stage `local`: hash the local files that a run reads, so that DVC sees an edit of them.
 
-Reads the folders of tasks, the archives of a mirror that is a folder, the folder of a base model,
-and that of an adapter made elsewhere. Writes a small file with the digest of each of them, and an
-empty map for what this run does not use or what is not local.
+Reads the folders of tasks, the archives of a mirror that is a folder, and the folders of a base
+model and of an adapter. Writes a small file with the digest of each source, of the model and of the
+adapter. It is an empty map for what this run does not use or what is not local.
 """
 
 import os
 from pathlib import Path
 from typing import Annotated
 
-from arcmix import files, local, program
+from arcmix import files, program
 from arcmix.config import origins, params
 from arcmix.config.schema import At, Name, Section
-from arcmix.ledger import given
 from arcmix.sources import inputs
 from arcmix.sources.archive import MIRROR
 
@@ -32,12 +31,12 @@ class Params(Section):
     """All sources."""
     model: Annotated[origins.Model, At("models.${model}")]
     """The base model."""
-    adapter: Annotated[params.Run, At("init.adapter")]
-    """The adapter that the fine-tune starts from."""
+    init: Annotated[params.Init, At("init")]
+    """The adapter that the fine-tune starts from, which may be a folder."""
 
 
 def run(*, config: Params, root: Path, out: Path) -> None:
-    """Write the digest of each source and of the model to the folder `out`.
+    """Write the digests of the sources, of the model and of the adapter to the folder `out`.
 
     Relative paths start at `root`.
     """
@@ -46,10 +45,14 @@ def run(*, config: Params, root: Path, out: Path) -> None:
     for name, source in config.sources.items():
         found = inputs.digest(name, source, mirror, root) if name in used else {}
         files.write_json(out / "sources" / f"{name}.json", found)
-    files.write_json(out / "model.json", inputs.model_digest(config.model, root))
-    elsewhere = config.adapter.startswith(params.PATH_STARTS)
-    found = given.digest(local.place(config.adapter, root)) if elsewhere else {}
-    files.write_json(out / "adapter.json", found)
+    model, adapter = config.model, config.init.adapter
+    found = {"model": {}, "adapter": {}}
+    if isinstance(model, origins.FolderModel):
+        found["model"] = inputs.folder_digest("path of the model", model.path, root)
+    if adapter.startswith(params.PATH_STARTS):
+        found["adapter"] = inputs.folder_digest("init.adapter", adapter, root)
+    for name, digest in found.items():
+        files.write_json(out / f"{name}.json", digest)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def task(id_: str = "a", train: int = 3, test: int = 1, split: str = "training")
 def component(table: str, **changes: Any) -> dict[str, Any]:
     """Return a component with a whole table, with some values changed."""
     whole = {"subset": "all", "hardest": "all", "variations": "all", "pool": False}
-    whole |= {"examples": "all", "n_minus": 0, "per_test": False, "weight": 1}
+    whole |= {"split": "all", "examples": "all", "n_minus": 0, "per_test": False, "weight": 1}
     return {"tasks": table} | whole | changes
 
 

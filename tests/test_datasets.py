@@ -106,6 +106,8 @@ def mix(folder: Path, dataset: Dataset, samples: int = 1, new_tasks: float = 0.0
         pytest.param("mini-arc", 149, 149, marks=needs_archives),
         pytest.param("arc-1d", 901, 901, marks=needs_archives),
         pytest.param("arc-agi-2", 1000, 1000, marks=needs_archives),
+        pytest.param("tama", 4734, 4734, marks=needs_archives),
+        pytest.param("diva", 1200, 1200, marks=needs_archives),
     ],
 )
 def test_a_dataset_has_the_published_counts(

@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -5,7 +6,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from arcmix.config import check
+from arcmix.config import check, schema
 
 ROOT = Path(__file__).parents[2]
 
@@ -134,14 +135,14 @@ def test_check_suggests_the_most_similar_name_for_a_typo(
         pytest.param(
             "partition/source",
             "re-arc",
-            "partition.source: 're-arc' is not one of ['arc-agi-1', 'arc-agi-1-github']",
+            "partition.source: 're-arc' is not one of ['arc-agi-1', 'arc-agi-1-github', 'arc-agi-2']",
             id="source",
         ),
         pytest.param(
             "measure/source",
             "re-arc",
             "measure.source: 're-arc' is not one of ['arc-1d', 'arc-agi-1', 'arc-agi-1-github',"
-            " 'arc-agi-2', 'concept-arc', 'mini-arc']",
+            " 'arc-agi-2', 'concept-arc', 'diva', 'mini-arc', 'tama']",
             id="measured-source",
         ),
         pytest.param(
@@ -390,3 +391,23 @@ def test_check_accepts_each_way_to_name_a_run(edited, adapter: str) -> None:
 @pytest.mark.parametrize("mirror", ["github", "/mnt/mirror", "~/x", "http://x:80/y", "a@b"])
 def test_check_accepts_each_kind_of_mirror(edited, mirror: str) -> None:
     assert check.check_file(edited("mirror", mirror)).mirror == mirror
+
+
+def test_check_refuses_a_split_that_a_source_does_not_have(edited) -> None:
+    check.check_file(edited("datasets/arc-agi-2/arc-agi-2/split", "evaluation"))
+    with pytest.raises(ValueError, match=r"split of datasets.arc-agi-2.arc-agi-2: 'eval' is not"):
+        check.check_file(edited("datasets/arc-agi-2/arc-agi-2/split", "eval"))
+
+
+def test_check_accepts_the_evaluation_split_of_arc_agi_2_as_measured_part(edited) -> None:
+    check.check_file(edited("measure", {"source": "arc-agi-2", "part": "evaluation"}))
+
+
+def test_check_accepts_a_folder_of_tasks_in_one_line_as_data_and_as_measured_source(edited) -> None:
+    path = edited("sources/my-tasks", {"kind": "folder", "path": "my/tasks"})
+    values = schema.read(path)
+    values["datasets"]["my-tasks"] = {"my-tasks": {}}
+    for part in ("all", "training"):
+        values |= {"dataset": "my-tasks", "measure": {"source": "my-tasks", "part": part}}
+        path.write_text(json.dumps(values))
+        assert check.check_file(path).sources["my-tasks"].kind == "folder"

@@ -259,16 +259,14 @@ def collections(arc):
     if not (MIRROR / ARC_2).is_file():
         pytest.skip(f"set ARCMIX_MIRROR to a folder that holds {ARC_2} and the other archives")
     found = {"arc-1 train": arc["training"], "arc-1 eval": arc["evaluation"]}
-    splits = {name: (f"data/{name}/*.json",) for name in ("training", "evaluation")}
-    arc_2 = by_split(tasks.parse(archive.read(MIRROR / ARC_2, splits), "arc-agi-2", 30)[0])
-    found |= {"arc-2 train": arc_2["training"], "arc-2 eval": arc_2["evaluation"]}
-    for name in ("concept-arc", "mini-arc", "1d-arc"):
+    for name in ("arc-agi-2", "concept-arc", "mini-arc", "arc-1d", "tama", "diva"):
         source = FILE.sources[name]
         assert isinstance(source, origins.ArchiveSource)
-        file = f"{source.repository.partition('/')[2]}-{source.commit}.tar.gz"
-        parsed, _ = tasks.parse(archive.read(MIRROR / file, source.files), name, source.max_side)
+        path = Path(archive.place(source, str(MIRROR), Path.cwd()))
+        parsed, _ = tasks.parse(archive.read(path, source.files), name, source.max_side)
         found |= {f"{name} {split}": part for split, part in by_split(parsed).items()}
-    return found
+    names = {"arc-agi-2 training": "arc-2 train", "arc-agi-2 evaluation": "arc-2 eval"}
+    return {names.get(name, name): part for name, part in found.items()}
 
 
 def test_the_overlaps_of_all_collections_except_re_arc_are_the_documented_ones(collections):
@@ -281,14 +279,16 @@ def test_the_overlaps_of_all_collections_except_re_arc_are_the_documented_ones(c
         "concept-arc corpus": 3,
         "concept-arc minimal": 3,
         "mini-arc training": 22,
-        "1d-arc training": 57,
+        "arc-1d training": 57,
+        "tama training": 44,
+        "diva training": 1086,
     }
     shared = {
         frozenset({row["collection"], other}): (found["exact"], found["similar"])
         for row in rows
         for other, found in row["shared"].items()
     }
-    assert len(shared) == 36
+    assert len(shared) == 55
     assert {both: counts for both, counts in shared.items() if any(counts)} == {
         frozenset({"arc-1 train"}): (0, 2),
         frozenset({"arc-1 train", "arc-1 eval"}): (1, 2),
@@ -300,7 +300,12 @@ def test_the_overlaps_of_all_collections_except_re_arc_are_the_documented_ones(c
         frozenset({"arc-2 train", "concept-arc corpus"}): (0, 1),
         frozenset({"concept-arc corpus"}): (1, 1),
         frozenset({"mini-arc training"}): (2, 2),
-        frozenset({"1d-arc training"}): (58, 625),
+        frozenset({"arc-1d training"}): (58, 625),
+        frozenset({"arc-1 train", "tama training"}): (0, 2),
+        frozenset({"arc-1 eval", "tama training"}): (0, 1),
+        frozenset({"arc-2 train", "tama training"}): (0, 3),
+        frozenset({"tama training"}): (1212, 1737),
+        frozenset({"diva training"}): (54084, 448800),
     }
 
 

@@ -1,11 +1,28 @@
 import numpy as np
 import pytest
 
+from arcmix import tasks
+from arcmix.config import params
 from arcmix.sampling import mix
-from tests.arc import task
+from tests.arc import component, task
 
 DRAWN = np.array([0, 4, 3, 1, 1, 3, 4, 2, 4, 0, 1, 3])
 """Entries of 12 samples: 5 samples have one of the first two entries, 7 have another."""
+
+
+def test_a_component_with_a_split_has_the_tasks_of_this_split(tmp_path):
+    every = [task("a", split="evaluation"), task("a"), task("b")]
+    tasks.write(tmp_path / "arc-2.parquet", every)
+
+    def ids(split):
+        one = params.Component.model_validate(component("arc-2", split=split))
+        [(table, found)] = mix.read_tables({"x": one}, tmp_path, tmp_path)
+        return table, [(each.split, each.id) for each in found]
+
+    assert ids("training") == ("arc-2", [("training", "a"), ("training", "b")])
+    assert len(ids("all")[1]) == 3
+    with pytest.raises(ValueError, match=r"table arc-2: 'test' is not one of \['all', 'evaluation"):
+        ids("test")
 
 
 def test_a_task_with_three_tests_is_one_entry_or_three():

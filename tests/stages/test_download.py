@@ -228,6 +228,8 @@ def test_a_key_that_is_no_name_is_refused(tmp_path: Path, stage: str) -> None:
         ("concept-arc", {10: 16}),
         ("mini-arc", {}),
         ("arc-1d", {50: 17, 51: 1}),
+        ("tama", {100: 43, 98: 1, 94: 1, 80: 1, 63: 1, 45: 1, 31: 1, 23: 1}),
+        ("diva", {100: 12}),
     ],
 )
 def test_the_real_sources_are_what_is_pinned(

@@ -21,6 +21,7 @@ ARCHIVE = {
     "tests": 3,
     "digest": "0" * 64,
 }
+ADAPTER = {"adapter": "./my/adapter", "checkpoint": "last", "optimizer": "fresh"}
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +50,7 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "own").mkdir()
     (tmp_path / "own/a.json").write_text(json.dumps(task(1)))
     (tmp_path / "my/model").mkdir(parents=True)
+    (tmp_path / "my/adapter").mkdir()
     (tmp_path / "my/model/config.json").write_text("{}")
     return tmp_path
 
@@ -82,6 +84,7 @@ def test_each_source_and_the_model_have_a_file(root: Path) -> None:
         ({}, "mini", f"mirror/{FILE}"),
         ({"model": "local"}, "model", "my/model/config.json"),
         ({"model": "local"}, "model", "my/model/tokenizer.json"),
+        ({"init": ADAPTER}, "adapter", "my/adapter/adapter_config.json"),
     ],
 )
 def test_an_edit_of_a_local_file_changes_one_digest(
@@ -128,6 +131,8 @@ def test_a_folder_that_does_not_exist_is_an_error_that_names_the_whole_path(root
     (root / "own").rmdir()
     with pytest.raises(OSError, match=f"sources.own.path: own is {root}/own, which does not exist"):
         run(root)
+    with pytest.raises(OSError, match=f"init.adapter: ../x is {root}/../x, which is no folder"):
+        run(root, dataset="train", init=ADAPTER | {"adapter": "../x"})
     missing = {"local": {"kind": "folder", "path": "my/other"}}
-    with pytest.raises(OSError, match=f"my/other is {root}/my/other, which is no folder; give its"):
+    with pytest.raises(OSError, match=f"my/other is {root}/my/other, which is no folder; giv"):
         run(root, dataset="train", model="local", models=missing)

@@ -81,6 +81,12 @@ def _check_tables(path: Path, file: params.File) -> None:
             if component.tasks not in tables:
                 found = unknown(component.tasks, tables)
                 raise ValueError(f"{path}: tasks of datasets.{name}.{key}: {found}")
+            splits = (
+                _splits(file.sources[component.tasks]) if component.tasks in file.sources else ()
+            )
+            if splits and component.split not in {"all", *splits}:
+                found = unknown(component.split, {"all", *splits})
+                raise ValueError(f"{path}: split of datasets.{name}.{key}: {found}")
     arc = [name for name, source in file.sources.items() if _splits(source) >= ARC_SPLITS]
     if file.partition.source not in arc:
         raise ValueError(f"{path}: partition.source: {unknown(file.partition.source, arc)}")

@@ -79,6 +79,8 @@ class Component(Section):
     tasks: Name
     """The task table: a table of the partition or a source. By default, it is the table with the
     name of the component. Set it to use one table in two components."""
+    split: All | Name
+    """The part of the table: all of it, or one split. All other settings apply to this part."""
     subset: All | PositiveInt | Percent
     """The tasks that are used: all, a number, or a share such as 20%. A smaller selection is a
     subset of each larger one."""

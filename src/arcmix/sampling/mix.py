@@ -10,6 +10,7 @@ from pydantic import Field
 
 from arcmix import checked, tasks
 from arcmix.config import params
+from arcmix.config.document import unknown
 from arcmix.sampling import narrow
 from arcmix.tasks import Task
 
@@ -61,15 +62,29 @@ class Part:
 def read_tables(dataset: params.Dataset, partition: Path, sources: Path) -> list[Table]:
     """Return the task table of each component of a dataset, in the order of the components.
 
+    If a component has a split, only the tasks of this split are returned.
+
     Args:
         dataset: The components.
         partition: Folder of the tables of the partition.
         sources: Folder of the tables of the sources.
+
+    Raises:
+        ValueError: If a table does not have the split of its component.
     """
     found = []
     for component in dataset.values():
         folder = partition if component.tasks in params.PARTITION_TABLES else sources
-        found.append((component.tasks, tasks.read(folder / f"{component.tasks}.parquet")))
+        table = tasks.read(folder / f"{component.tasks}.parquet")
+        if component.split != "all":
+            splits = {task.split for task in table}
+            if component.split not in splits:
+                raise ValueError(
+                    f"split of the component with table {component.tasks}:"
+                    f" {unknown(component.split, {*splits, 'all'})}"
+                )
+            table = [task for task in table if task.split == component.split]
+        found.append((component.tasks, table))
     return found
 
 

@@ -19,12 +19,12 @@ from arcmix.sources import pins, transfer
 MIRROR = "ARCMIX_MIRROR"
 """Environment variable that overrides the parameter `mirror`."""
 MAX_MEMBERS = 20_000
-"""Maximum number of archive members; our largest archive has a thousand."""
+"""Maximum number of archive members; our largest archive has five thousand."""
 MAX_HEADERS = 2**14
 """Maximum size of the headers of a member in bytes. GitHub writes 512, and a few hundred more for a
 long path. tarfile reads them as a whole, and each of them one level deeper."""
 MAX_FILE = 2**20
-"""Maximum size of a task file in bytes; our largest has 69 kB."""
+"""Maximum size of a task file in bytes; our largest has 97 kB."""
 MAX_FILES = 2**25
 """Maximum size of all task files in bytes; our largest archive has 6 MB of them."""
 MAX_TOTAL = 2**29

@@ -1,4 +1,4 @@
-"""The sources that a run uses, and the digests of those whose files are local.
+"""The sources that a run uses, and the digests of the local files that it reads.
 
 DVC compares the digests (stage `local`), so an edit of a local file makes a run stale.
 """
@@ -44,25 +44,24 @@ def digest(name: str, source: origins.Source, mirror: str, root: Path) -> dict[s
     return {}
 
 
-def model_digest(model: origins.Model, root: Path) -> dict[str, str]:
-    """Return the digest of the files of a model in a local folder, or an empty map.
+def folder_digest(place: str, path: str, root: Path) -> dict[str, str]:
+    """Return the digest of the files in a folder, without those in folders below it, as a map.
 
     Args:
-        model: The base model.
-        root: The repository, where relative paths start.
+        place: Place of the path in `params.yaml`, for errors.
+        path: Path of the folder.
+        root: The repository, where a relative path starts.
 
     Raises:
         OSError: If the folder does not exist or a file cannot be read.
     """
-    if not isinstance(model, origins.FolderModel):
-        return {}
-    place = local.place(model.path, root)
-    if not place.is_dir():
+    folder = local.place(path, root)
+    if not folder.is_dir():
         raise OSError(
-            f"the model's folder {model.path} is {place}, which is no folder; give its path in"
-            f" models, absolute or relative to {root.absolute()}"
+            f"{place}: {path} is {folder}, which is no folder; give the path of a folder, absolute"
+            f" or relative to {root.absolute()}"
         )
-    return _digest((file.name, file) for file in place.iterdir() if file.is_file())
+    return _digest((file.name, file) for file in folder.iterdir() if file.is_file())
 
 
 def _digest(files: Iterable[tuple[str, Path]]) -> dict[str, str]:
