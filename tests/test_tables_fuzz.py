@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from arcmix import files, machines, randomness, tasks
+from arcmix.config import schema
 from arcmix.ledger import form, records
 from arcmix.machines import Machine
 from arcmix.sampling import mix, partition, sample_table
@@ -199,12 +200,15 @@ class Run:
         names = {"dataset": "combo-v2", "model": "tiny", "scale": "tiny", "seed": 0}
         report.run(
             config=report.Params.model_validate(
-                names | {"selection": "product", "predict": TWO_VIEWS}
+                schema.load(ROOT / "params.yaml", report.Params).model_dump()
+                | names
+                | {"selection": "product", "predict": TWO_VIEWS}
             ),
             validation=self.path("validation.parquet"),
             candidates=self.path("candidates.parquet"),
             scores=self.path("scores.parquet"),
             table=self.path("tasks.csv"),
+            metrics=self.path("metrics.json"),
             page=self.out("report.html"),
             figure=self.out("report.png"),
         )

@@ -22,7 +22,7 @@ def data(page):
 
 def known(found):
     """Return the data of a task in the page."""
-    [task] = data(report.page("title", "lead", [found]))["tasks"]
+    [task] = data(report.page("title", "lead", [found], {}, {}))["tasks"]
     return task
 
 
@@ -63,24 +63,25 @@ def test_pixels_and_votes_are_means_over_the_first_attempts_at_each_test():
     assert found.votes == (2 + 1 + 0) / 3
 
 
-def test_tasks_are_ranked_by_solved_tests_right_cells_answers_and_loss():
+def test_tasks_are_ranked_by_solved_tests_right_cells_sizes_answers_and_loss():
     ordered = [
         entry("g", [TRUTH], loss=9.0),
         entry("f", [CLOSE, CLOSE, TRUTH], loss=9.0),
         entry("e", [TRUTH], [FAR]),
         entry("d", [CLOSE], loss=9.0),
-        entry("c", [LONG], loss=0.1),
         entry("b", [FAR], loss=0.2),
         entry("h", [FAR], loss=0.2),
         entry("i", [FAR]),
+        entry("c", [LONG], loss=0.1),
         entry("a", [None], loss=0.1),
     ]
+    assert report.best_first(ordered[::-1]) == ordered
     best, worst = report.extremes(ordered[::-1], 3)
     assert [one.task.id for one in best] == ["g", "f", "e"]
-    assert [one.task.id for one in worst] == ["a", "i", "h"]
+    assert [one.task.id for one in worst] == ["a", "c", "i"]
     best, worst = report.extremes(ordered[::2] + ordered[1::2], 10)
-    assert [one.task.id for one in best] == ["g", "f", "e", "d", "c"]
-    assert [one.task.id for one in worst] == ["a", "i", "h", "b"]
+    assert [one.task.id for one in best] == ["g", "f", "e", "d", "b"]
+    assert [one.task.id for one in worst] == ["a", "c", "i", "h"]
 
 
 def test_a_single_task_is_among_the_best():
@@ -127,15 +128,19 @@ def test_the_answers_are_in_the_order_of_the_ranking():
 
 
 def test_texts_are_escaped():
-    page = report.page("a<b", "c & <d>", [entry("</script><b>", [TRUTH])])
+    page = report.page(
+        "a<b", "c & <d>", [entry("</script><b>", [TRUTH])], {"e<": "1"}, {"f": "<2>"}
+    )
     assert "<h1>a&lt;b</h1>" in page
     assert '<p id="lead">c &amp; &lt;d&gt;</p>' in page
+    assert "<li>e&lt; <b>1</b></li>" in page
+    assert "<li>f &lt;2&gt;</li>" in page
     assert "</script><b>" not in page
     assert data(page)["tasks"][0]["id"] == "</script><b>"
 
 
 def test_equal_entries_give_equal_pages_that_fetch_nothing():
-    pages = [report.page("a", "b", [entry("c", [TRUTH, FAR], loss=0.1)]) for _ in range(2)]
+    pages = [report.page("a", "b", [entry("c", [TRUTH, FAR], loss=0.1)], {}, {}) for _ in range(2)]
     assert pages[0] == pages[1]
     assert not re.search(r"https?:|src=|@import|url\(", pages[0])
 
@@ -149,4 +154,21 @@ def test_a_hundred_tasks_of_64_answers_stay_below_three_megabytes():
         grids = [draw.integers(10, size=truth.shape).astype(np.uint8) for _ in range(64)]
         entries.append(entry(f"{number:08x}", grids, truth=truth))
     assert {len(found.rankings[0].answers) for found in entries} == {64}
-    assert len(report.page("a", "b", entries).encode()) < 3e6
+    assert len(report.page("a", "b", entries, {}, {}).encode()) < 3e6
+
+
+def test_the_header_has_the_headline_scores_with_their_intervals_and_the_losses():
+    headline = {f"{name}{end}": 0.25 for name in metrics.HEADLINE for end in ("", "_low", "_high")}
+    found = report.scores(headline | {"selected_2_high": 0.5, "val_loss": 1.23456, "steps": 3})
+    assert [*found] == [*metrics.HEADLINE, "val_loss"]
+    assert (found["selected_2"], found["val_loss"]) == ("0.250 (0.250 to 0.500)", "1.2346")
+
+
+def test_settings_are_named_by_their_places():
+    values = {"seed": 0, "lora": {"rank": 4, "targets": ("a", "b")}, "deep": {"er": {"x": None}}}
+    assert report.settings(values) == {
+        "seed": "0",
+        "lora.rank": "4",
+        "lora.targets": "a, b",
+        "deep.er.x": "None",
+    }

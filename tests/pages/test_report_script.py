@@ -1,3 +1,8 @@
+import re
+from datetime import datetime
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
 import numpy as np
 import pytest
 from selenium.webdriver.common.by import By
@@ -38,7 +43,7 @@ def opened(tmp_path, browse, browser):
 
     def open_page(entries):
         page = tmp_path / "report.html"
-        page.write_text(report.page("title", "lead", entries))
+        page.write_text(report.page("title", "lead", entries, {"pass_n": "0.500"}, {"seed": "3"}))
         return browse(page)
 
     yield open_page
@@ -254,9 +259,96 @@ def test_a_search_finds_parts_of_ids_among_the_filtered_tasks(opened):
     assert browser.current_url.endswith("report.html")
 
 
+def test_a_filter_without_a_task_says_so_and_can_be_reset(opened):
+    browser = opened(ENTRIES)
+    note = browser.find_element(By.ID, "none")
+    assert not note.is_displayed()
+    show(browser, "solved")
+    browser.find_element(By.ID, "search").send_keys("x")
+    assert note.text == "No task matches the filter. Show all tasks"
+    note.find_element(By.TAG_NAME, "button").click()
+    assert len(shown(browser)) == len(ENTRIES)
+    assert not note.is_displayed()
+    assert browser.find_element(By.ID, "shown").text == "5 of 5 tasks"
+
+
+def test_the_header_has_scores_settings_and_the_date_of_the_file(opened, tmp_path):
+    browser = opened(ENTRIES)
+    score, date = browser.find_elements(By.CSS_SELECTOR, "#scores li")
+    assert score.text == "pass_n 0.500"
+    written = datetime.fromtimestamp((tmp_path / "report.html").stat().st_mtime).astimezone()
+    zone = browser.execute_script("return Intl.DateTimeFormat().resolvedOptions().timeZone")
+    assert date.text == f"file of {written.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}"
+    settings = browser.find_element(By.ID, "settings")
+    settings.find_element(By.TAG_NAME, "summary").click()
+    assert settings.find_element(By.TAG_NAME, "li").text == "seed 3"
+
+
+@pytest.mark.parametrize("id_", ["b3", "c<b>1"])
+def test_the_address_of_a_task_leads_to_it_also_if_a_filter_hides_it(opened, browser, id_):
+    opened(MANY[:20] + ENTRIES)
+    link = drawn(browser, id_).find_element(By.CSS_SELECTOR, "h2 a")
+    address = link.get_attribute("href")
+    assert address.endswith(f"report.html#{quote(id_)}")
+
+    def in_view():
+        return browser.execute_script(
+            "const {top} = [...document.querySelectorAll('.card')]"
+            ".find(one => one.dataset.task === arguments[0]).getBoundingClientRect();"
+            "return 0 <= top && top < innerHeight",
+            id_,
+        )
+
+    for start in ("about:blank", address.partition("#")[0]):
+        browser.get(start)
+        if start != "about:blank":
+            show(browser, "partly")
+        browser.get(address)
+        WebDriverWait(browser, 10).until(lambda _: id_ in shown(browser) and in_view())
+
+
+def test_the_truth_stands_beside_the_attempts(opened):
+    browser = opened(ENTRIES)
+    first = answers(browser, "c<b>1")[0]
+    row = first.find_element(By.XPATH, "..").find_elements(By.CSS_SELECTOR, ".pair h3")
+    assert [one.text for one in row] == ["test", "truth", "attempt 1", "attempt 2"]
+    assert len({one.rect["y"] for one in row}) <= 2  # attempts have thicker frames
+
+
+@pytest.mark.parametrize(("scheme", "dark"), [("light", False), ("dark", True)])
+def test_the_page_is_as_dark_as_the_system(opened, scheme, dark):
+    browser = opened(ENTRIES)
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    try:
+        for selector in ("body", ".card", "#filters", "#search"):
+            found = browser.find_element(By.CSS_SELECTOR, selector)
+            colors = [found.value_of_css_property(f"{part}color") for part in ("background-", "")]
+            back, text = (sum(map(int, re.findall(r"\d+", one)[:3])) for one in colors)
+            assert (back < 200 and text > 400) if dark else (back > 600 and text < 300)
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_on_a_phone_the_page_is_not_wider_than_the_screen_and_grids_are_in_rows(opened, browser):
+    screen = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    try:
+        opened(ENTRIES)
+        card = drawn(browser, "e4")
+        width = browser.execute_script("return document.documentElement.scrollWidth")
+        assert width == 390
+        for row in card.find_elements(By.CLASS_NAME, "pairs"):
+            tops = {one.rect["y"] for one in row.find_elements(By.CSS_SELECTOR, ":scope > .pair")}
+            assert len(tops) == 1
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_the_page_can_be_used_with_the_keyboard_alone(opened):
     browser = opened(ENTRIES)
-    browser.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB, Keys.ARROW_RIGHT)
+    # The settings come first.
+    browser.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB, Keys.TAB, Keys.ARROW_RIGHT)
     assert shown(browser) == ["c<b>1"]
     browser.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
     browser.switch_to.active_element.send_keys(Keys.TAB)

@@ -8,6 +8,7 @@ from arcmix.pages import templates
 
 FOLDER = Path(templates.__file__).with_name("templates")
 VALUES = {"title": "a<b", "lead": "c & d", "palette": ["#000001", "#ff0002"]}
+REPORT = VALUES | {"scores": {}, "settings": {}}
 
 
 def source(name):
@@ -35,7 +36,7 @@ def test_a_page_has_a_rule_for_each_color_of_the_palette():
 
 
 def test_style_and_script_are_included_unchanged():
-    page = templates.render("report.html", **VALUES, data={})
+    page = templates.render("report.html", **REPORT, data={})
     for name in ("page.css", "report.css", "report.js"):
         assert source(name) in page
 
@@ -51,10 +52,14 @@ def test_a_missing_value_is_an_error():
 
 
 def test_data_cannot_end_its_element():
-    page = templates.render("report.html", **VALUES, data={"id": "</script><!--<b>&"})
+    page = templates.render(
+        "report.html", **VALUES, scores={}, settings={}, data={"id": "</script><!--<b>&"}
+    )
     assert r'{"id":"\u003c/script\u003e\u003c!--\u003cb\u003e\u0026"}</script>' in page
 
 
 def test_data_that_json_cannot_hold_is_an_error():
     with pytest.raises(ValueError, match="not JSON compliant"):
-        templates.render("report.html", **VALUES, data={"loss": float("nan")})
+        templates.render(
+            "report.html", **VALUES, scores={}, settings={}, data={"loss": float("nan")}
+        )

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from arcmix import files, tasks
+from arcmix.config import schema
 from arcmix.scoring import evaluation
+from arcmix.scoring.metrics import HEADLINE
 from arcmix.tasks import Pair, Task
 from stages import report
 from tests.answers import PLAIN
@@ -66,7 +68,7 @@ def run(
     folder: Path, selection: str = "vote_logprob", scores: list[tuple] | None = None
 ) -> dict[str, Path]:
     """Write the files of a run and its report, and return the paths."""
-    names = ("validation", "candidates", "scores", "table", "page", "figure")
+    names = ("validation", "candidates", "scores", "table", "metrics", "page", "figure")
     paths = {name: folder / f"{name}.png" for name in names}
     tasks.write(paths["validation"], TASKS)
     answers = pd.DataFrame(CANDIDATES).astype({"height": "UInt8", "width": "UInt8"})
@@ -75,10 +77,12 @@ def run(
     shares = dict.fromkeys(evaluation.TASK_COLUMNS, 0.5)
     losses = {"task": ["b", "00000001"], "tests": [2, 1]} | shares | {"val_loss": [None, 0.5]}
     files.write_csv(paths["table"], pd.DataFrame(losses))
+    scores_ = [f"{name}{end}" for name in HEADLINE for end in ("", "_low", "_high")]
+    files.write_json(paths["metrics"], dict.fromkeys([*scores_, "metrics_version"], 0.5))
     names = {"dataset": "mix", "model": "tiny", "scale": "quick", "seed": 3}
-    config = report.Params.model_validate(
-        names | {"selection": selection, "predict": PLAIN | {"views": 2}}
-    )
+    given = schema.load(Path(__file__).parents[2] / "params.yaml", report.Params).model_dump()
+    changed = names | {"selection": selection, "predict": PLAIN | {"views": 2}}
+    config = report.Params.model_validate(given | changed)
     report.run(config=config, **paths)
     return paths
 
@@ -118,6 +122,9 @@ def test_the_page_names_the_run(tmp_path: Path) -> None:
     text = run(tmp_path)["page"].read_text()
     assert "<h1>mix, tiny at quick, seed 3</h1>" in text
     assert "The answers to 2 validation tasks, ranked by vote_logprob." in text
+    assert "<li>selected_2 <b>0.500 (0.500 to 0.500)</b></li>" in text
+    for setting in ("selection vote_logprob", "predict.views 2", "finetune.lora.rank 32"):
+        assert f"<li>{setting}</li>" in text
 
 
 def test_run_writes_the_figure_of_the_best_and_the_worst(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ grids as digits, and its script `report.js` draws a task when it scrolls into vi
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,11 @@ import numpy as np
 from arcmix.pages import svg, templates
 from arcmix.prediction.selection import Candidate, Choice, Scores, ranked
 from arcmix.prediction.tables import Test
-from arcmix.scoring.metrics import ATTEMPTS, correct_share, solves
+from arcmix.scoring.metrics import ATTEMPTS, HEADLINE, correct_share, solves
 from arcmix.tasks import Task
+
+LOSSES = ("val_loss", "best_val_loss", "answering_val_loss")
+"""Losses in the header of the page."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +72,15 @@ class Entry:
         return math.fsum(shares) / len(shares)
 
     @property
+    def sized(self) -> float:
+        """Share of the tests whose first attempt has the right size."""
+        fit = [
+            bool(found.answers) and found.answers[0].grid.shape == pair.output.shape
+            for pair, found in zip(self.task.test, self.rankings, strict=True)
+        ]
+        return sum(fit) / len(fit)
+
+    @property
     def votes(self) -> float:
         """Number of votes for the first attempt, as a mean over the tests."""
         votes = [len(found.answers[0].votes) if found.answers else 0 for found in self.rankings]
@@ -116,40 +128,88 @@ def entries(
     return found
 
 
-def extremes(entries: Sequence[Entry], count: int) -> tuple[list[Entry], list[Entry]]:
+def best_first(entries: Iterable[Entry]) -> list[Entry]:
+    """Return tasks in order, the best first.
+
+    The best task has the most solved tests; among equals, the most right cells in its first
+    attempts, so that near misses come before wrong sizes; then the most attempts of the right size,
+    any answer, the lowest validation loss, and the first id.
+    """
+
+    def rank(entry: Entry) -> tuple[float | bool | str, ...]:
+        loss = math.inf if entry.loss is None else entry.loss
+        unanswered = entry.status == "unanswered"
+        return -entry.score, -entry.pixels, -entry.sized, unanswered, loss, entry.task.id
+
+    return sorted(entries, key=rank)
+
+
+def extremes(entries: Iterable[Entry], count: int) -> tuple[list[Entry], list[Entry]]:
     """Return the best tasks, the best first, and the worst tasks, the worst first.
 
-    Tasks are ranked by solved tests, then by right cells in the first attempt, then by having an
-    answer, then by lower validation loss, then by id. No task is in both lists.
+    No task is in both lists.
 
     Args:
         entries: All tasks.
         count: Limit on the length of each list. If there are not enough tasks, each list has half
             of them.
     """
-
-    def rank(entry: Entry) -> tuple[float, float, bool, float, str]:
-        loss = math.inf if entry.loss is None else entry.loss
-        return -entry.score, -entry.pixels, entry.status == "unanswered", loss, entry.task.id
-
-    ranked = sorted(entries, key=rank)
+    ranked = best_first(entries)
     half = (len(ranked) + 1) // 2
     return ranked[:half][:count], ranked[half:][::-1][:count]
 
 
-def page(title: str, lead: str, entries: Sequence[Entry]) -> str:
+def scores(headline: Mapping[str, float]) -> dict[str, str]:
+    """Return the headline numbers of a run as texts, with the intervals of scores.
+
+    Args:
+        headline: Name -> number, as in metrics.json.
+    """
+    found = {}
+    for name in HEADLINE:
+        mean, low, high = (headline[f"{name}{end}"] for end in ("", "_low", "_high"))
+        found[name] = f"{mean:.3f} ({low:.3f} to {high:.3f})"
+    return found | {name: f"{headline[name]:.4f}" for name in LOSSES if name in headline}
+
+
+def settings(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return nested values as texts, with names that are joined by dots.
+
+    Args:
+        values: Name -> a map of the same kind, or a plain value.
+    """
+    found = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name}.{inner}": text for inner, text in settings(value).items()}
+        else:
+            found[name] = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return found
+
+
+def page(
+    title: str,
+    lead: str,
+    entries: Sequence[Entry],
+    scores: Mapping[str, str],
+    settings: Mapping[str, str],
+) -> str:
     """Return the HTML of the report; equal arguments give equal texts.
 
     Args:
         title: Title of the page.
         lead: The first paragraph, as plain text.
         entries: All tasks.
+        scores: Name of a number of the run -> its text.
+        settings: Name of a setting of the run -> its text.
     """
     return templates.render(
         "report.html",
         title=title,
         lead=lead,
         palette=svg.PALETTE,
+        scores=scores,
+        settings=settings,
         data={"attempts": ATTEMPTS, "tasks": [_entry(entry) for entry in entries]},
     )
 

@@ -4,7 +4,9 @@
 
 "use strict";
 const {attempts, tasks} = JSON.parse(document.getElementById("data").textContent);
-const WIDEST = 200, CELL = [4, 20];  // pixels: a grid's longest side; least and most of a cell's
+const PHONE = window.matchMedia("(max-width: 40rem)").matches;
+const WIDEST = PHONE ? 110 : 200;  // pixels of a grid's longest side
+const CELL = [4, 20];  // least and most pixels of a cell's side
 const FIRST = 5;  // answers that are shown without a click
 const AHEAD = "600px";  // how far below the view a task is drawn
 
@@ -16,6 +18,8 @@ const ORDERS = {  // name -> what to sort by, and whether the highest comes firs
   size: [task => task.cells, false],
   id: [task => task.id, false],
 };
+// The local time at which the file was written, as YYYY-MM-DD hh:mm; the file itself has no date.
+const written = document.lastModified.replace(/(\d+).(\d+).(\d+) (\d+:\d+).*/, "$3-$1-$2 $4");
 const STATUSES = ["solved", "partly", "unsolved", "unanswered"];
 
 function element(name, attributes, ...children) {
@@ -108,7 +112,8 @@ function answered(test, number, most) {
   const row = [
     element("h3", {}, `test ${number + 1} `, element("span", {}, facts.join(" \u00b7 "))),
     element("div", {class: "pairs"},
-      framed("test", "test", figure(grid(test.input), most), arrow(), figure(truth, most)),
+      framed("test", "test", figure(grid(test.input), most)),
+      framed("truth", "test", figure(truth, most)),
       ...drawn(places.slice(0, FIRST))),
   ];
   const rest = places.slice(FIRST);
@@ -135,6 +140,8 @@ function draw(task, card) {
     ...task.tests.flatMap((test, number) => answered(test, number, most)));
 }
 
+const address = task => `#${encodeURIComponent(task.id)}`;
+
 function card(task) {
   const tests = counted(task.tests.length, "test");
   const facts = [
@@ -147,7 +154,7 @@ function card(task) {
     counted(task.cells, "cell"),
   ];
   return element("section", {class: `card ${task.status}`, "data-task": task.id},
-    element("h2", {}, task.id), element("span", {class: "badge"}, task.status),
+    element("h2", {}, element("a", {href: address(task)}, task.id)), element("span", {class: "badge"}, task.status),
     listed(facts), element("div", {class: "body"}));
 }
 
@@ -182,23 +189,42 @@ function arrange() {
     shown += is;
   }
   find("tasks").append(...sorted.map(task => cards.get(task)));
+  find("none").hidden = shown > 0;
   find("shown").textContent = `${shown} of ${counted(tasks.length, "task")}`;
+}
+
+function showAll() {
+  find("tools").reset();
+  arrange();
+}
+
+function visit() {
+  // Show the task that the address of the page names.
+  const named = tasks.find(task => address(task) === location.hash);
+  if (!named) return;
+  if (cards.get(named).hidden) showAll();
+  draw(named, cards.get(named));
+  cards.get(named).scrollIntoView();
 }
 
 function start() {
   for (const status of ["all", ...STATUSES]) {
     const count = tasks.filter(task => status === "all" || task.status === status).length;
-    const input = element("input", {type: "radio", name: "status", value: status});
-    input.checked = status === "all";
+    const first = status === "all" ? {checked: ""} : {};
+    const input = element("input", {type: "radio", name: "status", value: status, ...first});
     find("filters").append(
       element("label", {}, input, `${status} `, element("span", {}, String(count))));
   }
   find("order").append(...Object.keys(ORDERS).map(name => element("option", {}, name)));
   for (const event of ["input", "change"]) find("tools").addEventListener(event, arrange);
   find("tools").addEventListener("submit", event => event.preventDefault());
+  find("all").addEventListener("click", showAll);
+  find("scores").append(element("li", {}, `file of ${written}`));
   window.addEventListener("beforeprint", () => cards.forEach((made, task) => draw(task, made)));
   arrange();
   cards.forEach(made => seen.observe(made));
+  window.addEventListener("hashchange", visit);
+  visit();
 }
 
 start();
