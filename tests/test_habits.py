@@ -20,24 +20,13 @@ REQUIREMENTS = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 
 
-def test_make_help_lists_all_targets() -> None:
+def test_make_help_describes_each_target_that_a_user_calls() -> None:
     done = subprocess.run(["make", "-C", ROOT], capture_output=True, text=True, check=True)
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
 
-    listed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("make ")]
-    assert listed == [
-        "help",
-        "setup",
-        "repro",
-        "noise",
-        "gallery",
-        "score",
-        "test",
-        "slow",
-        "kills",
-        "check",
-        "bench",
-        "readme",
-    ]
+    (targets,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    described = re.findall(r"^make (\w+) +\w", done.stdout, re.MULTILINE)
+    assert sorted(described) == sorted({*targets.split()} - {"whole"})
 
 
 @pytest.mark.parametrize("requirement", REQUIREMENTS)

@@ -58,11 +58,9 @@ def root(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("path", ["{}/my/adapter", "./my/adapter", "../{0.name}/my/adapter"])
 def test_an_edit_of_an_adapter_made_elsewhere_changes_its_digest(root: Path, path: str) -> None:
     init = {"adapter": path.format(root), "checkpoint": "last", "optimizer": "fresh"}
-    for name in ("adapter_config.json", "adapter_model.safetensors", "README.md"):
-        (root / "my/adapter").mkdir(exist_ok=True)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
         (root / "my/adapter" / name).write_text(name)
     first = run(root, init=init)["adapter"]
-    (root / "my/adapter/README.md").write_text("not a part of it")
     assert run(root, init=init)["adapter"] == first != {}
     (root / "my/adapter/adapter_model.safetensors").write_text("other weights")
     assert run(root, init=init)["adapter"] != first

@@ -11,13 +11,19 @@ Templates differ in what they add or refuse:
 No template gets a token twice that the tokenizer puts before each text (`start_of_text`).
 """
 
+from __future__ import annotations
+
 import datetime as dt
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import jinja2
-from transformers import PreTrainedTokenizerBase
 
-from arcmix.text.prompt import Message
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+    from arcmix.text.prompt import Message
 
 TODAY = dt.datetime(2024, 7, 26, tzinfo=dt.UTC)
 """The date for templates: that of Llama 3.2's template where it has no clock."""
