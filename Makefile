@@ -6,12 +6,13 @@ STAMP := $(VENV)/.up-to-date
 SHOWN := 40
 TASKS := data/validation.parquet
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+ADAPTERS := python -m tools.adapters --params params.yaml --repository . --rows results/ledger
 
 # DVC sets this variable for its stages, but not if another repository's is inherited.
 unexport DVC_ROOT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup whole repro noise gallery score test slow kills check bench readme merged
+.PHONY: help setup whole repro noise gallery score test slow kills check bench readme merged push adapters
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
@@ -42,6 +43,14 @@ noise: $(STAMP) whole ## Vary one seed at a time of the experiment NOISE; print 
 	done
 	@$(RUN) dvc repro -q code
 	@$(RUN) python -m tools.noise --run-code data/code/all --rows results/ledger
+
+# dvc push pushes the files of the last run alone; a row names the adapter of its own run.
+push: $(STAMP) whole ## Push the results and the adapters of all rows to DVC's remote.
+	@$(RUN) dvc push
+	@$(RUN) $(ADAPTERS) --action push
+
+adapters: $(STAMP) ## Say where the adapter of each row is, and how to get back one that is lost.
+	@$(RUN) $(ADAPTERS) --action list
 
 gallery: $(STAMP) ## Draw pages with the tasks and the samples of the last run.
 	@$(RUN) python -m tools.gallery --params params.yaml --tables data/tasks \

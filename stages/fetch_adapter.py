@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from arcmix import checked, files, local, program
 from arcmix.config import origins, params, scales, schema
 from arcmix.config.schema import At, Section
-from arcmix.ledger import form, given, records, store
+from arcmix.ledger import given, records, repeat, store
 from arcmix.ledger.records import Row
 
 log = logging.getLogger("arcmix.fetch_adapter")
@@ -80,7 +80,8 @@ def _earlier(
         path = records.place(repository / rows, row)
         raise ValueError(
             f"the adapter of {row.name} is missing: {error}; if the run was made elsewhere, remove"
-            f" {path}. Then {_repeat(row)}"
+            f" {path}. Then repeat its run with the settings of its row (make adapters names them):"
+            f" {repeat.command(row)}"
         ) from error
     _take_state(out / given.STATE, init.optimizer, row.name)
     log.info("the %s adapter of %s, optimizer: %s", init.checkpoint, row.name, init.optimizer)
@@ -164,14 +165,6 @@ def _check(config: Params, row: Row) -> None:
                 f"init.adapter: {row.name} was trained with {place} {earlier}, but this run has"
                 f" {current}; choose a run with the same value"
             )
-
-
-def _repeat(row: Row) -> str:
-    choices = {name: getattr(row, name) for name in ("dataset", "model", "scale", "seed")}
-    start = row.start["adapter"]
-    choices |= {"init.adapter": start.replace(form.FOLDER, "./PATH/OF/")}
-    flags = " ".join(f"-S {name}={value}" for name, value in choices.items())
-    return f"repeat its run with the settings of its row: dvc exp run {flags}"
 
 
 if __name__ == "__main__":

@@ -16,6 +16,14 @@ stages:
     params: [any]
     outs: [made]
 """
+TABLE = """\
+stages:
+  table:
+    cmd: mkdir -p results/ledger && echo $(ls results/ledger) > results/ablation.md
+    params: [any]
+    deps: [results/ledger]
+    outs: [results/ablation.md: {cache: false}]
+"""
 IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org")
 
 
@@ -104,3 +112,50 @@ def test_make_sets_an_inherited_dvc_root_aside(repository, tmp_path_factory):
     other = tmp_path_factory.mktemp("other")
     (repository / "params.yaml").write_text("any: 2\n")
     assert f"root {repository}\n" in make(repository, "repro", DVC_ROOT=str(other))
+
+
+def branch(repository, name, value):
+    """Make a run with a value on a new branch, with a row of its own."""
+    git(repository, "checkout", "--quiet", "-b", name, "main")
+    (repository / "params.yaml").write_text(f"any: {value}\n")
+    row = repository / f"results/ledger/{value}.json"
+    row.write_text("{}")
+    make(repository, "repro")
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", f"--message={name}")
+
+
+def test_two_branches_with_results_merge_by_one_command(repository):
+    git(repository, "branch", "--move", "main")
+    shutil.copy(ROOT / ".gitattributes", repository)
+    (repository / "README.md").write_text("text\n<!-- table -->\n<!-- end -->\n")
+    (repository / "dvc.yaml").write_text(TABLE)
+    (repository / "results/ledger").mkdir()
+    (repository / "results/ledger/1.json").write_text("{}")
+    make(repository, "repro")
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--message=base")
+    branch(repository, "theirs", 3)
+    make(repository, "readme")
+    git(repository, "commit", "--quiet", "--all", "--message=readme")
+    branch(repository, "ours", 2)
+    make(repository, "readme")
+    git(repository, "commit", "--quiet", "--all", "--message=readme")
+    merge = subprocess.run(["git", *IDENTITY, "merge", "theirs"], cwd=repository, check=False)
+    assert merge.returncode == 1
+
+    output = make(repository, "merged", status=2)
+    assert "Resolve these conflicts by hand" in output
+    assert "again: params.yaml" in output
+    git(repository, "checkout", "--quiet", "--ours", "params.yaml")
+    git(repository, "add", "params.yaml")
+    make(repository, "merged")
+
+    git(repository, "commit", "--quiet", "--message=merge")
+    assert (repository / "results/ablation.md").read_text() == "1.json 2.json 3.json\n"
+    assert (
+        "<!-- table -->\n1.json 2.json 3.json\n<!-- end -->"
+        in (repository / "README.md").read_text()
+    )
+    assert "<<<" not in (repository / "dvc.lock").read_text()
+    assert "up to date" in make(repository, "repro")

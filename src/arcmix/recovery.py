@@ -9,7 +9,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from arcmix.config import lock
+from arcmix.config import overrides
 
 LIMIT = 6
 """Maximum number of values that are set back one by one."""
@@ -25,7 +25,7 @@ def hint() -> str:
     if "DVC_STAGE" not in os.environ or root is None or Path(root).resolve() != here:
         return ""
     try:
-        changed = lock.changed(here / "params.yaml", here / "dvc.lock")
+        changed = overrides.changed(here / "params.yaml", here / "dvc.lock")
     except (OSError, ValueError):  # the error itself says so where it matters
         changed = []
     if changed:

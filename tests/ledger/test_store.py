@@ -265,3 +265,54 @@ def test_a_stage_is_stale_after_an_edit_of_its_values_or_files(
     (found.folder / file).write_text(text)
     assert store.stale(found.folder, "record") == ["evaluate"]
     assert store.stale(found.folder, "evaluate") == []
+
+
+def with_remote(repository: Repository, folder: Path) -> Path:
+    """Add a local folder as the default remote, and return it."""
+    folder.mkdir()
+    repository.run("dvc", "remote", "add", "--quiet", "--default", "store", str(folder))
+    return folder
+
+
+def all_addresses(repository: Repository) -> list[str]:
+    later = [store.address_at(repository.folder, tag, PLACE) for tag in ("first", "later")]
+    return [*later, store.address(repository.folder / PLACE)]
+
+
+def test_pushed_folders_come_back_after_a_garbage_collection(
+    repository: Repository, tmp_path: Path
+) -> None:
+    addresses = all_addresses(repository)
+    assert {*store.places(repository.folder, addresses).values()} == {store.CACHE}
+    with_remote(repository, tmp_path / "remote")  # after the runs
+
+    store.push(repository.folder, addresses)
+
+    both = f"{store.CACHE} and {store.REMOTE}"
+    assert {*store.places(repository.folder, addresses).values()} == {both}
+    repository.run("dvc", "gc", "--workspace", "--force")
+    assert [*store.places(repository.folder, addresses).values()] == [
+        store.REMOTE,
+        store.REMOTE,
+        both,
+    ]
+    store.fetch(repository.folder, addresses[0], "last", tmp_path / "out")
+    assert contents(tmp_path / "out")["weights"] == "last/weights: first"
+
+
+def test_a_folder_that_is_not_whole_is_not_pushed(repository: Repository, tmp_path: Path) -> None:
+    addresses = all_addresses(repository)
+    remote = with_remote(repository, tmp_path / "remote")
+    weights = hashlib.md5(b"last/weights: first", usedforsecurity=False).hexdigest()
+    repository.forget(weights)
+
+    store.push(repository.folder, [*addresses, "0" * 32 + ".dir"])
+
+    found = store.places(repository.folder, [*addresses, "0" * 32 + ".dir"])
+    assert [*found.values()][::3] == [store.NOWHERE, store.NOWHERE]
+    assert not (remote / "files/md5" / addresses[0][:2] / addresses[0][2:]).exists()
+
+
+def test_a_push_without_a_remote_says_how_to_add_one(repository: Repository) -> None:
+    with pytest.raises(ValueError, match=r"no remote specified(?s:.*)dvc remote add -d"):
+        store.push(repository.folder, all_addresses(repository))

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -35,6 +35,10 @@ ADDRESS = re.compile(r"[0-9a-f]{32}\.dir")
 
 PART = re.compile(r"(?!\.{1,2}$)[^\x00-\x1f\x7f/\\:]+")
 """Pattern of a part of a path in a folder; `\\` and `:` have meanings on Windows."""
+
+
+CACHE, REMOTE, NOWHERE = "in the cache", "in the remote", "nowhere"
+"""Where a folder is."""
 
 
 @checked.OPEN
@@ -136,6 +140,59 @@ def fetch(repository: Path, address: str, part: str, out: Path) -> None:
             shutil.copyfile(content, target)
 
 
+def push(repository: Path, addresses: Sequence[str]) -> None:
+    """Copy the cached folders among some addresses to the default remote.
+
+    Args:
+        repository: Root of the repository.
+        addresses: Addresses of folders. Those that are not whole in the cache are left out.
+
+    Raises:
+        ValueError: If there is no remote, or if it did not take a file.
+    """
+    with _opened(repository) as opened:
+        opened.cloud.get_remote_odb(command="push")  # an error even if there is nothing to push
+        held = [one for address in addresses for one in _cached(opened, address)]
+        failed = opened.cloud.push([HashInfo("md5", one) for one in held]).failed
+        if failed:
+            raise ValueError(
+                f"{len(failed)} files could not be pushed to the remote; see the messages above,"
+                " then run the same again"
+            )
+
+
+def places(repository: Path, addresses: Sequence[str]) -> dict[str, str]:
+    """Return address -> where the folder is: `CACHE`, `REMOTE`, both or `NOWHERE`.
+
+    The remote is not asked if there is none.
+
+    Args:
+        repository: Root of the repository.
+        addresses: Addresses of folders.
+    """
+    with _opened(repository) as opened:
+        remote = None
+        with contextlib.suppress(NoRemoteError):
+            remote = opened.cloud.get_remote_odb(command="status")
+        found = {}
+        for address in addresses:
+            # A folder is pushed after its files.
+            pushed = remote is not None and remote.exists(address)
+            found[address] = REMOTE if pushed else NOWHERE
+            if _cached(opened, address):
+                found[address] = f"{CACHE} and {REMOTE}" if pushed else CACHE
+        return found
+
+
+def _cached(opened: Repo, address: str) -> list[str]:
+    """Return the hashes of a folder and of its files if all are in the cache, or else nothing."""
+    cache = opened.cache.local
+    if not cache.exists(address):
+        return []
+    hashes = [*_tree(opened, address).values(), address]
+    return hashes if all(map(cache.exists, hashes)) else []
+
+
 def stale(place: Path, name: str) -> list[str]:
     """Return the stages before a stage whose values or files changed after they ran.
 
@@ -210,7 +267,9 @@ def _held(opened: Repo, wanted: dict[Key, str], address: str) -> dict[Key, str]:
 def _opened(repository: Path, revision: str | None = None) -> Iterator[Repo]:
     """Open the DVC repository at a revision, and turn DVC's errors into `ValueError`."""
     try:
-        with Repo.open(str(repository), rev=revision) as opened:
+        # Repo.open would take the cache itself for the remote where there is none.
+        found = Repo.open(str(repository), rev=revision) if revision else Repo(str(repository))
+        with found as opened:
             yield opened
     except DvcException as error:
         raise ValueError(f"{repository}: {error}") from error

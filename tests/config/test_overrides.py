@@ -6,7 +6,7 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
-from arcmix.config import lock
+from arcmix.config import overrides
 
 VALUES = {
     "dataset": "train",
@@ -26,7 +26,7 @@ class Files:
         YAML().dump(present, self.params)
         stages = {f"s{number}": {"params": {"params.yaml": one}} for number, one in enumerate(ran)}
         YAML().dump({"schema": "2.0", "stages": {"plain": {"cmd": "true"}, **stages}}, self.lock)
-        return lock.changed(self.params, self.lock)
+        return overrides.changed(self.params, self.lock)
 
 
 @pytest.fixture
@@ -57,6 +57,10 @@ def test_values_without_a_counterpart_are_left_out(files: Files) -> None:
         ("init.adapter", "HEAD~1"),
         ("init.adapter", "./a b/it's"),
         ("init.adapter", "20%"),
+        ("init.adapter", "/x/é"),
+        ("init.adapter", 'a"b'),
+        ("init.adapter", "True"),
+        ("init.adapter", "12"),
         ("init.rate", 1e-05),
         ("init.rate", None),
         ("init.rate", False),
@@ -78,4 +82,4 @@ def test_a_damaged_lock_is_refused(files: Files, text: str) -> None:
     files.changed(VALUES)
     files.lock.write_text(text)
     with pytest.raises(ValueError, match=r"dvc\.lock: not as DVC writes it: (?s:.*); run: dvc"):
-        lock.changed(files.params, files.lock)
+        overrides.changed(files.params, files.lock)

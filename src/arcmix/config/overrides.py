@@ -1,9 +1,13 @@
-"""The values of the last run: those with which DVC's stages ran, as `dvc.lock` has them."""
+"""Overrides: values of other runs as `dvc exp run -S` takes them.
+
+They set `params.yaml` back to the values of an earlier run: those with which DVC's stages last ran,
+which `dvc.lock` has, or those of a row of the ledger.
+"""
 
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,7 @@ from ruamel.yaml.error import YAMLError
 
 from arcmix.config import document
 
-PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
+PLAIN = re.compile(r"(?!(?i:true|false|null|inf|nan)$)[A-Za-z./][A-Za-z0-9_./-]*|[0-9.]+%")
 """Pattern of a text that Hydra reads as it is."""
 
 
@@ -41,7 +45,30 @@ def changed(params: Path, lock: Path) -> list[str]:
     except (YAMLError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{lock}: not as DVC writes it: {error}; run: dvc repro") from error
     earlier = {place: one for place, one in values if place in present and present[place] != one}
-    return [shlex.quote(f"{place}={_text(one)}") for place, one in sorted(earlier.items())]
+    return [override(place, one) for place, one in sorted(earlier.items())]
+
+
+def differing(
+    present: Mapping[str, Any], earlier: Mapping[str, Any], *, entry: bool = False
+) -> list[str]:
+    """Return the values of an earlier run that differ from the present ones, as overrides.
+
+    Args:
+        present: The values of `params.yaml`, or a part of them by its place.
+        earlier: The values of the earlier run at these places, as far as they are known.
+        entry: Whether the values are in an entry, which may leave them to the defaults.
+    """
+    now = dict(_leaves(present, ""))
+    return [
+        ("++" if entry else "") + override(place, one)
+        for place, one in _leaves(earlier, "")
+        if place in now and now[place] != one
+    ]
+
+
+def override(place: str, value: Any) -> str:  # noqa: ANN401
+    """Return a value at a place as an override, quoted for a shell."""
+    return shlex.quote(f"{place}={_text(value)}")
 
 
 def _pairs(place: str, value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
@@ -52,7 +79,7 @@ def _pairs(place: str, value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
         yield place, value
 
 
-def _leaves(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+def _leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         yield from _pairs(f"{prefix}{name}", value)
 
@@ -60,5 +87,5 @@ def _leaves(values: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 def _text(value: Any) -> str:  # noqa: ANN401
     """Return a value in Hydra's notation."""
     if not isinstance(value, str):
-        return json.dumps(value)
-    return value if PLAIN.fullmatch(value) else "'" + value.replace("'", "\\'") + "'"
+        return json.dumps(value, ensure_ascii=False)
+    return value if PLAIN.fullmatch(value) else '"' + value.replace('"', '\\"') + '"'
