@@ -5,6 +5,7 @@ VENV := .venv
 STAMP := $(VENV)/.up-to-date
 SHOWN := 40
 TASKS := data/validation.parquet
+OUT := submission.json
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 ADAPTERS := python -m tools.adapters --params params.yaml --repository . --rows results/ledger
 
@@ -12,7 +13,7 @@ ADAPTERS := python -m tools.adapters --params params.yaml --repository . --rows 
 unexport DVC_ROOT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup whole repro noise gallery score test slow kills check bench readme merged push adapters
+.PHONY: help setup whole repro noise gallery score answer test slow kills check bench readme merged push adapters
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
@@ -59,6 +60,25 @@ gallery: $(STAMP) ## Draw pages with the tasks and the samples of the last run.
 score: $(STAMP) ## Score SUBMISSION, files in Kaggle's format, on the validation tasks or on TASKS.
 	@$(RUN) python -m tools.score --tasks "$(TASKS)" \
 	  --answers $(or $(SUBMISSION),$(error name a file: make score SUBMISSION=FILE))
+
+# The stages adapt and predict as dvc.yaml starts them, on other tasks, and the submission.
+ANSWER := .cache/answer
+answer: $(STAMP) ## Answer the tests of CHALLENGES, a file of Kaggle, in OUT, with the last adapter.
+	@$(RUN) python -m tools.challenges --params params.yaml \
+	  --challenges "$(or $(CHALLENGES),$(error name a file: make answer CHALLENGES=FILE))" \
+	  --adapter data/adapter --partition data/partition --sources data/tasks \
+	  --out $(ANSWER)/tasks.parquet
+	@$(RUN) python -m arcmix.launch stages.adapt --code data/code/adapt --params params.yaml \
+	  --base-model data/base-model --adapter data/adapter --validation $(ANSWER)/tasks.parquet \
+	  --checkpoints .cache/checkpoints --adapted $(ANSWER)/adapted --table $(ANSWER)/adapt.csv \
+	  --machine $(ANSWER)/adapt.json
+	@$(RUN) python -m arcmix.launch stages.predict --code data/code/predict --params params.yaml \
+	  --base-model data/base-model --adapter data/adapter --adapted $(ANSWER)/adapted \
+	  --validation $(ANSWER)/tasks.parquet --predictions .cache/predictions \
+	  --candidates $(ANSWER)/candidates.parquet --scores $(ANSWER)/scores.parquet \
+	  --losses $(ANSWER)/losses.parquet --machine $(ANSWER)/predict.json
+	@$(RUN) python -m tools.answer --params params.yaml --tasks $(ANSWER)/tasks.parquet \
+	  --candidates $(ANSWER)/candidates.parquet --scores $(ANSWER)/scores.parquet --out "$(OUT)"
 
 # A worker a core, each of one thread: the tests' models are too small for more, and threads that
 # wait spin. OMP_NUM_THREADS from outside wins.

@@ -70,9 +70,8 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
         adapter_seed(config.seed, config.init_seed),
     )
     with work.held(checkpoints, key) as folder:
-        rows = adaptation.run(
-            base_model, adapter, config.checkpoint, tasks.read(validation), settings, folder
-        )
+        asked = tasks.read(validation, hidden=True)
+        rows = adaptation.run(base_model, adapter, config.checkpoint, asked, settings, folder)
         if is_main:
             adaptation.write_adapters(adapted, rows, folder)
             outcomes.write(table, rows)

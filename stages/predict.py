@@ -66,7 +66,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     pretrained.quiet()
     # This call comes first, because it assigns a device to the rank.
     is_main = parallel.is_main()
-    validation_tasks = tasks.read(validation)
+    validation_tasks = tasks.read(validation, hidden=True)
     asked = [
         view
         for task in validation_tasks

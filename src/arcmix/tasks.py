@@ -54,12 +54,21 @@ SCHEMA = pa.schema(
 """One row per pair; grids are flattened row by row, with their shapes in other columns."""
 
 
+HIDDEN = np.zeros((0, 0), np.uint8)
+"""The output of a hidden test, which is not known."""
+
+
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """An input grid and its output grid."""
+    """An input grid and its output grid, which is `HIDDEN` in a hidden test."""
 
     input: np.ndarray
     output: np.ndarray
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether the output is not known."""
+        return not self.output.size
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,8 +154,18 @@ def as_task(
     split: str,
     variation: int,
     max_side: int,
+    hidden: bool = False,
 ) -> Task:
     """Convert parsed JSON to a task; keys other than train, test, input and output are ignored.
+
+    Args:
+        id_: Id of the task.
+        value: The parsed JSON.
+        source: Name of its source.
+        split: Its split.
+        variation: Its number among the tasks of a generator.
+        max_side: Maximum side of a grid.
+        hidden: Whether the outputs of the tests are left out, if there are any.
 
     Raises:
         ValueError: If pairs or grids are missing, or `as_grid` rejects a grid.
@@ -156,10 +175,13 @@ def as_task(
         found = value.get(role) if isinstance(value, Mapping) else None
         if not isinstance(found, list | tuple) or not found:
             raise ValueError(f"a task has no {role} pairs")
-        if not all(isinstance(p, Mapping) and "input" in p and "output" in p for p in found):
-            raise ValueError(f"a {role} pair lacks its input or its output")
+        known = not (hidden and role == "test")
+        sides = {"input", "output"} if known else {"input"}
+        if not all(isinstance(p, Mapping) and sides <= {*p} for p in found):
+            raise ValueError(f"a {role} pair lacks its {' or its '.join(sorted(sides))}")
         pairs[role] = tuple(
-            Pair(as_grid(p["input"], max_side), as_grid(p["output"], max_side)) for p in found
+            Pair(as_grid(p["input"], max_side), as_grid(p["output"], max_side) if known else HIDDEN)
+            for p in found
         )
     return Task(id_, source, split, variation, pairs["train"], pairs["test"])
 
@@ -187,7 +209,7 @@ def parse(values: Iterable[Value], source: str, max_side: int) -> tuple[list[Tas
                 f" be unique: check the files of sources.{source}"
             )
         try:
-            _check_names(id_, *(group or id_).split("/"))
+            check_names(id_, *(group or id_).split("/"))
         except ValueError as error:
             rejects[str(error).split(",")[0]] += 1
             continue
@@ -204,7 +226,12 @@ def parse(values: Iterable[Value], source: str, max_side: int) -> tuple[list[Tas
     return [task for key in sorted(tasks) for task in tasks[key]], rejects
 
 
-def _check_names(*names: str) -> None:
+def check_names(*names: str) -> None:
+    """Check ids and groups, which become parts of paths and of tables.
+
+    Raises:
+        ValueError: If one has other characters than those of `NAME`.
+    """
     for name in names:
         if not NAME.fullmatch(name):
             raise ValueError(
@@ -265,8 +292,12 @@ def ragged(parts: Sequence[np.ndarray]) -> pa.LargeListArray:
     return pa.LargeListArray.from_arrays(offsets, values)
 
 
-def read(path: Path) -> list[Task]:
+def read(path: Path, *, hidden: bool = False) -> list[Task]:
     """Read tasks in the order in which they were written.
+
+    Args:
+        path: The table.
+        hidden: Whether the outputs of tests may be hidden.
 
     Raises:
         ValueError: If the file is no table of `SCHEMA`, or holds a wrong id, grid or number.
@@ -285,7 +316,11 @@ def read(path: Path) -> list[Task]:
     for name, kind in _KINDS.items():
         found = sorted({value for value in columns[name] if value is not None})
         checked.check(f"{path}: {name}", found, list[kind], REMEDY)
-    grids = {side: _grids(path, table, side) for side in ("input", "output")}
+    may_be_hidden = np.array(columns["role"]) == "test"
+    grids = {
+        side: _grids(path, table, side, may_be_hidden & (hidden and side == "output"))
+        for side in ("input", "output")
+    }
     tasks: dict[tuple[Any, ...], dict[str, list[Pair]]] = {}
     for row in range(table.num_rows):
         key = tuple(columns[name][row] for name in names[:-1])
@@ -321,13 +356,21 @@ _KINDS: dict[str, Any] = {
 """Columns with values that may be wrong although their types in `SCHEMA` are right."""
 
 
-def _grids(path: Path, table: pa.Table, side: str) -> list[np.ndarray]:
-    """Return the grids of a column, after a check of their shapes and colors."""
+def _grids(path: Path, table: pa.Table, side: str, may_be_hidden: np.ndarray) -> list[np.ndarray]:
+    """Return the grids of a column, after a check of their shapes and colors.
+
+    Args:
+        path: The table, for errors.
+        table: The table.
+        side: Name of the column.
+        may_be_hidden: Whether the grid of each row may be `HIDDEN`, bool (n,).
+    """
     column = table[side].combine_chunks()
     values, offsets = column.values, column.offsets.to_numpy()
     heights, widths = (table[f"{side}_{name}"].to_numpy() for name in ("height", "width"))
     sizes = np.diff(offsets)
-    wrong = (heights.astype(np.int64) * widths != sizes) | (sizes == 0)
+    is_hidden = may_be_hidden & (heights == 0) & (widths == 0)
+    wrong = (heights.astype(np.int64) * widths != sizes) | ((sizes == 0) & ~is_hidden)
     if wrong.any():
         row = int(wrong.argmax())
         raise ValueError(

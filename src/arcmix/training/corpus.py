@@ -133,6 +133,8 @@ def validation_prompts(
 ) -> ValidationPrompts:
     """Return the tests whose prompt with answer has at most `max_tokens` tokens.
 
+    Hidden tests have no loss, so they are left out.
+
     Args:
         validation: The validation tasks.
         tokenizer: The model's tokenizer.
@@ -141,7 +143,12 @@ def validation_prompts(
         max_tokens: Maximum length of a prompt with its answer.
     """
     answer_style = dataclasses.replace(style, loss="answer")
-    tests = [(task, number) for task in validation for number in range(len(task.test))]
+    tests = [
+        (task, number)
+        for task in validation
+        for number, pair in enumerate(task.test)
+        if not pair.is_hidden
+    ]
     texts = [
         prompt.render(answer_style, task.train, task.test[number].input, task.test[number].output)
         for task, number in tests
