@@ -9,9 +9,10 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from arcmix import files, program
+from arcmix import files, local, program
 from arcmix.config import origins, params
 from arcmix.config.schema import At, Name, Section
+from arcmix.ledger import given
 from arcmix.sources import inputs
 from arcmix.sources.archive import MIRROR
 
@@ -31,7 +32,7 @@ class Params(Section):
     """All sources."""
     model: Annotated[origins.Model, At("models.${model}")]
     """The base model."""
-    init: Annotated[params.Init, At("init")]
+    adapter: Annotated[params.Run, At("init.adapter")]
     """The adapter that the fine-tune starts from, which may be a folder."""
 
 
@@ -45,12 +46,12 @@ def run(*, config: Params, root: Path, out: Path) -> None:
     for name, source in config.sources.items():
         found = inputs.digest(name, source, mirror, root) if name in used else {}
         files.write_json(out / "sources" / f"{name}.json", found)
-    model, adapter = config.model, config.init.adapter
+    model, adapter = config.model, config.adapter
     found = {"model": {}, "adapter": {}}
     if isinstance(model, origins.FolderModel):
-        found["model"] = inputs.folder_digest("path of the model", model.path, root)
+        found["model"] = inputs.model_digest(model.path, root)
     if adapter.startswith(params.PATH_STARTS):
-        found["adapter"] = inputs.folder_digest("init.adapter", adapter, root)
+        found["adapter"] = given.digest(local.place(adapter, root))
     for name, digest in found.items():
         files.write_json(out / f"{name}.json", digest)
 

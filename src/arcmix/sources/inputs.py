@@ -44,11 +44,10 @@ def digest(name: str, source: origins.Source, mirror: str, root: Path) -> dict[s
     return {}
 
 
-def folder_digest(place: str, path: str, root: Path) -> dict[str, str]:
-    """Return the digest of the files in a folder, without those in folders below it, as a map.
+def model_digest(path: str, root: Path) -> dict[str, str]:
+    """Return the digest of the files of a model's folder, without those in folders below it.
 
     Args:
-        place: Place of the path in `params.yaml`, for errors.
         path: Path of the folder.
         root: The repository, where a relative path starts.
 
@@ -58,8 +57,8 @@ def folder_digest(place: str, path: str, root: Path) -> dict[str, str]:
     folder = local.place(path, root)
     if not folder.is_dir():
         raise OSError(
-            f"{place}: {path} is {folder}, which is no folder; give the path of a folder, absolute"
-            f" or relative to {root.absolute()}"
+            f"path of the model: {path} is {folder}, which is no folder; give the path of a folder,"
+            f" absolute or relative to {root.absolute()}"
         )
     return _digest((file.name, file) for file in folder.iterdir() if file.is_file())
 
