@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from arcmix import checked
+from arcmix import checked, local
 from arcmix.ledger import form
 
 CONFIG = "adapter_config.json"
@@ -24,6 +24,12 @@ class _Config:
     """The part of an adapter's settings that is read here."""
 
     peft_type: checked.Text
+
+
+def digest(folder: Path) -> dict[str, str]:
+    """Return the digest of the files that `copy` takes, as a map; empty if there are none."""
+    held = [(name, folder / name) for name in (*FILES, STATE) if (folder / name).is_file()]
+    return {"sha256": local.digest(held)} if held else {}
 
 
 def name(folder: Path) -> str:
