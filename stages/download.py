@@ -1,8 +1,8 @@
 """Stage `download`: parse and verify the tasks of one source.
 
-Reads the data file of a package, the archive of a repository or the files of a local folder, runs
-the generators in a wheel, or draws grids to count in. Writes a task table, which is empty if the
-run does not use the source.
+Reads the data file of a package, the archive of a repository, the files of a local folder or of a
+repository of the hub, runs the generators in a wheel, or draws grids to count in. Writes a task
+table, which is empty if the run does not use the source.
 """
 
 import logging
@@ -14,7 +14,7 @@ from arcmix import program, tasks
 from arcmix.config import origins, params
 from arcmix.config.document import checked_name
 from arcmix.config.schema import At, Name, Section
-from arcmix.sources import archive, counting, folder, inputs, package, pins, rearc
+from arcmix.sources import archive, counting, folder, hub, inputs, package, pins, rearc
 from arcmix.sources.archive import MIRROR
 
 log = logging.getLogger("arcmix.download")
@@ -68,6 +68,8 @@ def _load(key: str, config: Params, root: Path, cache: Path) -> pins.Loaded:
             return archive.load(key, config.source, cache=cache, mirror=mirror, root=root)
         case origins.FolderSource():
             return folder.load(key, config.source, root)
+        case origins.HubSource():
+            return hub.load(key, config.source, cache)
         case origins.GeneratorSource():
             return rearc.load(key, config.source, cache=cache)
         case origins.CountingSource():

@@ -110,7 +110,11 @@ def _check_measure(path: Path, file: params.File) -> None:
 
 def _splits(source: origins.Source) -> set[str]:
     match source:
-        case origins.PackageSource(splits=splits) | origins.ArchiveSource(files=splits):
+        case (
+            origins.PackageSource(splits=splits)
+            | origins.ArchiveSource(files=splits)
+            | origins.HubSource(files=splits)
+        ):
             return {*splits}
         case origins.FolderSource(files=splits):
             return {*(splits or ("training",))}

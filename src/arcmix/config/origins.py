@@ -12,6 +12,7 @@ Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 Repository = Annotated[
     str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=128)
 ]
+Part = Annotated[str, Field(pattern="^(id|train|test|examples)$")]
 LocalPath = Annotated[str, Field(min_length=1)]
 Package = Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
 REQUIREMENT = "^[A-Za-z0-9][A-Za-z0-9._-]*==[0-9][A-Za-z0-9.!+]*$"
@@ -59,22 +60,15 @@ class ArchiveSource(Tasks):
     without `.json`. Its group is the name of the folder that a wildcard matches."""
 
 
-class FolderSource(Section):
-    """Tasks in local files, in any of the shapes that docs/data.md lists.
+class LooseTasks(Section):
+    """What an entry may say of tasks in files of several shapes, which docs/data.md lists.
 
     Names that an entry may leave out are None here. That is no value: the files alone say what
     there is.
     """
 
-    kind: Literal["folder"]
-    """Kind of the source."""
-    path: LocalPath
-    """The folder, or a single file: absolute, with `~`, or relative to the repository."""
-    files: dict[Name, tuple[RelativePath, ...]] | None = None
-    """Split -> glob patterns of its files, as for an archive. None: all files of known types, in
-    the split `training`."""
     examples: Annotated[int, Field(ge=2, le=1000)] | None = None
-    """Number of pairs of each task, where a file is a list of pairs of one rule. The last pair is
+    """Number of pairs of each task, where there is a list of pairs of one rule. The last pair is
     the test."""
     max_side: Annotated[int, Field(ge=1, le=255)] | None = None
     """Maximum side of a grid. A task with a larger grid is rejected and counted. None: 30."""
@@ -84,6 +78,34 @@ class FolderSource(Section):
     """Number of test pairs. None: not pinned."""
     digest: Sha256 | None = None
     """sha256 of the parsed tasks (`tasks.digest`). None: not pinned."""
+
+
+class FolderSource(LooseTasks):
+    """Tasks in local files."""
+
+    kind: Literal["folder"]
+    """Kind of the source."""
+    path: LocalPath
+    """The folder, or a single file: absolute, with `~`, or relative to the repository."""
+    files: dict[Name, tuple[RelativePath, ...]] | None = None
+    """Split -> glob patterns of its files, as for an archive. None: all files of known types, in
+    the split `training`."""
+
+
+class HubSource(LooseTasks):
+    """Tasks in a dataset repository of the Hugging Face hub at one commit, a row a task."""
+
+    kind: Literal["hub"]
+    """Kind of the source."""
+    repository: Repository
+    """OWNER/NAME on the hub."""
+    revision: Commit
+    """The pinned commit."""
+    files: dict[Name, tuple[RelativePath, ...]]
+    """Split -> glob patterns of its files in the repository, Parquet or JSON lines."""
+    columns: dict[Part, str] | None = None
+    """Part of a task, id, train, test or examples -> name of its column. None: the columns have the
+    names of the parts."""
 
 
 class Draws(Section):
@@ -157,7 +179,7 @@ class CountingSource(Grids):
 
 
 Source = Annotated[
-    PackageSource | ArchiveSource | FolderSource | GeneratorSource | CountingSource,
+    PackageSource | ArchiveSource | FolderSource | HubSource | GeneratorSource | CountingSource,
     Field(discriminator="kind"),
 ]
 

@@ -27,7 +27,7 @@ class Loaded:
 def verified(
     name: str,
     values: Iterable[tasks.Value],
-    pins: origins.Tasks | origins.FolderSource,
+    pins: origins.Tasks | origins.LooseTasks,
     origin: str,
 ) -> Loaded:
     """Parse the tasks of a source and verify them against its pins.
