@@ -13,7 +13,7 @@ from arcmix import files, program
 from arcmix.config import scales
 from arcmix.config.schema import At, PositiveInt, Section
 from arcmix.models import preflight, pretrained
-from arcmix.prediction import kv_cache
+from arcmix.prediction import kv_cache, reading
 from arcmix.text import tokenization
 from arcmix.text.encode import Encoder
 
@@ -44,10 +44,22 @@ def run(*, config: Params, base_model: Path, out: Path, report: Path) -> None:
     pretrained.add_tokens(model, tokenizer, encoder.tokens)
     style = tokenization.style(tokenizer, config.prompt.format, encoder, settings.loss)
     answer = tokenization.answer_budget(tokenizer, style, config.predict.max_side)
-    kv_cache.check(model, config.max_tokens + answer)
+    longest = max(settings.max_tokens, config.max_tokens + answer)
+    kv_cache.check(model, longest)
+    texts = preflight.examples(tokenizer, style)
     findings = [
+        preflight.start(style),
+        preflight.digits(tokenizer, style, texts[0]),
         preflight.vocabulary(model, tokenizer),
-        preflight.packing(model, preflight.examples(tokenizer, style), settings),
+        preflight.window(model, longest),
+        preflight.packing(model, texts, settings),
+        # This may change the attention of the model, so it is the last one.
+        preflight.Finding(
+            "reading",
+            "the next token is as probable in a batch as alone, within"
+            f" {reading.check(model, [one.input_ids.tolist() for one in texts]):.3f}",
+            "",
+        ),
     ]
     for one in findings:
         log.info("%s: %s%s", one.check, one.found, f"; {one.done}" if one.done else "")

@@ -78,10 +78,27 @@ CONFIGS = {
     "opt": ("OPTConfig", {"ffn_dim": 96, "word_embed_proj_dim": 64}),
 }
 """Family -> the class of its config, and what differs from `SIZES`."""
+VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+}
+IMAGES = {
+    "gemma-3-images": ("Gemma3Config", "gemma-3", {"image_size": 28, "patch_size": 14}),
+    "gemma-4-images": ("Gemma4Config", "gemma-4", {"num_key_value_heads": 2, "head_dim": 16}),
+}
+"""Family that also reads images -> the class of its config, the family of its text model, and what
+differs from `VISION`."""
 
 
 def config(family: str, **changes: object) -> transformers.PreTrainedConfig:
     """Return the config of a small model of a family."""
+    if family in IMAGES:
+        kind, text, own = IMAGES[family]
+        return getattr(transformers, kind)(
+            text_config=config(text, **changes).to_dict(), vision_config=VISION | own
+        )
     kind, own = CONFIGS[family]
     return getattr(transformers, kind)(**SIZES | own | changes)
 

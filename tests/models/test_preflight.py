@@ -9,6 +9,7 @@ from arcmix.models import fetch, preflight, pretrained
 from arcmix.text import prompt, tokenization
 from arcmix.text.encode import Encoder
 from tests import families
+from tests.chats import CHATS
 from tests.training.test_trainer import settings
 
 TOKENIZER = fetch.character_tokenizer()
@@ -89,3 +90,48 @@ def test_spare_embeddings_and_the_kind_of_output_layer_are_reported(tied, head):
     found = preflight.vocabulary(families.model("qwen2", tie_word_embeddings=tied), TOKENIZER)
     count = len(TOKENIZER)
     assert found.found == f"{count} tokens, 160 embeddings, an output layer {head} the embeddings"
+
+
+@pytest.mark.parametrize(
+    ("family", "found", "done"),
+    [
+        ("smollm2", "the tokenizer puts no token before texts", ""),
+        ("gemma-2", "the tokenizer puts <bos> before texts", "each text has it"),
+    ],
+)
+def test_the_first_token_of_texts_is_reported(family, found, done):
+    style = tokenization.style(CHATS[family].tokenizer(), "v1", Encoder(("minimal",)), "answer")
+    assert preflight.start(style) == preflight.Finding("start", found, done)
+
+
+@pytest.mark.parametrize(
+    ("family", "names", "found"),
+    [
+        ("qwen2", ("minimal",), "a token has one cell at most"),
+        ("phi-3", ("minimal",), "a token has one cell at most"),
+        ("llama-3.2", ("minimal",), "the tokenizer merges cells, as in '141'"),
+        ("llama-3.2", ("separator",), "a token has one cell at most"),
+        ("llama-3.2", ("minimal", "symbols"), "a token has one cell at most"),
+    ],
+)
+def test_merged_cells_are_reported(family, names, found):
+    tokenizer = CHATS[family].tokenizer()
+    style = tokenization.style(tokenizer, "bare", Encoder(names), "answer")
+    [text, *_] = preflight.examples(tokenizer, style)
+    assert preflight.digits(tokenizer, style, text).found == found
+
+
+@pytest.mark.parametrize(
+    ("family", "longest", "found"),
+    [
+        ("qwen2", 900, "texts of up to 900 tokens, and 8192 positions"),
+        ("gemma-3", 512, "texts of up to 512 tokens, and 8192 positions"),
+        (
+            "gemma-3",
+            513,
+            "texts of up to 513 tokens, and 8192 positions; attention slides over 512 tokens",
+        ),
+    ],
+)
+def test_the_longest_text_is_reported_with_the_positions_and_the_window(family, longest, found):
+    assert preflight.window(families.model(family), longest).found == found

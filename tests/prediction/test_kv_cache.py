@@ -18,8 +18,9 @@ from transformers import (
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from arcmix.prediction import kv_cache
-from tests import tolerance
+from tests import families, tolerance
 
+STATEFUL = ("qwen3.5", "qwen3-next", "lfm2")
 STATES = stn.arrays("float32", (2, 1, 3, 4), elements=st.floats(-100, 100, width=32)).map(
     torch.from_numpy
 )
@@ -96,9 +97,9 @@ def from_config(config):
     ("config", "most", "message"),
     [
         (
-            partial(MistralConfig, sliding_window=1000),
-            698,
-            "slides over 1000 tokens, and texts of up to 699 tokens need",
+            partial(LlamaConfig, max_position_embeddings=1000),
+            1000,
+            "the model has 1000 positions, got texts of up to 1001 tokens; lower scales.SCALE.val",
         ),
         (
             partial(
@@ -126,10 +127,64 @@ def test_a_model_whose_answers_depend_on_the_batch_is_refused(config, most, mess
 
 
 @pytest.mark.parametrize(
-    "config", [LlamaConfig, Qwen2Config, partial(MistralConfig, sliding_window=None)]
+    "config", [LlamaConfig, Qwen2Config, partial(MistralConfig, sliding_window=10)]
 )
-def test_a_model_with_full_attention_is_accepted(config):
-    kv_cache.check(from_config(config), 10**6)
+def test_a_model_with_full_or_sliding_attention_is_accepted(config):
+    kv_cache.check(from_config(partial(config, max_position_embeddings=10**6)), 10**6)
+
+
+@pytest.mark.parametrize("family", ["qwen3.5", "lfm2"])
+def test_a_model_with_layers_that_have_a_state_is_refused(family):
+    with pytest.raises(
+        ValueError, match=r"has layers of \['.*'\]; allowed are full_attention and s"
+    ):
+        kv_cache.check(families.model(family), 10)
+
+
+WINDOW = 6
+WINDOWED = ["mistral", "phi-3", "gemma-2", "gemma-3", "gemma-4", "gpt-oss"]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("size", [WINDOW, 30])
+@pytest.mark.parametrize("family", WINDOWED)
+def test_a_window_counts_the_tokens_of_a_row_and_not_its_slots(family, size):
+    found = families.model(family, sliding_window=size)
+    texts = [[*range(5, 25)], [30, 31], [*range(40, 52)]]
+    rows = kv_cache.Rows(found, "none", 0)
+    assert_read(found, rows.read(texts, 1), texts)
+    for turn in range(6):
+        rows.discard([turn % 2, 0, 2 * (turn == 3)])
+        more = [[60 + turn, 61], [62], [63 + turn] * (1 + turn)]
+        kept = [texts[0][: len(texts[0]) - turn % 2], texts[1], texts[2]]
+        kept[2] = kept[2][: len(kept[2]) - 2 * (turn == 3)]
+        texts = [old + new for old, new in zip(kept, more, strict=True)]
+        assert_read(found, rows.read(more, 1), texts)
+    rows.select([2, 0])
+    texts = [texts[2] + [70], texts[0] + [71]]
+    assert_read(found, rows.read([[70], [71]], 1), texts)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("family", ["mistral", "gemma-3"])
+def test_a_window_changes_what_is_read(family):
+    text = [*range(5, 40)]
+    narrow, wide = (families.model(family, sliding_window=size) for size in (WINDOW, 100))
+    assert (whole(narrow, text) - whole(wide, text)).abs().max() > 0.01
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("family", [one for one in families.CONFIGS if one not in STATEFUL])
+def test_rows_of_every_family_are_read_as_whole_texts(family):
+    found = families.model(family)
+    texts = [[5, 6, 7, 8, 9], [10], [11, 12, 13]]
+    rows = kv_cache.Rows(found, "none", 0)
+    assert_read(found, rows.read(texts, 1), texts)
+    rows.discard([2, 0, 0])
+    texts[0] = texts[0][:3]
+    for turn in range(3):
+        texts = [[*text, 20 + turn] for text in texts]
+        assert_read(found, rows.read([[20 + turn]] * 3, 1), texts)
 
 
 @pytest.fixture(scope="module", params=[2, 1])

@@ -31,6 +31,10 @@ def test_run_writes_the_findings_and_a_constant_text(tmp_path, base_model):
     found = run(tmp_path, base_model)
     assert "an output layer tied to the embeddings" in found["vocabulary"]
     assert "the same loss in a row with others" in found["packing"]
+    assert "the next token is as probable in a batch as alone" in found["reading"]
+    assert "a token has one cell at most" in found["digits"]
+    assert "texts of up to 180 tokens, and 4096 positions" in found["length"]
+    assert "no token before texts" in found["start"]
     first = (tmp_path / "passed").read_text()
     run(tmp_path, base_model, max_tokens=200, prompt=("v1", "minimal", "shape"))
     assert (tmp_path / "passed").read_text() == first
@@ -41,6 +45,20 @@ def test_a_model_that_prediction_refuses_is_refused_before_training(tmp_path):
     with pytest.raises(ValueError, match=r"the model has layers of \['conv'\]"):
         run(tmp_path, tmp_path / "model")
     assert not (tmp_path / "passed").exists()
+
+
+@pytest.mark.parametrize("changes", [{"max_tokens": 4070}, {"max_side": 30, "max_tokens": 3200}])
+def test_texts_with_more_tokens_than_positions_are_refused_before_training(
+    tmp_path, base_model, changes
+):
+    with pytest.raises(ValueError, match=r"has 4096 positions, got texts of up to 41\d\d tokens"):
+        run(tmp_path, base_model, **changes)
+
+
+def test_training_texts_with_more_tokens_than_positions_are_refused_too(tmp_path):
+    families.write(tmp_path / "model", "smollm2", max_position_embeddings=90)
+    with pytest.raises(ValueError, match="has 90 positions, got texts of up to 100 tokens"):
+        run(tmp_path, tmp_path / "model", max_tokens=40)
 
 
 def test_added_tokens_of_an_untied_model_are_refused_before_training(tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import peft
+import torch
 import transformers
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
@@ -59,7 +60,7 @@ def _add_adapter(
         # The trainer enables gradient checkpointing for all methods.
         base = peft.prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
     transformers.set_seed(seed)
-    tuned = peft.PeftModelForCausalLM(base, _lora_config(lora, tokens))
+    tuned = peft.PeftModelForCausalLM(base, _lora_config(lora, tokens, _no_part_of_text(base)))
     ranks = {
         cast("Any", layer.lora_A["default"]).weight.shape[0]
         for layer in _lora_layers(tuned)
@@ -89,7 +90,22 @@ def _check_tied(base: PreTrainedModel, settings: scales.Finetune) -> None:
         )
 
 
-def _lora_config(lora: scales.Lora, tokens: Sequence[int]) -> peft.LoraConfig:
+def _no_part_of_text(base: PreTrainedModel) -> list[str]:
+    """Return the names of the layers that read no text, such as those for images.
+
+    An adapter there would have no gradient, on which several processes would wait in vain.
+    """
+    text = {*base.get_decoder().modules(), base.get_output_embeddings()}
+    return [
+        name
+        for name, layer in base.named_modules()
+        if isinstance(layer, torch.nn.Linear) and layer not in text
+    ]
+
+
+def _lora_config(
+    lora: scales.Lora, tokens: Sequence[int], excluded: Sequence[str]
+) -> peft.LoraConfig:
     # peft divides alpha by this number.
     divisor = math.sqrt(lora.rank) if lora.rslora else lora.rank
     alpha = lora.alpha if lora.scale == "alpha" else lora.scale * divisor
@@ -98,6 +114,7 @@ def _lora_config(lora: scales.Lora, tokens: Sequence[int]) -> peft.LoraConfig:
         lora_alpha=cast("int", alpha),
         lora_dropout=lora.dropout,
         target_modules=_targets(lora.targets),
+        exclude_modules=list(excluded) or None,
         use_rslora=lora.rslora,
         use_dora=lora.dora,
         init_lora_weights=cast("Any", INITS[lora.init]),

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from arcmix.config import scales
 from arcmix.models import loss
-from arcmix.tasks import Pair
+from arcmix.tasks import COLORS, Pair
 from arcmix.text import prompt, tokenization
 from arcmix.text.prompt import Style
 from arcmix.text.tokenization import PROBES, Example
@@ -109,3 +109,45 @@ def vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Fi
     return Finding(
         "vocabulary", f"{len(tokenizer)} tokens, {rows} embeddings, an output layer {head}", ""
     )
+
+
+def start(style: Style) -> Finding:
+    """Return the token that each text starts with."""
+    if style.start:
+        return Finding(
+            "start", f"the tokenizer puts {style.start} before texts", "each text has it"
+        )
+    return Finding("start", "the tokenizer puts no token before texts", "")
+
+
+def digits(tokenizer: PreTrainedTokenizerBase, style: Style, text: Example) -> Finding:
+    """Return whether the tokenizer merges cells.
+
+    Args:
+        tokenizer: The tokenizer.
+        style: The style of the texts.
+        text: A text of that style.
+    """
+    cells = {style.encoder.encode(np.full((1, 1), color, np.uint8)) for color in range(COLORS)}
+    tokens = {tokenization.decode(tokenizer, [one]).strip() for one in {*text.input_ids.tolist()}}
+    merged = sorted(one for one in tokens if len(one) > 1 and {*one} <= {*"".join(cells)})
+    if merged:
+        done = "texts are tokenized one by one"
+        return Finding("digits", f"the tokenizer merges cells, as in {merged[0]!r}", done)
+    return Finding("digits", "a token has one cell at most", "")
+
+
+def window(model: PreTrainedModel, longest: int) -> Finding:
+    """Return how the longest text of a run fits the positions and the window of a model.
+
+    Args:
+        model: The model.
+        longest: Number of tokens of the longest text.
+    """
+    config = model.config.get_text_config()
+    positions = getattr(config, "max_position_embeddings", "any number of")
+    found = f"texts of up to {longest} tokens, and {positions} positions"
+    size = getattr(config, "sliding_window", None)
+    if size is None or size >= longest:
+        return Finding("length", found, "")
+    return Finding("length", f"{found}; attention slides over {size} tokens", "it counts tokens")

@@ -260,7 +260,7 @@ def add_tokens(
         )
     extend(tokenizer, tokens)
     # A model may have more embedding rows than its tokenizer has tokens.
-    rows = max(len(tokenizer), model.config.vocab_size)
+    rows = max(len(tokenizer), model.config.get_text_config().vocab_size)
     weights = model.resize_token_embeddings(rows, mean_resizing=False).weight
     ids = [token_id(tokenizer, token) for token in tokens]
     with torch.no_grad():

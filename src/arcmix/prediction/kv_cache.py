@@ -21,6 +21,9 @@ GROWTH = 64
 ATTENTION = "folded"
 """Name under which transformers knows the attention of this module."""
 
+KINDS = ("full_attention", "sliding_attention")
+"""Kinds of layers whose keys and values are cached."""
+
 MAX_SLOTS_PER_TOKEN = 1.25
 """The cache is compacted when it has more slots than this for each token of the longest row."""
 
@@ -99,35 +102,34 @@ AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
 def check(model: PreTrainedModel, longest: int) -> None:
-    """Refuse a model whose answers would depend on the other texts in the batch.
+    """Refuse a model that cannot answer with its keys and values cached, or not texts so long.
 
     Args:
         model: A causal language model.
         longest: Number of tokens of the longest text, its answer included.
 
     Raises:
-        ValueError: If the model has sliding-window attention over fewer slots than a batch needs,
-            if it has another kind of attention than full or sliding, or if its position
-            embeddings change with the longest text (longrope and dynamic of transformers).
+        ValueError: If the model has another kind of attention than full or sliding, if it has fewer
+            positions than the longest text has tokens, or if its position embeddings change with
+            the longest text of a batch (longrope and dynamic of transformers).
     """
     config = model.config.get_text_config()
-    remedy = "lower scales.SCALE.validation.max_tokens or predict.max_side, or take another model"
-    window = getattr(config, "sliding_window", None)
-    kinds = getattr(config, "layer_types", None) or ["full_attention", "sliding_attention"]
-    if other := {*kinds} - {"full_attention", "sliding_attention"}:
+    remedy = (
+        "lower scales.SCALE.validation.max_tokens, scales.SCALE.finetune.max_tokens or"
+        " predict.max_side, or take another model"
+    )
+    if other := {*(getattr(config, "layer_types", None) or [])} - {*KINDS}:
         raise ValueError(
-            f"the model has layers of {sorted(other)}; allowed are full_attention and"
-            " sliding_attention, so take another model"
+            f"the model has layers of {sorted(other)}; allowed are {' and '.join(KINDS)}, so take"
+            " another model"
         )
-    # The window counts slots, and some slots of a row are masked.
-    slots = int(longest * MAX_SLOTS_PER_TOKEN) + 2 * GROWTH
-    if window is not None and "sliding_attention" in kinds and window < slots:
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and longest > positions:
         raise ValueError(
-            f"the model's attention slides over {window} tokens, and texts of up to {longest}"
-            f" tokens need {slots}; {remedy}"
+            f"the model has {positions} positions, got texts of up to {longest} tokens; {remedy}"
         )
     rope = getattr(config, "rope_parameters", None) or {}
-    limit = rope.get("original_max_position_embeddings", config.max_position_embeddings)
+    limit = rope.get("original_max_position_embeddings", positions) or longest
     if rope.get("rope_type") in ("longrope", "dynamic") and longest > limit:
         raise ValueError(
             f"the model changes its position embeddings for texts of more than {limit} tokens, got"
@@ -209,16 +211,19 @@ class Rows:
     rows may differ in length, and rejected tokens are discarded by masking their slots.
 
     Args:
-        model: A causal language model that passes `check`; its attention becomes `folded`.
+        model: A causal language model that passes `check`; sdpa becomes `folded`.
         format_: Format of the keys and values, one of `FORMATS`.
         reserved: Number of slots to allocate at first; 0 for a cache that grows.
     """
 
     def __init__(self, model: PreTrainedModel, format_: str, reserved: int) -> None:
-        model.set_attn_implementation(ATTENTION)
+        # Models without sdpa cap their scores, or have more keys than there are tokens.
+        if model.config._attn_implementation == "sdpa":  # noqa: SLF001 - nothing else tells it
+            model.set_attn_implementation(ATTENTION)
         self.model = model
         self.format = format_
-        layers = [Slots(format_, reserved) for _ in range(model.config.num_hidden_layers)]
+        self.config = model.config.get_text_config()
+        layers = [Slots(format_, reserved) for _ in range(self.config.num_hidden_layers)]
         self.cache = Cache(layers=list(layers))
         self.layers = layers
         self.mask = torch.zeros(0, 0, dtype=torch.bool, device=model.device)
@@ -249,12 +254,41 @@ class Rows:
         self.mask = torch.cat([self.mask, own.to(device)], dim=1)
         return self.model(
             input_ids=ids.to(device),
-            attention_mask=None if self.mask.all() else self.mask,
+            attention_mask=None if self.mask.all() else self._attention_mask(count),
             position_ids=positions.to(device),
             past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=keep,
         ).logits
+
+    def _attention_mask(self, count: int) -> torch.Tensor | dict[str, torch.Tensor]:
+        """Return the mask of the last `count` tokens, in one of the forms that transformers takes.
+
+        A window counts tokens. transformers would count slots, of which some are masked.
+        """
+        window = getattr(self.config, "sliding_window", None)
+        if window is None or self.mask.shape[1] <= window:
+            return self.mask
+        slots = self.mask.shape[1]
+        place = torch.arange(slots, device=self.mask.device)
+        # A gap attends to itself, because attention to nothing is not a number.
+        seen = self.mask[:, None] & (place <= place[-count:, None])
+        seen |= place == place[-count:, None]
+        tokens = self.mask.cumsum(dim=1)
+        near = seen & (tokens[:, -count:, None] - tokens[:, None] < window)
+        masks = {
+            "full_attention": self._as_scores(seen),
+            "sliding_attention": self._as_scores(near),
+        }
+        kinds = getattr(self.config, "layer_types", None)
+        return masks if kinds else masks["sliding_attention"]
+
+    def _as_scores(self, seen: torch.Tensor) -> torch.Tensor:
+        """Return a mask, bool (rows, tokens, slots), as the attention of the model takes it."""
+        if self.model.config._attn_implementation == ATTENTION:  # noqa: SLF001 - as above
+            return seen[:, None]
+        scores = torch.zeros(seen.shape, dtype=self.model.dtype, device=seen.device)
+        return scores.masked_fill(~seen, torch.finfo(scores.dtype).min)[:, None]
 
     def concatenate(self, parts: Sequence["Rows"]) -> None:
         """Take over the rows of other batches, one batch after another, and empty these."""
