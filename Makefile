@@ -115,4 +115,5 @@ $(STAMP): pyproject.toml constraints.txt
 	  f"arcmix needs Python 3.11 or later, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(VENV)/bin/python -m tools.vega --out .cache/vega.js
 	@touch $@
