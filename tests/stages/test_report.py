@@ -130,7 +130,7 @@ def test_the_page_names_the_run(tmp_path: Path) -> None:
 def test_run_writes_the_figure_of_the_best_and_the_worst(tmp_path: Path) -> None:
     image = matplotlib.image.imread(run(tmp_path)["figure"])
     # The figure has one row of the best tasks and one of the worst.
-    assert image.shape[:2] == (660, 1950)
+    assert image.shape[:2] == (750, 2400)
 
 
 def test_equal_files_give_equal_bytes(tmp_path: Path) -> None:

@@ -35,11 +35,15 @@ return [...Array(height).keys()].map(y => [...Array(width).keys()].map(x => fill
 TEXTS = "return [...arguments[0].querySelectorAll(arguments[1])].map(found => found.textContent)"
 
 
-def run(tmp_path, *, shown=6, encoder=("minimal",)):
+def run(tmp_path, *, shown=6, encoder=("minimal",), **changes):
     """Draw the files of a folder, and return the folder of the pages."""
     program.run(
         config=program.Params.model_validate(
-            {"seed": 0, "prompt": {"format": "bare", "encoder": encoder}, "finetune": settings()}
+            {
+                "seed": 0,
+                "prompt": {"format": "bare", "encoder": encoder},
+                "finetune": settings(**{"max_tokens": 1000} | changes),
+            }
         ),
         tables=tmp_path / "tables",
         samples=tmp_path / "samples.parquet",
@@ -85,6 +89,43 @@ def test_run_writes_pages_of_sources_and_samples_and_an_index(tmp_path):
         ("samples", "6", "20"),
     ]
     assert "The dataset has no use for re-arc." in index
+
+
+def test_samples_that_are_trained_on_come_before_those_that_are_too_long(tmp_path):
+    page = run(tmp_path, shown=20, max_tokens=120) / "samples.html"
+    facts = re.findall("<li>([0-9]+) tokens(.*?)</li>", page.read_text())
+    long = [int(tokens) > 120 for tokens, _ in facts]
+    assert long == sorted(long)
+    assert 0 < sum(long) < len(long) == 20
+    assert [text != "" for _, text in facts] == long
+    numbers = [int(title.removeprefix("sample ")) for title in titles(page)]
+    fit = long.count(False)
+    assert sorted(numbers) == [*range(20)]
+    assert numbers[:fit] == sorted(numbers[:fit])
+    about = f"The first 20 samples were looked at: {fit} of them have at most 120 tokens."
+    assert about in page.read_text()
+
+
+def test_too_long_samples_are_shown_only_if_too_few_fit(tmp_path):
+    page = run(tmp_path, shown=2, max_tokens=120) / "samples.html"
+    assert "more than the" not in page.read_text()
+
+
+def test_a_browser_filters_by_words_of_titles_and_facts(tmp_path, browse):
+    browser = browse(run(tmp_path) / "mini-arc.html")
+    field = browser.find_element("id", "search")
+
+    def shown():
+        sections = browser.find_elements("tag name", "section")
+        return [one.find_element("tag name", "h2").text for one in sections if one.is_displayed()]
+
+    assert shown() == ["a.b", "b"]
+    field.send_keys("TRAINING a.")
+    assert shown() == ["a.b"]
+    assert browser.find_element("id", "shown").text == "1 of 2"
+    field.send_keys("x")
+    assert shown() == []
+    assert browser.find_element("id", "none").text == "Nothing matches the filter."
 
 
 def test_a_larger_number_of_tasks_extends_a_smaller_one(tmp_path):

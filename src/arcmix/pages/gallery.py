@@ -1,7 +1,7 @@
-"""HTML pages of tasks and training samples, without scripts."""
+"""HTML pages of tasks and training samples; without their script, only the filter is missing."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -16,6 +16,12 @@ MAX_GRID_SIDE = 240
 
 CELL_SIDES = (4, 20)
 """Smallest and largest side of a cell, in pixels."""
+
+THUMBNAILS = 4
+"""Number of tasks or samples in an entry of the index."""
+
+THUMBNAIL_SIDE = 48
+"""Limit on the longest side of a grid in the index, in pixels, if it has no more cells."""
 
 GRIDS = ("heights", "widths", "cells")
 """Columns of the table of samples that hold the grids."""
@@ -78,6 +84,8 @@ class IndexRow:
     """Number of tasks or samples on the page."""
     total: int
     """Number of tasks or samples in the table."""
+    thumbnails: Sequence[Picture]
+    """The grids that the index shows."""
 
 
 def task(shown: Task) -> Exhibit:
@@ -153,6 +161,14 @@ def pieces(decode: Callable[[tuple[int, ...]], str], ids: Sequence[int]) -> list
             found.append(piece)
             start = stop
     return found
+
+
+def thumbnails(exhibits: Sequence[Exhibit]) -> list[Picture]:
+    """Return small pictures of the first pair of the first exhibits."""
+    pictures = [one for exhibit in exhibits[:THUMBNAILS] for one in exhibit.panels[0].pictures]
+    return [
+        replace(one, side=max(1, THUMBNAIL_SIDE // max(one.height, one.width))) for one in pictures
+    ]
 
 
 def page(title: str, lead: str, exhibits: Sequence[Exhibit]) -> str:
