@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.up-to-date
 SHOWN := 40
+COMMITS := 1
 TASKS := data/validation.parquet
 OUT := submission.json
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
@@ -13,7 +14,8 @@ ADAPTERS := python -m tools.adapters --params params.yaml --repository . --rows 
 unexport DVC_ROOT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup whole repro noise gallery score answer test slow kills check bench readme merged push adapters
+.PHONY: help setup whole repro noise experiments gallery score answer push adapters merged readme \
+  test slow kills check bench
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
@@ -52,6 +54,12 @@ push: $(STAMP) whole ## Push the results and the adapters of all rows to DVC's r
 
 adapters: $(STAMP) ## Say where the adapter of each row is, and how to get back one that is lost.
 	@$(RUN) $(ADAPTERS) --action list
+
+# Without a choice, dvc exp show has a column for each value and each file, hundreds of them.
+SHOW = ^(Experiment|(.*:)?(dataset|model|scale|seed|best_val_loss|selected_2))$$
+
+experiments: $(STAMP) ## Show the runs since the last commit; with COMMITS=9, of the last 9 commits.
+	@$(RUN) dvc exp show --no-pager -n $(COMMITS) --drop '.*' --keep '$(SHOW)'
 
 gallery: $(STAMP) ## Draw pages with the tasks and the samples of the last run.
 	@$(RUN) python -m tools.gallery --params params.yaml --tables data/tasks \

@@ -78,12 +78,14 @@ def row(
     steps: int = 40,
     tasks: int = 800,
     start: str = "none",
+    answering: float | None = None,
     **machine: Any,
 ) -> Row:
     """Return a row; another `variant` or other `settings` stand for another experiment.
 
     The loss falls from 0.99 to `loss` at the last step, or, where the `last` one is
-    given, at half of the steps. `machine` changes fields of the machine.
+    given, at half of the steps. The models that answer have the loss `answering`, or the last one.
+    `machine` changes fields of the machine.
     """
     values = plain_settings(
         model={"kind": model},
@@ -116,6 +118,7 @@ def row(
             adapter=f"{fingerprint(dataset, seed)}{'0' * 20}.dir",
             metrics={
                 "accuracy": accuracy,
+                "answering_val_loss": end if answering is None else answering,
                 "best_val_loss": loss,
                 "best_val_step": steps if last is None else steps // 2,
                 "pass_n": 2 * accuracy,

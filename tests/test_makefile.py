@@ -159,3 +159,20 @@ def test_two_branches_with_results_merge_by_one_command(repository):
     )
     assert "<<<" not in (repository / "dvc.lock").read_text()
     assert "up to date" in make(repository, "repro")
+
+
+def test_make_experiments_shows_what_chose_an_experiment_and_two_numbers(repository):
+    chosen = ("dataset", "model", "scale", "seed")
+    values = "".join(f"{name}: {name}1\n" for name in (*chosen, "datasets", "any"))
+    (repository / "params.yaml").write_text(values)
+    (repository / "metrics.json").write_text('{"best_val_loss": 0.5, "selected_2": 0, "steps": 3}')
+    (repository / "dvc.yaml").write_text(f"{PIPELINE}metrics:\n- metrics.json\n")
+    make(repository, "repro")
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--message=values")
+
+    # As wide as a terminal, which dvc asks for.
+    shown = make(repository, "experiments", COLUMNS="200")
+
+    [header] = [line for line in shown.splitlines() if "Experiment" in line]
+    assert {*header.split()} == {"Experiment", "best_val_loss", "selected_2", *chosen}

@@ -153,6 +153,18 @@ def test_check_suggests_the_most_similar_name_for_a_typo(
             id="measured-part",
         ),
         pytest.param(
+            "component/subset",
+            0.1,
+            "component.subset: a share has a percent sign: write 10%, got 0.1",
+            id="share",
+        ),
+        pytest.param(
+            "component/hardest",
+            0.25,
+            "component.hardest: a share has a percent sign: write 25%, got 0.25",
+            id="hardest-share",
+        ),
+        pytest.param(
             "measure/part",
             "val-demonstrations",
             "'val-demonstrations' is not one of ['evaluation', ",

@@ -51,6 +51,15 @@ def test_init_seed_may_follow_the_seed():
     assert [one.groups for one in tied] == [0, 1, 0]
 
 
+def test_runs_on_other_machines_are_in_no_group_together():
+    elsewhere = dataclasses.replace(DATA[2], machines=row(threads=8).machines)
+    found = noise.spreads([*DATA[:2], elsewhere], "best_val_loss")[0]
+    assert (found.groups, found.runs) == (1, 2)
+    assert found.deviation == pytest.approx(statistics.stdev([0.5, 0.6]))
+    with pytest.raises(ValueError, match="no two of 2 runs"):
+        noise.as_markdown([DATA[0], elsewhere], ["best_val_loss"])
+
+
 def test_the_table_has_a_line_for_each_seed():
     text = noise.as_markdown(DATA, ["best_val_loss", "accuracy"])
     assert text.splitlines()[0] == "### smollm2-135m at quick"

@@ -32,6 +32,10 @@ rows = st.lists(
 )
 
 
+SCORES = ("4.2 %", "8.4 %", "12.6 % (4.2 to 16.8)")
+NONE = ("0.0 %", "0.0 %", "0.0 % (0.0 to 0.0)")
+
+
 def titles(found: list[table.Block]) -> list[str]:
     return [block.title for block in found]
 
@@ -251,8 +255,8 @@ def test_a_line_has_converged_if_no_run_is_best_at_its_last_step(
 
 def test_markdown_shows_lines_and_single_runs() -> None:
     entries = [
-        row("combo-v2", 0, loss=0.6, uses_validation=True),
-        row("combo-v2", 1, loss=0.62, last=0.7, uses_validation=True),
+        row("combo-v2", 0, loss=0.6, uses_validation=True, answering=0.5),
+        row("combo-v2", 1, loss=0.62, last=0.7, uses_validation=True, answering=0.6),
         row("train", 0, loss=0.8, tasks=400, accuracy=0.0),
     ]
     text = table.as_markdown(table.blocks(entries, CODE))
@@ -261,14 +265,18 @@ def test_markdown_shows_lines_and_single_runs() -> None:
     assert [[cell.strip() for cell in line] for line in summary[2:]] == [
         [
             *("combo-v2", "800", "803", "0.6100 ± 0.0141", "20-40", "0.6500 ± 0.0707"),
+            "0.5500 ± 0.0707",
             *("4.2 ± 0.0 %", "8.4 ± 0.0 %", "2", "no", "yes", "no"),
         ],
-        ["train", "400", "403", "0.8000", "40", "0.8000", "0.0 %", "0.0 %", "1", "no", "no", "no"],
+        [
+            *("train", "400", "403", "0.8000", "40", "0.8000", "0.8000"),
+            *("0.0 %", "0.0 %", "1", "no", "no", "no"),
+        ],
     ]
     assert [[cell.strip() for cell in line] for line in runs[2:]] == [
-        ["combo-v2", "0", "0.6000", "40", "0.6000", "4.2 %", "8.4 %", "12.6 % (4.2 to 16.8)", "1"],
-        ["combo-v2", "1", "0.6200", "20", "0.7000", "4.2 %", "8.4 %", "12.6 % (4.2 to 16.8)", "1"],
-        ["train", "0", "0.8000", "40", "0.8000", "0.0 %", "0.0 %", "0.0 % (0.0 to 0.0)", "1"],
+        ["combo-v2", "0", "0.6000", "40", "0.6000", "0.5000", *SCORES, "1"],
+        ["combo-v2", "1", "0.6200", "20", "0.7000", "0.6000", *SCORES, "1"],
+        ["train", "0", "0.8000", "40", "0.8000", "0.8000", *NONE, "1"],
     ]
     assert [cell.strip() for cell in summary[0]] == ["dataset", *table.COLUMNS]
     assert [cell.strip() for cell in runs[0]] == ["dataset", *table.RUN_COLUMNS]
@@ -294,7 +302,7 @@ def test_a_mean_over_other_machines_names_what_differs() -> None:
     assert frame.to_dict() == {"combo-v2": mixed.replace(",", ""), "train": "no"}
     text = table.as_markdown(found)
     [line] = [one for one in text.splitlines() if one.startswith("| combo-v2") and "±" in one]
-    assert line.split("|")[10].strip() == mixed
+    assert line.split("|")[11].strip() == mixed
     [*_, listed] = text.split("\n\n")
     assert listed.splitlines() == [
         "1. Xeon, AVX512, 2 threads, python 3.11.7, torch 2.13.0",

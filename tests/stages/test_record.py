@@ -28,6 +28,7 @@ METRICS = {
     "selected_2_low": 0.05,
     "val_loss": 0.68,
     "val_loss_step_0": 0.99,
+    "answering_val_loss": 0.6,
 }
 
 

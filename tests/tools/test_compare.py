@@ -19,7 +19,7 @@ def test_run_prints_how_own_runs_of_the_present_code_differ(tmp_path, capsys):
     compare.run(run_code=tmp_path / "code", rows=tmp_path / "ledger", own=tmp_path / "own")
     out = capsys.readouterr().out
     assert out.startswith("0 of 1 runs made here equal those of the ledger.\n\n| run ")
-    assert re.search(r"\| best_val_loss \| +0\.5426 \| +0\.5462 \| +\+0\.0036 \|", out)
+    assert re.search(r"\| best_val_loss +\| +0\.5426 \| +0\.5462 \| +\+0\.0036 \|", out)
     assert "the machines differ in instructions. Ledger: Xeon, AVX512, " in out
     assert "train" not in out
 

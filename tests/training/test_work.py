@@ -1,4 +1,6 @@
+import os
 import shutil
+import time
 
 import pytest
 
@@ -47,6 +49,19 @@ def test_the_folder_of_a_failed_run_is_kept_without_a_lock_that_is_held(tmp_path
     assert kept(tmp_path) == {"failed", "two", "three"}
     with files.locked(tmp_path / "failed", wait=False):
         assert (tmp_path / "failed/half").exists()
+
+
+def test_the_folder_of_a_run_that_nobody_continued_for_a_month_is_removed(tmp_path):
+    month = work.ABANDONED.total_seconds()
+    for key, age in (("old", month + 60), ("recent", month - 60), ("used", month + 60)):
+        files.write_text(tmp_path / key / "half", "half")
+        with files.locked(tmp_path / key):
+            pass
+        when = time.time() - age
+        os.utime(tmp_path / key, (when, when))
+    with files.locked(tmp_path / "used"):
+        finish(tmp_path, "one")
+    assert kept(tmp_path) == {"recent", "used", "one"}
 
 
 def test_a_folder_that_another_run_uses_is_not_removed(tmp_path):

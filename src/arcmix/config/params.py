@@ -6,7 +6,7 @@ an entry may leave out is None, which is no value.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from arcmix import redaction
 from arcmix.config import command
@@ -31,6 +31,19 @@ MEASURABLE = ("validation", "train", "evaluation", "new-train", "val-n-1")
 Weight = Annotated[float, Field(ge=0, le=10**6)]
 All = Literal["all"]
 Percent = Annotated[str, Field(pattern=r"^(100|[1-9]?\d)(\.\d+)?%$")]
+
+
+def _share(value: object) -> object:
+    """Refuse a fraction, which stands for a share, but is no number of tasks."""
+    if isinstance(value, float):
+        raise ValueError(  # noqa: TRY004 - the file is wrong, not the caller's type
+            f"a share has a percent sign: write {100 * value:g}%, got {value}"
+        )
+    return value
+
+
+Part = Annotated[All | PositiveInt | Percent, BeforeValidator(_share)]
+Share = Annotated[All | Percent, BeforeValidator(_share)]
 Selection = Literal["vote_count", "vote_logprob", "product", "best"]
 Checkpoint = Literal["best", "last"]
 Tracker = Literal["none", "tensorboard", "wandb", "mlflow"]
@@ -81,10 +94,10 @@ class Component(Section):
     name of the component. Set it to use one table in two components."""
     split: All | Name
     """The part of the table: all of it, or one split. All other settings apply to this part."""
-    subset: All | PositiveInt | Percent
+    subset: Part
     """The tasks that are used: all, a number, or a share such as 20%. A smaller selection is a
     subset of each larger one."""
-    hardest: All | Percent
+    hardest: Share
     """The share of each task's variations that is used: those with the highest PSO-difficulty.
     Only tasks of generators have a difficulty; for other tasks, set it to all."""
     variations: All | PositiveInt

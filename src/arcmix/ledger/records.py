@@ -33,6 +33,7 @@ METRICS = (
     "selected_2_low",
     "val_loss",
     "val_loss_step_0",
+    "answering_val_loss",
 )
 """Metrics that the table and the figures show."""
 

@@ -27,15 +27,16 @@ LEGEND = """\
 A row sums up the runs of one dataset: the mean over its seeds ± the standard deviation. Losses are
 in nats per answer token. Scores are percentages of the validation tasks, which the heading names;
 brackets hold the 95 % interval over these tasks. `best val step` is the step of the lowest
-validation loss. A row has converged if that is not the last step in any of its runs. A dataset that
-uses validation demonstrations was trained on the solved pairs of the validation tasks, though not
-on their tests: compare it with others of its kind. A row is `mixed` if its runs were made on other
-hardware, with other numbers of threads or ranks, or with other versions of libraries; it names what
-differs. Such runs may differ though their seeds do not, so their mean is not one over seeds alone.
-`A ← B/0-123` is a second stage of training: on A, from the adapter of the run B/0-123 of the
-ledger, `A ← folder B` one from an adapter that was not made here. `untrained` is a model that is
-measured as it is. Where several lines have one name, or several tables one title, the values follow
-in which they differ."""
+validation loss, `answering val loss` the loss of the models that answer: after test-time
+fine-tuning, if there is any. A row has converged if the best step is not the last one in any of its
+runs. A dataset that uses validation demonstrations was trained on the solved pairs of the
+validation tasks, though not on their tests: compare it with others of its kind. A row is `mixed` if
+its runs were made on other hardware, with other numbers of threads or ranks, or with other versions
+of libraries; it names what differs. Such runs may differ though their seeds do not, so their mean
+is not one over seeds alone. `A ← B/0-123` is a second stage of training: on A, from the adapter of
+the run B/0-123 of the ledger, `A ← folder B` one from an adapter that was not made here.
+`untrained` is a model that is measured as it is. Where several lines have one name, or several
+tables one title, the values follow in which they differ."""
 """Explanation of the columns in the Markdown file."""
 
 CSV_COLUMNS = (
@@ -55,6 +56,8 @@ CSV_COLUMNS = (
     "best_val_step",
     "last_val_loss",
     "last_val_loss_sd",
+    "answering_val_loss",
+    "answering_val_loss_sd",
     "accuracy",
     "accuracy_sd",
     "pass_n",
@@ -74,6 +77,7 @@ COLUMNS = {
     "best val loss": ">",
     "best val step": ">",
     "last val loss": ">",
+    "answering val loss": ">",
     "accuracy": ">",
     "pass_n": ">",
     "seeds": ">",
@@ -88,6 +92,7 @@ RUN_COLUMNS = {
     "best val loss": ">",
     "best val step": ">",
     "last val loss": ">",
+    "answering val loss": ">",
     "accuracy": ">",
     "pass_n": ">",
     "selected_2": ">",
@@ -251,6 +256,8 @@ def _numbers(line: Line) -> dict[str, str | float | None]:
         "best_val_step": line.mean("best_val_step"),
         "last_val_loss": line.mean("val_loss"),
         "last_val_loss_sd": line.sd("val_loss"),
+        "answering_val_loss": line.mean("answering_val_loss"),
+        "answering_val_loss_sd": line.sd("answering_val_loss"),
         "accuracy": line.mean("accuracy"),
         "accuracy_sd": line.sd("accuracy"),
         "pass_n": line.mean("pass_n"),
@@ -299,6 +306,7 @@ def _summary(block: Block) -> str:
                 loss(line.mean("best_val_loss"), line.sd("best_val_loss")),
                 str(steps[0]) if len(steps) == 1 else f"{steps[0]}-{steps[-1]}",
                 loss(line.mean("val_loss"), line.sd("val_loss")),
+                loss(line.mean("answering_val_loss"), line.sd("answering_val_loss")),
                 _percent(line.mean("accuracy"), line.sd("accuracy")),
                 _percent(line.mean("pass_n"), line.sd("pass_n")),
                 str(len(line.rows)),
@@ -320,6 +328,7 @@ def _runs(block: Block, machines: Sequence[str]) -> str:
             loss(row.metrics["best_val_loss"]),
             str(int(row.metrics["best_val_step"])),
             loss(row.metrics["val_loss"]),
+            loss(row.metrics["answering_val_loss"]),
             _percent(row.metrics["accuracy"]),
             _percent(row.metrics["pass_n"]),
             _interval(row.metrics, "selected_2"),

@@ -6,8 +6,10 @@ DVC has it, and because an equal run, such as another one of a sweep, may have s
 """
 
 import contextlib
+import datetime as dt
 import logging
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,12 +25,16 @@ KEPT = 2
 """Number of folders of finished runs that are kept: of the last fine-tune and the last test-time
 fine-tuning, if one experiment runs at a time."""
 
+ABANDONED = dt.timedelta(days=30)
+"""Time after the last checkpoint of an unfinished run until its folder is removed."""
+
 
 @contextlib.contextmanager
 def held(checkpoints: Path, key: str) -> Iterator[Path]:
     """Yield the work folder of a run, which no other run uses meanwhile; all ranks call this.
 
-    After the block has succeeded, the folders of finished runs are removed, except the last ones.
+    After the block has succeeded, the folders of finished runs are removed, except the last ones,
+    and those of abandoned runs.
 
     Args:
         checkpoints: The folder of all work folders.
@@ -44,19 +50,26 @@ def held(checkpoints: Path, key: str) -> Iterator[Path]:
         yield folder
         if parallel.is_main():
             files.write_text(folder / FINISHED, "")
-            _remove_finished(checkpoints)
+            _remove_others(checkpoints)
 
 
-def _remove_finished(checkpoints: Path) -> None:
+def _remove_others(checkpoints: Path) -> None:
     # One process at a time, so that no folder disappears while it is looked at.
     with files.locked(checkpoints / "finished"):
         for remains in checkpoints.glob("*.done"):  # of a process killed by the removal
             shutil.rmtree(remains, ignore_errors=True)
         marks = sorted(checkpoints.glob(f"*/{FINISHED}"), key=lambda mark: mark.stat().st_mtime_ns)
-        for mark in marks[:-KEPT]:
+        finished = [mark.parent for mark in marks]
+        unfinished = [one for one in checkpoints.iterdir() if one.is_dir() and one not in finished]
+        for folder in (*finished[:-KEPT], *filter(_is_abandoned, unfinished)):
             try:
-                files.discard(mark.parent)
+                files.discard(folder)
             except TimeoutError:
                 continue  # another run uses it
             except OSError as error:  # no reason for a run to fail that has its result
-                log.warning("%s cannot be removed: %s", mark.parent, error)
+                log.warning("%s cannot be removed: %s", folder, error)
+
+
+def _is_abandoned(folder: Path) -> bool:
+    # A checkpoint, and a file that replaces another, change the folder's own time.
+    return time.time() - folder.stat().st_mtime > ABANDONED.total_seconds()

@@ -1,0 +1,1 @@
+"""The library below the stages: pure functions, strictly layered (docs/architecture.md)."""

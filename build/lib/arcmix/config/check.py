@@ -1,0 +1,139 @@
+"""The check that `params.yaml` describes a consistent experiment.
+
+A stage sees only the values that it depends on. This check finds errors that no single stage can
+see, and errors that a stage would find only after an hour.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from arcmix.config import origins, params, schema
+from arcmix.config.document import unknown
+
+ARC_SPLITS = {"training", "evaluation"}
+"""The splits that the source of the partition must have."""
+
+
+def check_file(path: Path) -> params.File:
+    """Read and check the whole of `params.yaml`.
+
+    Raises:
+        ValueError: If a name or a value is not allowed, a chosen name is not an entry of its
+            map, or two entries contradict each other. The message states the place in the file,
+            the value found and the values allowed.
+    """
+    raw, values = schema.resolved(path)
+    file = schema.validate(path, params.File, values, raw)
+    for choice, entries in schema.CHOICES.items():
+        name, allowed = getattr(file, choice), getattr(file, entries)
+        if name not in allowed:
+            raise ValueError(
+                f"{path}: {choice}: {unknown(name, allowed)}; choose with: dvc exp run -S"
+                f" {choice}=NAME"
+            )
+    _check_tables(path, file)
+    _check_pools(path, file)
+    if file.selection == "product" and not file.scales[file.scale].predict.rescore:
+        raise ValueError(
+            f"{path}: selection product ranks grids by their scores, but predict.rescore of scale"
+            f" {file.scale} is 0, so there are no scores; set it above 0, or choose another"
+            " selection"
+        )
+    _check_sizes(path, file)
+    return file
+
+
+def stated(path: Path, scale: str) -> dict[str, tuple[Any, Any]]:
+    """Return the values that a scale states itself, which win over the defaults.
+
+    Args:
+        path: `params.yaml`.
+        scale: Name of the scale.
+
+    Returns:
+        Place of a default -> the value that the scale states, and the default, None if there is
+        none.
+    """
+    raw = schema.read(path)
+    sections = [pattern.split(".")[-1] for pattern in schema.DEFAULTS if "scales" in pattern]
+    found: dict[str, tuple[Any, Any]] = {}
+    todo = [(name, raw["scales"][scale].get(name), raw.get(name)) for name in sections]
+    while todo:
+        place, own, default = todo.pop(0)
+        if isinstance(own, dict):
+            below = default if isinstance(default, dict) else {}
+            todo += [(f"{place}.{name}", one, below.get(name)) for name, one in own.items()]
+        elif own is not None:
+            found[place] = (own, default)
+    return found
+
+
+def _check_tables(path: Path, file: params.File) -> None:
+    """Check that each table name that the file uses exists and is unambiguous."""
+    if twice := sorted({*params.PARTITION_TABLES} & {*file.sources}):
+        raise ValueError(
+            f"{path}: sources: {twice} are also names of tables of the partition; rename the"
+            " sources"
+        )
+    tables = [*params.PARTITION_TABLES, *file.sources]
+    for name, components in file.datasets.items():
+        for key, component in components.items():
+            if component.tasks not in tables:
+                found = unknown(component.tasks, tables)
+                raise ValueError(f"{path}: tasks of datasets.{name}.{key}: {found}")
+            splits = (
+                _splits(file.sources[component.tasks]) if component.tasks in file.sources else ()
+            )
+            if splits and component.split not in {"all", *splits}:
+                found = unknown(component.split, {"all", *splits})
+                raise ValueError(f"{path}: split of datasets.{name}.{key}: {found}")
+    arc = [name for name, source in file.sources.items() if _splits(source) >= ARC_SPLITS]
+    if file.partition.source not in arc:
+        raise ValueError(f"{path}: partition.source: {unknown(file.partition.source, arc)}")
+    _check_measure(path, file)
+
+
+def _check_measure(path: Path, file: params.File) -> None:
+    """Check that the measured source has tasks, and has the measured part."""
+    source, part = file.measure.source, file.measure.part
+    splits = {name: _splits(one) for name, one in file.sources.items() if _splits(one)}
+    if source not in splits:
+        raise ValueError(f"{path}: measure.source: {unknown(source, splits)}")
+    own = source == file.partition.source
+    allowed = params.MEASURABLE if own else {"all", *splits[source]}
+    if part not in allowed:
+        found = unknown(part, allowed)
+        if part in params.MEASURABLE:
+            found += f"; to measure {part}, set measure.source to {file.partition.source}"
+        raise ValueError(f"{path}: measure.part of {source}: {found}")
+
+
+def _splits(source: origins.Source) -> set[str]:
+    match source:
+        case origins.PackageSource(splits=splits) | origins.ArchiveSource(files=splits):
+            return {*splits}
+        case origins.FolderSource(files=splits):
+            return {*(splits or ("training",))}
+    return set()
+
+
+def _check_pools(path: Path, file: params.File) -> None:
+    pools = [name for name, one in file.datasets[file.dataset].items() if one.pool]
+    if pools and file.augment.swap is not True:
+        raise ValueError(
+            f"{path}: datasets.{file.dataset}.{pools[0]}.pool is true and augment.swap is"
+            f" {file.augment.swap}, but only swapping draws the pairs of a pool; set augment.swap"
+            " to true, or pool to false"
+        )
+
+
+def _check_sizes(path: Path, file: params.File) -> None:
+    """Check that no scale measures more validation tasks than the partition draws."""
+    if file.measure != params.Measure(source=file.partition.source, part="validation"):
+        return
+    for name, scale in file.scales.items():
+        if scale.validation.tasks > file.partition.tasks:
+            raise ValueError(
+                f"{path}: scales.{name}.validation.tasks is {scale.validation.tasks}, more than"
+                f" the {file.partition.tasks} of partition.tasks; lower it or raise partition.tasks"
+            )

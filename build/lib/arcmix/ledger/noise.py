@@ -1,0 +1,136 @@
+"""The noise of a result: the standard deviation over runs that differ in one seed alone.
+
+A run has three seeds: `seed` draws its samples and their order, `init_seed` draws the adapter's
+initial weights and its dropout, and `partition.seed` draws the validation tasks. Runs with equal
+code and values, on machines that are alike, form a group if they differ in one seed. The variances
+of the groups are pooled.
+"""
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from arcmix.ledger import markdown, records
+
+FACTORS = ("seed", "init_seed", "partition.seed")
+"""Names of the three seeds."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation of a metric over runs that differ in one seed."""
+
+    factor: str
+    """The seed, one of `FACTORS`."""
+    runs: int
+    """Number of runs in groups of two or more runs."""
+    groups: int
+    """Number of these groups."""
+    mean: float | None
+    """Mean over the runs; None without a group."""
+    deviation: float | None
+    """Pooled standard deviation within the groups; None without a group."""
+
+
+def spreads(rows: Sequence[records.Row], metric: str) -> list[Spread]:
+    """Return the spread of a metric for each seed.
+
+    Args:
+        rows: Rows of the ledger that were made by the same code.
+        metric: Name of one of their metrics.
+    """
+    return [
+        _spread(factor, _groups(rows, factor), lambda row: row.metrics[metric])
+        for factor in FACTORS
+    ]
+
+
+def _spread(
+    factor: str, groups: Iterable[list[records.Row]], value: Callable[[records.Row], float]
+) -> Spread:
+    found = [[value(row) for row in group] for group in groups if len(group) > 1]
+    if not found:
+        return Spread(factor, 0, 0, None, None)
+    values = [one for group in found for one in group]
+    squares = sum(statistics.variance(group) * (len(group) - 1) for group in found)
+    deviation = (squares / (len(values) - len(found))) ** 0.5
+    return Spread(factor, len(values), len(found), statistics.fmean(values), deviation)
+
+
+def _groups(rows: Sequence[records.Row], factor: str) -> list[list[records.Row]]:
+    """Return the groups of rows that differ in one seed alone."""
+    groups: dict[str, list[records.Row]] = {}
+    for row in rows:
+        seeds = seeds_of(row)
+        others = {name: seed for name, seed in seeds.items() if name != factor}
+        groups.setdefault(records.fingerprint(_without_seeds(row), others), []).append(row)
+    return [*groups.values()]
+
+
+def seeds_of(row: records.Row) -> dict[str, int]:
+    """Return name -> value of the three seeds of a run (`FACTORS`)."""
+    init = row.settings["init_seed"]
+    return {
+        "seed": row.seed,
+        "init_seed": row.seed if init == "seed" else init,
+        "partition.seed": row.settings["partition"]["seed"],
+    }
+
+
+def _without_seeds(row: records.Row) -> list[Any]:
+    """Return all that makes a run's numbers, without the seeds and the values that they draw."""
+    partition = {name: value for name, value in row.settings["partition"].items() if name != "seed"}
+    excluded = ("partition", "init_seed", "validation_digest")
+    settings = {name: value for name, value in row.settings.items() if name not in excluded}
+    named = (row.dataset, row.model, row.scale, row.code)
+    return [named, partition, settings, row.components, row.start, row.machines]
+
+
+def as_markdown(rows: Sequence[records.Row], metrics: Sequence[str]) -> str:
+    """Return a Markdown table for each model and scale: mean ± standard deviation for each seed.
+
+    Args:
+        rows: Rows of the ledger that were made by the same code.
+        metrics: Names of the metrics to show, at least one.
+
+    Raises:
+        ValueError: If a row lacks a metric, or no two rows differ in one seed alone.
+    """
+    for row in rows:
+        if missing := [name for name in metrics if name not in row.metrics]:
+            raise ValueError(
+                f"the row {row.name} has no metric {missing}; its noise is to be shown, so remove"
+                " the row's file and repeat its run"
+            )
+    sections: dict[str, list[records.Row]] = {}
+    for row in rows:
+        sections.setdefault(f"{row.model} at {row.scale}", []).append(row)
+    tables = [
+        f"### {title}\n\n{_table(members, metrics)}"
+        for title, members in sorted(sections.items())
+        if any(found.groups for found in spreads(members, metrics[0]))
+    ]
+    if not tables:
+        raise ValueError(
+            f"no two of {len(rows)} runs of the present code differ in one of the seeds"
+            f" {', '.join(FACTORS)} alone; a spread needs two such runs, so run: make noise"
+        )
+    return "\n".join(tables)
+
+
+def _table(rows: Sequence[records.Row], metrics: Sequence[str]) -> str:
+    names = {"what differs": "<", "groups": ">", "runs": ">"} | dict.fromkeys(metrics, ">")
+    found = [
+        [
+            f"`{spread[0].factor}`",
+            str(spread[0].groups),
+            str(spread[0].runs),
+            *(
+                "" if one.mean is None else f"{one.mean:.4f} ± {one.deviation:.4f}"
+                for one in spread
+            ),
+        ]
+        for spread in zip(*(spreads(rows, metric) for metric in metrics), strict=True)
+    ]
+    return markdown.table(names, found) + "\n"

@@ -1,0 +1,1 @@
+"""Language models: fetch, load, adapt, compute losses, run in several processes."""

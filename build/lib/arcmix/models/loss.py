@@ -1,0 +1,118 @@
+"""The loss of each token, independent of the other examples in its batch.
+
+Examples are packed into one row without padding. Position ids restart at each example, from which
+transformers infers that examples do not attend to each other. Some models do not look at positions,
+such as those whose layers have a state (linear attention). `fitted` finds them by their losses, and
+gives each example a row of its own. Logits are computed only for tokens that carry loss.
+
+The Trainer's own evaluation averages the means of batches, so its loss depends on how prompts are
+batched (transformers issue 39241; arc24 measured a spread of 0.04). Here each prompt has a sum
+and a token count, and the mean is computed once from these.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from peft import PeftModel
+from transformers import PreTrainedModel
+
+from arcmix.config import scales
+from arcmix.models.packing import packs
+from arcmix.text.tokenization import Example
+
+log = logging.getLogger("arcmix.loss")
+
+APART = 1e-4
+"""Maximum effect on the loss of a token, in nats, of the example before its own. The effect is zero
+where attention is masked; rounding can differ where tokens choose the experts of a layer."""
+
+
+def token_losses(model: torch.nn.Module, examples: Sequence[Example]) -> torch.Tensor:
+    """Return the negative log-likelihood of each token that carries loss, float32 (tokens,).
+
+    The unit is nats. The tokens are in the order of the examples.
+
+    Args:
+        model: A causal language model of transformers, or a wrapper of one.
+        examples: The examples of one packed row. The first token of an example must not carry
+            loss, because the model does not predict it.
+    """
+    device = next(model.parameters()).device
+    ids = torch.from_numpy(np.concatenate([one.input_ids for one in examples])).long().to(device)
+    targets = torch.from_numpy(np.flatnonzero(np.concatenate([one.trained for one in examples])))
+    targets = targets.to(device)
+    positions = torch.cat([torch.arange(len(one.input_ids)) for one in examples])
+    logits = model(
+        input_ids=ids[None],
+        position_ids=positions[None].to(device),
+        logits_to_keep=targets - 1,
+        use_cache=False,
+    ).logits[0]
+    return torch.nn.functional.cross_entropy(logits.float(), ids[targets], reduction="none")
+
+
+@torch.inference_mode()
+def prompt_losses(
+    model: PreTrainedModel | PeftModel,
+    examples: Sequence[Example],
+    tokens: int,
+    done: Callable[[int], object],
+) -> np.ndarray:
+    """Return the summed negative log-likelihood of each answer in nats, float64 (n,).
+
+    Args:
+        model: A causal language model, with or without an adapter.
+        examples: Prompts with answers, as token ids.
+        tokens: Maximum number of tokens in a forward pass; a longer example has its own pass. It
+            affects the result only by rounding in the model's dtype.
+        done: Called after each forward pass with its number of examples.
+    """
+    was_training = model.training
+    model.eval()
+    losses = np.zeros(len(examples))
+    for chosen in packs([len(one.input_ids) for one in examples], tokens):
+        row = [examples[number] for number in chosen]
+        nll = token_losses(model, row).double().cpu().numpy()
+        stops = np.cumsum([one.trained_tokens for one in row])
+        losses[chosen] = [part.sum() for part in np.split(nll, stops[:-1])]
+        done(len(chosen))
+    model.train(was_training)
+    return losses
+
+
+def fitted(settings: scales.Finetune, model: PreTrainedModel | PeftModel) -> scales.Finetune:
+    """Return the settings with a row for each example, unless the model keeps examples apart.
+
+    Args:
+        settings: The settings of the fine-tune.
+        model: A causal language model, with or without an adapter.
+    """
+    if keeps_apart(model):
+        return settings
+    log.info("the model mixes the texts of a row, so each text has a row of its own")
+    return settings.model_copy(update={"micro_tokens": 1, "eval_tokens": 1})
+
+
+@torch.no_grad()
+def keeps_apart(model: PreTrainedModel | PeftModel) -> bool:
+    """Return whether the losses of an example do not depend on the one before it in a row."""
+    was_training = model.training
+    model.eval()
+    rows = len(cast("torch.nn.Embedding", model.get_input_embeddings()).weight)
+    ids = (np.arange(24) % rows).astype(np.int32)
+    before, after = _all_trained(ids[:8]), _all_trained(ids[8:])
+    same, other = (
+        token_losses(model, [one, after])[-(len(after.input_ids) - 1) :]
+        for one in (before, _all_trained(before.input_ids[::-1]))
+    )
+    model.train(was_training)
+    # A loss that is not a number is not equal to itself.
+    return bool(((same - other).abs() <= APART).all())
+
+
+def _all_trained(ids: np.ndarray) -> Example:
+    """Return an example in which each token but the first carries loss."""
+    return Example(ids, np.arange(len(ids)) > 0)

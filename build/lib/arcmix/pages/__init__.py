@@ -1,0 +1,1 @@
+"""Figures and HTML pages; a page needs no server and fetches nothing."""

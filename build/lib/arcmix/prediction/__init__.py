@@ -1,0 +1,1 @@
+"""Answers to tests: views, search, candidates, selection."""

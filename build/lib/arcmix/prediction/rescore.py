@@ -1,0 +1,51 @@
+"""Log-probabilities of given candidates.
+
+The model reads each prompt once, then all candidates of a prompt side by side after it.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from arcmix.config import scales
+from arcmix.prediction.kv_cache import Rows
+from arcmix.prediction.reading import Query, read_prompts
+
+
+def logprobs(
+    model: PreTrainedModel,
+    queries: Sequence[Query],
+    candidates: Sequence[Sequence[np.ndarray]],
+    settings: scales.Predict,
+) -> list[list[float]]:
+    """Return the summed log-probability of each candidate of each query, in nats.
+
+    Args:
+        model: A causal language model.
+        queries: The prompts; they form one batch.
+        candidates: For each query, the tokens of its candidates with their end tokens, int32
+            (n,) each.
+        settings: The format of the keys and values.
+    """
+    model.eval()
+    rows = Rows(model, settings.kv_format, 0)
+    with torch.inference_mode():
+        before = read_prompts(rows, queries, [()] * len(queries))
+        parents = [place for place, own in enumerate(candidates) for _ in own]
+        answers = [torch.from_numpy(one).long() for own in candidates for one in own]
+        rows.select(parents)
+        keep = max(map(len, answers)) - 1
+        after = rows.read([one[:-1].tolist() for one in answers], keep)
+        found = iter(
+            _logprob(torch.cat([before[parent], after[row, keep - len(one) + 1 :]]), one)
+            for row, (parent, one) in enumerate(zip(parents, answers, strict=True))
+        )
+    return [[next(found) for _ in own] for own in candidates]
+
+
+def _logprob(logits: torch.Tensor, answer: torch.Tensor) -> float:
+    targets = answer.to(logits.device)
+    losses = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+    return -float(losses.double().sum())

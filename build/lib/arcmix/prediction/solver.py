@@ -1,0 +1,225 @@
+"""Answers of one model to views, and log-probabilities of the leading grids.
+
+The solver makes drafts and jobs. `prompt_set` turns views into prompts and answers into grids,
+`generate` searches the answers of one batch, `batching` forms batches and caches their results.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedModel
+
+from arcmix.config import scales
+from arcmix.models.parallel import Ranks
+from arcmix.prediction import batching, drafts, generate, kv_cache, rescore, selection
+from arcmix.prediction.batching import Job, ResultCache
+from arcmix.prediction.generate import Answer
+from arcmix.prediction.prompt_set import PromptSet
+from arcmix.prediction.reading import Query
+from arcmix.prediction.scores import Score
+from arcmix.prediction.selection import Candidate, Choice
+from arcmix.prediction.tables import Test
+from arcmix.prediction.views import View
+
+NO_DRAFT = np.zeros(0, np.int32)
+
+
+class Solver:
+    """A model that answers the views of a prompt set.
+
+    Args:
+        model: A causal language model.
+        prompts: The prompts of all views.
+        cache: Results of earlier runs; new results are added.
+        settings: The search, the drafts, the batches and the number of grids to score.
+        seed: The experiment's seed.
+        ranks: The ranks that share the views.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prompts: PromptSet,
+        cache: ResultCache,
+        settings: scales.Predict,
+        seed: int,
+        ranks: Ranks,
+    ) -> None:
+        self._model, self._prompts, self._cache = model, prompts, cache
+        self._settings, self._seed, self._ranks = settings, seed, ranks
+
+    def answer(
+        self, numbers: Sequence[int], done: Callable[[int], object]
+    ) -> dict[int, list[Answer]]:
+        """Return the answers to some views, by the number of the view.
+
+        Args:
+            numbers: Numbers of the views.
+            done: Called with the number of views of a batch once the batch is done.
+
+        Raises:
+            ValueError: If the model's answers would depend on the batch (`kv_cache.check`).
+        """
+        longest = max((len(self._prompts.prompts[number]) for number in numbers), default=0)
+        kv_cache.check(self._model, longest + self._prompts.language.budget)
+        views = self._prompts.views
+        # A run with twice the views has the same rounds and one more, whose answers are not cached.
+        rounds: dict[int, list[int]] = {}
+        for number in numbers:
+            rounds.setdefault(views[number].index.bit_length(), []).append(number)
+        found: dict[int, list[Answer]] = {}
+        for _, asked in sorted(rounds.items()):
+            queries = self._queries(asked, self._drafts(asked, found))
+            found |= dict(zip(asked, self._answers(queries, done), strict=True))
+        return found
+
+    def score(self, numbers: Sequence[int], found: Mapping[int, Sequence[Answer]]) -> list[Score]:
+        """Return the log-probability of the leading grids of each test in each of its views.
+
+        Args:
+            numbers: Numbers of the views.
+            found: Number of the view -> the answers to it.
+        """
+        leading = self._leading(numbers, found)
+        views = self._prompts.views
+        shown = [
+            self._prompts.answer_tokens(
+                [views[number].transform.apply(choice.grid) for choice in best]
+            )
+            for number, best in leading.items()
+        ]
+        scores = self._scores([*leading], shown)
+        return [
+            Score(
+                views[number].task.id,
+                views[number].test,
+                choice.number,
+                views[number].index,
+                logprob,
+                len(answer),
+            )
+            for number, answers, logprobs in zip(leading, shown, scores, strict=True)
+            for choice, answer, logprob in zip(leading[number], answers, logprobs, strict=True)
+        ]
+
+    def _queries(self, numbers: Sequence[int], tokens: Sequence[np.ndarray]) -> list[Query]:
+        """Return the queries of views, given the draft tokens of each."""
+        return [
+            Query(self._prompts.prompts[number], draft, _family(view), _purpose(view))
+            for number, draft in zip(numbers, tokens, strict=True)
+            for view in [self._prompts.views[number]]
+        ]
+
+    def _drafts(
+        self, numbers: Sequence[int], found: Mapping[int, Sequence[Answer]]
+    ) -> list[np.ndarray]:
+        """Return the draft tokens of each view.
+
+        A draft is the answer to view 0 of the test, if the setting is `views` and there is one, or
+        else the test's input.
+        """
+        if self._settings.draft == "none" or self._settings.search != "greedy":
+            return [NO_DRAFT] * len(numbers)
+        views = self._prompts.views
+        # Strict in any case: then another `parse` has the same drafts, so the same cached answers.
+        known = {
+            _test(views[number]): grid
+            for number, answers in found.items()
+            if self._settings.draft == "views" and not views[number].index
+            for grid in [self._prompts.grid(number, one, "strict") for one in answers]
+            if grid is not None
+        }
+        grids = []
+        for number in numbers:
+            view = views[number]
+            seen = known.get(_test(view))
+            grids.append(drafts.copy(view) if seen is None else drafts.mapped(seen, view))
+        return self._prompts.answer_tokens(grids)
+
+    def _answers(
+        self, queries: Sequence[Query], done: Callable[[int], object]
+    ) -> list[list[Answer]]:
+        settings, language = self._settings, self._prompts.language
+
+        def work(places: list[int]) -> list[Any]:
+            chosen = [queries[place] for place in places]
+            found = generate.answer(self._model, chosen, language, settings, self._seed)
+            return [[dataclasses.astuple(one) for one in answers] for answers in found]
+
+        rows = {"greedy": 1, "dfs": math.floor(1 / settings.threshold)}.get(
+            settings.search, settings.width
+        )
+        jobs = [
+            Job(
+                f"{query.purpose} {query.tokens.tolist()} {query.draft.tolist()}",
+                query.family,
+                len(query.tokens) + language.budget,
+                rows,
+            )
+            for query in queries
+        ]
+        found = self._results(jobs, work, done)
+        return [[Answer(tuple(one[0]), *one[1:]) for one in answers] for answers in found]
+
+    def _leading(
+        self, numbers: Sequence[int], found: Mapping[int, Sequence[Answer]]
+    ) -> dict[int, list[Choice]]:
+        """Return the grids to score in each view; views without such grids are left out."""
+        given: dict[Test, list[Candidate]] = {}
+        for number in numbers:
+            own = given.setdefault(_test(self._prompts.views[number]), [])
+            own += self._prompts.candidates(number, found[number])
+        best = {
+            test: selection.ranked("vote_logprob", candidates, {})[: self._settings.rescore]
+            for test, candidates in given.items()
+        }
+        leading = {number: best[_test(self._prompts.views[number])] for number in numbers}
+        return {number: choices for number, choices in leading.items() if choices}
+
+    def _scores(
+        self, numbers: Sequence[int], answers: Sequence[Sequence[np.ndarray]]
+    ) -> list[list[float]]:
+        queries = self._queries(numbers, [NO_DRAFT] * len(numbers))
+        settings = self._settings
+
+        def work(places: list[int]) -> list[Any]:
+            chosen = [queries[place] for place in places]
+            own = [answers[place] for place in places]
+            return rescore.logprobs(self._model, chosen, own, settings)
+
+        jobs = [
+            Job(
+                f"score {query.purpose} {[one.tolist() for one in own]} {query.tokens.tolist()}",
+                query.family,
+                len(query.tokens) + max(map(len, own)),
+                len(own),
+            )
+            for query, own in zip(queries, answers, strict=True)
+        ]
+        return self._results(jobs, work, lambda _: None)
+
+    def _results(
+        self,
+        jobs: Sequence[Job],
+        work: Callable[[list[int]], list[Any]],
+        done: Callable[[int], object],
+    ) -> list[Any]:
+        tokens = self._settings.batch_tokens
+        return batching.results(jobs, work, self._cache, tokens, self._ranks, done)
+
+
+def _test(view: View) -> Test:
+    return view.task.id, view.test
+
+
+def _family(view: View) -> tuple[str, int]:
+    """Return the family of a view: the prompts of a family show the same demonstrations."""
+    return view.task.id, view.index
+
+
+def _purpose(view: View) -> str:
+    """Return the purpose of the random numbers that draw the samples of a view."""
+    return f"answer/{view.task.id}/{view.test}/{view.index}"

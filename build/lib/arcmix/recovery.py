@@ -1,0 +1,53 @@
+"""What puts a workspace right after a stage has failed.
+
+DVC leaves the values of a failed run in `params.yaml`, and removes the outputs of a stage before it
+starts the stage. So the next command fails as well, and files of `results/` are missing.
+"""
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+from arcmix.config import overrides
+
+LIMIT = 6
+"""Maximum number of values that are set back one by one."""
+
+
+def hint() -> str:
+    """Return the command that goes back to the last run, as the end of an error.
+
+    Empty if there is nothing to put right: outside of DVC, in a queued run, which has a workspace
+    of its own, or if neither a value nor a file differs from the last run.
+    """
+    here, root = Path.cwd(), os.environ.get("DVC_ROOT")
+    if "DVC_STAGE" not in os.environ or root is None or Path(root).resolve() != here:
+        return ""
+    try:
+        changed = overrides.changed(here / "params.yaml", here / "dvc.lock")
+    except (OSError, ValueError):  # the error itself says so where it matters
+        changed = []
+    if changed:
+        flags = " ".join(f"-S {value}" for value in changed)
+        command = f"dvc exp run {flags}" if len(changed) <= LIMIT else "git checkout params.yaml"
+        return (
+            f"; params.yaml keeps these values, and those of the last run are back with: {command}"
+        )
+    if removed := _removed(here):
+        names = " ".join(map(shlex.quote, removed))
+        return (
+            "; DVC removed the outputs of this stage, and those of the last commit are back with:"
+            f" git checkout {names} && dvc checkout"
+        )
+    return ""
+
+
+def _removed(root: Path) -> list[str]:
+    """Return the files that git tracks and that are missing."""
+    command = ["git", "ls-files", "--deleted", "-z"]
+    try:
+        found = subprocess.run(command, cwd=root, capture_output=True, check=False)  # noqa: S603
+    except OSError:
+        return []
+    return [os.fsdecode(name) for name in found.stdout.split(b"\0") if name]

@@ -1,0 +1,1 @@
+"""From task tables to training samples: split, audit, mix, augmentation and the sample table."""

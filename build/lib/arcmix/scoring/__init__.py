@@ -1,0 +1,1 @@
+"""Scores of answers and means of losses: metrics, tables, submissions."""

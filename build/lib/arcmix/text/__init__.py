@@ -1,0 +1,1 @@
+"""From grids to token ids: grid encoders, prompts, tokenization."""
