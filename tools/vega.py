@@ -18,7 +18,7 @@ VEGA_LITE = "5.21"
 
 def run(*, out: Path) -> None:
     """Write Vega, Vega-Lite and Vega-Embed to `out`, as a script that is no module."""
-    bundle = vl_convert.javascript_bundle(vl_version=VEGA_LITE)
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGA_LITE)
     # A function of its own keeps the bundle's short names out of the page.
     files.write_text(out, f"(() => {{\n{bundle}\n}})();\n")
     log.info("Vega for dvc plots show: %s", out)
