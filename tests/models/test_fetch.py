@@ -2,8 +2,6 @@ import json
 import os
 import re
 import shutil
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import gguf
 import jinja2
@@ -300,73 +298,14 @@ def test_a_chat_template_cannot_reach_python(base_model):
         tokenizer.apply_chat_template([{"role": "user", "content": "?"}], tokenize=False)
 
 
-REVISION = "0123456789abcdef0123456789abcdef01234567"
-
-
-@pytest.fixture
-def hub(base_model, monkeypatch):
-    """A server with the part of the hub's protocol that a download needs; yields its requests."""
-    files = {path.name: path.read_bytes() for path in base_model.iterdir()}
-    files["modeling_evil.py"] = b"raise SystemExit"
-    requests = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self):
-            self.answer(body=False)
-
-        def do_GET(self):
-            self.answer(body=True)
-
-        def answer(self, *, body):
-            requests.append(self.path)
-            path = self.path.split("?")[0]
-            if path == f"/api/models/us/small/tree/{REVISION}":
-                tree = [
-                    {"type": "file", "path": name, "size": len(content), "oid": REVISION}
-                    for name, content in files.items()
-                ]
-                content = json.dumps(tree).encode()
-            elif path.startswith(f"/us/small/resolve/{REVISION}/"):
-                content = files[path.rsplit("/", 1)[1]]
-            else:
-                self.send_error(404)
-                return
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.send_header("ETag", f'"{hash(path) & 0xFFFFFFFF:x}"')
-            self.send_header("X-Repo-Commit", REVISION)
-            self.end_headers()
-            if body:
-                self.wfile.write(content)
-
-        def log_message(self, format, *args):  # noqa: A002
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
-    monkeypatch.setattr(
-        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
-        endpoint + "/{repo_id}/resolve/{revision}/{filename}",
-    )
-    yield requests
-    server.shutdown()
-    server.server_close()
-
-
-def test_a_hub_model_is_downloaded_at_its_revision_and_without_code(tmp_path, hub, base_model):
-    fetch.from_hub("us/small", REVISION, tmp_path / "out")
-    names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {path.name for path in base_model.iterdir()}
-    assert all(f"/resolve/{REVISION}/" in path for path in hub if "/resolve/" in path)
-    assert torch.equal(
-        weights(pretrained.load(tmp_path / "out", "float32")),
-        weights(pretrained.load(base_model, "float32")),
-    )
-
-
-@pytest.mark.usefixtures("hub")
-def test_an_unknown_revision_is_reported_in_one_error(tmp_path):
-    with pytest.raises(OSError, match=f"cannot download model us/small at {'f' * 40}.*HF_ENDPOINT"):
-        fetch.from_hub("us/small", "f" * 40, tmp_path / "out")
+def test_weights_in_parts_and_no_second_copy_of_them_are_copied(tmp_path, base_model):
+    model = pretrained.load(base_model, "float32")
+    model.save_pretrained(tmp_path / "given", max_shard_size="30KB")
+    pretrained.load_tokenizer(base_model).save_pretrained(tmp_path / "given")
+    parts = {path.name for path in (tmp_path / "given").glob("model-*.safetensors")}
+    assert len(parts) > 1
+    for name in ("consolidated.safetensors", "model.fp16.safetensors"):
+        (tmp_path / "given" / name).write_bytes(b"?")
+    fetch.from_folder(tmp_path / "given", tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").glob("*.safetensors")} == parts
+    assert torch.equal(weights(pretrained.load(tmp_path / "out", "float32")), weights(model))

@@ -1,22 +1,17 @@
 """Fetch, convert or create base models as folders in Hugging Face format."""
 
-import fnmatch
 import shutil
 from pathlib import Path
 from typing import cast
 
-import huggingface_hub
 import tokenizers
 import torch
 import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from arcmix.config import origins
-from arcmix.models import pretrained
+from arcmix.models import hub, pretrained
 from arcmix.models.pretrained import token_id
-
-FILES = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt")
-"""Files that a model needs: no code, no pickles, and no second copy of the weights."""
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
@@ -58,20 +53,10 @@ def from_hub(repository: str, revision: str, out: Path) -> None:
         out: The folder to write.
 
     Raises:
-        OSError: If the hub cannot be reached or does not have the revision.
-        ValueError: If the model is refused by `check`.
+        OSError: As in `hub.download`.
+        ValueError: As in `hub.download`, and if the model is refused by `check`.
     """
-    try:
-        huggingface_hub.snapshot_download(
-            repository, revision=revision, local_dir=out, allow_patterns=list(FILES)
-        )
-    except (OSError, huggingface_hub.errors.HfHubHTTPError) as error:
-        raise OSError(
-            f"cannot download model {repository} at {revision}: {str(error).splitlines()[0]};"
-            " where the hub cannot be reached, set HF_ENDPOINT to a mirror,"
-            " or download the model elsewhere and choose a model of kind folder"
-        ) from error
-    shutil.rmtree(out / ".cache", ignore_errors=True)
+    hub.download(repository, revision, out)
     check(out)
 
 
@@ -97,9 +82,9 @@ def from_folder(folder: Path, out: Path) -> None:
         )
     out.mkdir(parents=True, exist_ok=True)
     root = folder.resolve()
-    for path in sorted(folder.iterdir()):
-        if not path.is_file() or not any(fnmatch.fnmatch(path.name, known) for known in FILES):
-            continue
+    names = [path.name for path in folder.iterdir() if path.is_file()]
+    for name in hub.needed(names, lambda index: (folder / index).read_bytes()):
+        path = folder / name
         if not path.resolve().is_relative_to(root):
             raise ValueError(
                 f"{path} is a link out of its folder, to {path.resolve()}; such links are not"
