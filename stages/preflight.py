@@ -13,7 +13,7 @@ from arcmix import files, program
 from arcmix.config import scales
 from arcmix.config.schema import At, PositiveInt, Section
 from arcmix.models import preflight, pretrained
-from arcmix.prediction import kv_cache, reading
+from arcmix.prediction import kv_cache, reading, rereading
 from arcmix.text import tokenization
 from arcmix.text.encode import Encoder
 
@@ -58,9 +58,10 @@ def run(*, config: Params, base_model: Path, out: Path, report: Path) -> None:
             "reading",
             "the next token is as probable in a batch as alone, within"
             f" {reading.check(model, [one.input_ids.tolist() for one in texts]):.3f}",
-            "",
+            "each text is read anew" if kv_cache.other_kinds(model) else "",
         ),
     ]
+    rereading.rows(model, config.predict.kv_format, 0)
     for one in findings:
         log.info("%s: %s%s", one.check, one.found, f"; {one.done}" if one.done else "")
     files.write_json(report, {"findings": [dataclasses.asdict(one) for one in findings]})

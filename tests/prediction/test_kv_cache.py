@@ -133,14 +133,6 @@ def test_a_model_with_full_or_sliding_attention_is_accepted(config):
     kv_cache.check(from_config(partial(config, max_position_embeddings=10**6)), 10**6)
 
 
-@pytest.mark.parametrize("family", ["qwen3.5", "lfm2"])
-def test_a_model_with_layers_that_have_a_state_is_refused(family):
-    with pytest.raises(
-        ValueError, match=r"has layers of \['.*'\]; allowed are full_attention and s"
-    ):
-        kv_cache.check(families.model(family), 10)
-
-
 WINDOW = 6
 WINDOWED = ["mistral", "phi-3", "gemma-2", "gemma-3", "gemma-4", "gpt-oss"]
 

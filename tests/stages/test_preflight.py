@@ -8,7 +8,16 @@ from tests import families, predicting
 from tests.training.test_trainer import settings
 
 
-def run(folder, base_model, *, max_tokens=150, prompt=("bare", "minimal"), max_side=5, **changes):
+def run(
+    folder,
+    base_model,
+    *,
+    max_tokens=150,
+    prompt=("bare", "minimal"),
+    max_side=5,
+    kv_format="none",
+    **changes,
+):
     """Run the stage, and return its findings by name."""
     stage.run(
         config=stage.Params.model_validate(
@@ -16,7 +25,7 @@ def run(folder, base_model, *, max_tokens=150, prompt=("bare", "minimal"), max_s
                 "prompt": {"format": prompt[0], "encoder": prompt[1:]},
                 "finetune": settings(**changes),
                 "max_tokens": max_tokens,
-                "predict": predicting.settings(max_side=max_side),
+                "predict": predicting.settings(max_side=max_side, kv_format=kv_format),
             }
         ),
         base_model=base_model,
@@ -40,10 +49,17 @@ def test_run_writes_the_findings_and_a_constant_text(tmp_path, base_model):
     assert (tmp_path / "passed").read_text() == first
 
 
-def test_a_model_that_prediction_refuses_is_refused_before_training(tmp_path):
+def test_a_model_with_states_is_trained_and_read_text_by_text(tmp_path):
     families.write(tmp_path / "model", "lfm2")
-    with pytest.raises(ValueError, match=r"the model has layers of \['conv'\]"):
-        run(tmp_path, tmp_path / "model")
+    found = run(tmp_path, tmp_path / "model")
+    assert found["packing"] == "the model mixes the texts of a row"
+    assert (tmp_path / "passed").exists()
+
+
+def test_what_prediction_refuses_is_refused_before_training(tmp_path):
+    families.write(tmp_path / "model", "lfm2")
+    with pytest.raises(ValueError, match=r"kv_format int8 rounds .* layers of \['conv'\]"):
+        run(tmp_path, tmp_path / "model", kv_format="int8")
     assert not (tmp_path / "passed").exists()
 
 

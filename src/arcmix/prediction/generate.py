@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 
 from arcmix import randomness
 from arcmix.config import scales
-from arcmix.prediction import reading
+from arcmix.prediction import reading, rereading
 from arcmix.prediction.drafts import continuation
 from arcmix.prediction.grammar import State
 from arcmix.prediction.kv_cache import Rows
@@ -105,7 +105,7 @@ def answer(
     model.eval()
     longest = max(len(query.tokens) for query in queries)
     slots = longest + language.budget + MAX_DRAFT if settings.kv_static else 0
-    rows = Rows(model, settings.kv_format, slots)
+    rows = rereading.rows(model, settings.kv_format, slots)
     with torch.inference_mode():
         if settings.search == "greedy":
             return _greedy(rows, queries, language)

@@ -101,28 +101,29 @@ AttentionInterface.register(ATTENTION, folded)
 AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
+def other_kinds(model: PreTrainedModel) -> list[str]:
+    """Return the kinds of layers of a model whose keys and values cannot be cached."""
+    kinds = getattr(model.config.get_text_config(), "layer_types", None) or []
+    return sorted({*kinds} - {*KINDS})
+
+
 def check(model: PreTrainedModel, longest: int) -> None:
-    """Refuse a model that cannot answer with its keys and values cached, or not texts so long.
+    """Refuse a model that cannot answer texts so long.
 
     Args:
         model: A causal language model.
         longest: Number of tokens of the longest text, its answer included.
 
     Raises:
-        ValueError: If the model has another kind of attention than full or sliding, if it has fewer
-            positions than the longest text has tokens, or if its position embeddings change with
-            the longest text of a batch (longrope and dynamic of transformers).
+        ValueError: If the model has fewer positions than the longest text has tokens, or if its
+            position embeddings change with the longest text of a batch (longrope and dynamic of
+            transformers).
     """
     config = model.config.get_text_config()
     remedy = (
         "lower scales.SCALE.validation.max_tokens, scales.SCALE.finetune.max_tokens or"
         " predict.max_side, or take another model"
     )
-    if other := {*(getattr(config, "layer_types", None) or [])} - {*KINDS}:
-        raise ValueError(
-            f"the model has layers of {sorted(other)}; allowed are {' and '.join(KINDS)}, so take"
-            " another model"
-        )
     positions = getattr(config, "max_position_embeddings", None)
     if positions is not None and longest > positions:
         raise ValueError(

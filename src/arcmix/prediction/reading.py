@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from arcmix.prediction import rereading
 from arcmix.prediction.kv_cache import Rows
 
 READ_ALIKE = 0.2
@@ -56,7 +57,7 @@ def read_prompts(
         return _read_prompts(rows, [*families.values()], prompts, drafts, keep)
     parts, logits = [], []
     for own in families.values():
-        part = Rows(rows.model, rows.format, 0)
+        part = rereading.rows(rows.model, rows.format, 0)
         members = [[*range(len(own))]]
         texts = [prompts[number] for number in own], [drafts[number] for number in own]
         after = _read_prompts(part, members, *texts, keep)
@@ -112,7 +113,7 @@ def check(model: PreTrainedModel, texts: Sequence[Sequence[int]]) -> float:
         model(input_ids=torch.tensor([[*text]], device=device), use_cache=False).logits[0, -1]
         for text in texts
     ]
-    rows = Rows(model, "none", 0)
+    rows = rereading.rows(model, "none", 0)
     rows.read([text[: 1 + number] for number, text in enumerate(texts)], 1)
     logits = rows.read([text[1 + number :] for number, text in enumerate(texts)], 1)[:, -1]
     found, expected = (torch.softmax(one.float(), -1) for one in (logits, torch.stack(alone)))

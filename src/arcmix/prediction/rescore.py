@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from arcmix.config import scales
-from arcmix.prediction.kv_cache import Rows
+from arcmix.prediction import rereading
 from arcmix.prediction.reading import Query, read_prompts
 
 
@@ -30,7 +30,7 @@ def logprobs(
         settings: The format of the keys and values.
     """
     model.eval()
-    rows = Rows(model, settings.kv_format, 0)
+    rows = rereading.rows(model, settings.kv_format, 0)
     with torch.inference_mode():
         before = read_prompts(rows, queries, [()] * len(queries))
         parents = [place for place, own in enumerate(candidates) for _ in own]
