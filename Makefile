@@ -1,4 +1,4 @@
-# The targets need only Python 3.11 with venv, git, make and a package index.
+# The targets need only Python 3.11 to 3.13 with venv, git, make and a package index.
 
 PYTHON ?= python3
 VENV := .venv
@@ -139,8 +139,8 @@ merged: $(STAMP) whole ## After git merge: keep these results, remake the table 
 
 # The stamp is written last, so an interrupted installation is repeated.
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and \
-	  f"arcmix needs Python 3.11 or later, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 11) <= v < (3, 14) and \
+	  f"arcmix needs Python 3.11 to 3.13, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	$(VENV)/bin/python -m tools.vega --out .cache/vega.js
