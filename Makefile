@@ -55,11 +55,12 @@ push: $(STAMP) whole ## Push the results and the adapters of all rows to DVC's r
 adapters: $(STAMP) ## Say where the adapter of each row is, and how to get back one that is lost.
 	@$(RUN) $(ADAPTERS) --action list
 
-# Without a choice, dvc exp show has a column for each value and each file, hundreds of them.
+# Without a choice, dvc exp show has a column for each value and each file, hundreds of them. As
+# Markdown, it does not cut columns to the width of the terminal.
 SHOW = ^(Experiment|(.*:)?(dataset|model|scale|seed|best_val_loss|selected_2))$$
 
 experiments: $(STAMP) ## Show the runs since the last commit; with COMMITS=9, of the last 9 commits.
-	@$(RUN) dvc exp show --no-pager -n $(COMMITS) --drop '.*' --keep '$(SHOW)'
+	@$(RUN) dvc exp show --md -n $(COMMITS) --drop '.*' --keep '$(SHOW)'
 
 gallery: $(STAMP) ## Draw pages with the tasks and the samples of the last run.
 	@$(RUN) python -m tools.gallery --params params.yaml --tables data/tasks \
