@@ -1,4 +1,4 @@
-# The targets need only Python 3.11 with venv, git, make and a package index.
+# The targets need only Python 3.11 to 3.13 with venv, git, make and a package index.
 
 PYTHON ?= python3
 VENV := .venv
@@ -55,11 +55,12 @@ push: $(STAMP) whole ## Push the results and the adapters of all rows to DVC's r
 adapters: $(STAMP) ## Say where the adapter of each row is, and how to get back one that is lost.
 	@$(RUN) $(ADAPTERS) --action list
 
-# Without a choice, dvc exp show has a column for each value and each file, hundreds of them.
+# Without a choice, dvc exp show has a column for each value and each file, hundreds of them. As
+# Markdown, it does not cut columns to the width of the terminal.
 SHOW = ^(Experiment|(.*:)?(dataset|model|scale|seed|best_val_loss|selected_2))$$
 
 experiments: $(STAMP) ## Show the runs since the last commit; with COMMITS=9, of the last 9 commits.
-	@$(RUN) dvc exp show --no-pager -n $(COMMITS) --drop '.*' --keep '$(SHOW)'
+	@$(RUN) dvc exp show --md -n $(COMMITS) --drop '.*' --keep '$(SHOW)'
 
 gallery: $(STAMP) ## Draw pages with the tasks and the samples of the last run.
 	@$(RUN) python -m tools.gallery --params params.yaml --tables data/tasks \
@@ -139,8 +140,8 @@ merged: $(STAMP) whole ## After git merge: keep these results, remake the table 
 
 # The stamp is written last, so an interrupted installation is repeated.
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and \
-	  f"arcmix needs Python 3.11 or later, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 11) <= v < (3, 14) and \
+	  f"arcmix needs Python 3.11 to 3.13, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	$(VENV)/bin/python -m tools.vega --out .cache/vega.js

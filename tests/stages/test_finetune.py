@@ -377,6 +377,13 @@ def test_without_a_budget_the_base_model_is_measured_and_nothing_is_trained(
     assert not (tmp_path / "adapter/last/optimizer.safetensors").exists()
 
 
+def test_without_a_budget_the_whole_model_is_written_as_it_is(tmp_path, base_model):
+    run(tmp_path, base_model, budget=0, method="full")
+    before = pretrained.load(base_model, "float32").state_dict()
+    after = pretrained.load(tmp_path / "adapter/last", "float32").state_dict()
+    assert all(torch.equal(before[name], weight) for name, weight in after.items())
+
+
 def test_without_a_budget_a_given_adapter_is_measured(tmp_path, base_model, memorized):
     initial = tmp_path / "initial"
     shutil.copytree(memorized / "adapter/last", initial / "adapter")
