@@ -117,6 +117,16 @@ def test_a_prompt_is_the_same_on_another_day(family, monkeypatch):
     assert chat.render(tokenizer, TURNS, for_answer=True) == today
 
 
+@pytest.mark.parametrize(
+    "start", ["", "\n", "\n\n  ", "  ", "{# a note #}\n", "{%- set a = 1 -%}\n"]
+)
+def test_the_date_changes_no_other_text_of_a_template(start):
+    tokenizer = CHATS["qwen2"].tokenizer()
+    tokenizer.chat_template = f"{start}{tokenizer.chat_template}"
+    own = tokenizer.apply_chat_template(TURNS, tokenize=False, add_generation_prompt=True)
+    assert chat.render(tokenizer, TURNS, for_answer=True) == own
+
+
 @each_text
 @pytest.mark.parametrize("loss", prompt.LOSSES)
 def test_a_prompt_is_the_start_of_its_training_text_and_has_every_cell(family, format_, loss):

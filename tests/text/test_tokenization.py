@@ -308,6 +308,15 @@ def test_a_tokenizer_that_loses_grids_is_refused(
         tokenization.style(lossy(unknown, dropped), "bare", Encoder(tuple(names)), "answer")
 
 
+def test_a_tokenizer_that_loses_a_cell_of_the_prompt_only_is_refused() -> None:
+    tokenizer = characters()
+    tokenizer.backend_tokenizer.normalizer = tokenizers.normalizers.Replace("Input\n3", "Input\n")
+    with pytest.raises(
+        ValueError, match=r"loses grids of a prompt in the format 'bare': .* became"
+    ):
+        tokenization.style(tokenizer, "bare", Encoder(("minimal",)), "answer")
+
+
 def test_a_tokenizer_that_marks_the_start_of_a_text_as_a_word_loses_no_grid() -> None:
     tokenizer = characters()
     backend = tokenizer.backend_tokenizer

@@ -31,8 +31,9 @@ TODAY = dt.datetime(2024, 7, 26, tzinfo=dt.UTC)
 DATES = "".join(
     f"|replace('%{directive}','{TODAY.strftime(f'%{directive}')}')" for directive in "aAbBdHjmMSyY"
 )
-CLOCK = f"{{% macro strftime_now(format) %}}{{{{ format{DATES} }}}}{{% endmacro %}}"
-"""The start of a template, which replaces the clock of transformers by a fixed date."""
+CLOCK = f"{{% macro strftime_now(format) %}}{{{{ format{DATES} }}}}{{% endmacro %}}\n"
+"""The start of a template, which replaces the clock of transformers by a fixed date. The line break
+is removed with the block, so the template still starts at the start of a line."""
 
 THOUGHTS = "<think>", "</think>"
 """The start and the end of a block of thoughts."""
