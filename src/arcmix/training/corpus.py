@@ -117,10 +117,11 @@ class ValidationPrompts:
             tests: Task id and test index of each test to measure.
             settings: The maximum number of tokens of a forward pass.
         """
-        tokens = loss.fitted(settings, model).eval_tokens
         chosen = [number for number, test in enumerate(self.tests) if test in tests]
+        # One prompt has its own row anyway. Each task may have an adapter of its own.
+        how = loss.fitted(settings, model) if len(chosen) > 1 else settings
         found = loss.prompt_losses(
-            model, [self.examples[number] for number in chosen], tokens, done=lambda _: None
+            model, [self.examples[number] for number in chosen], how.eval_tokens, lambda _: None
         )
         return {self.tests[number]: float(one) for number, one in zip(chosen, found, strict=True)}
 
