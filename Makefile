@@ -14,7 +14,7 @@ ADAPTERS := python -m tools.adapters --params params.yaml --repository . --rows 
 unexport DVC_ROOT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup whole repro noise experiments gallery score answer push adapters merged readme \
+.PHONY: help setup whole repro noise experiments gallery score answer pin push adapters merged readme \
   test slow kills check bench
 
 help: ## List the targets.
@@ -69,6 +69,10 @@ gallery: $(STAMP) ## Draw pages with the tasks and the samples of the last run.
 score: $(STAMP) ## Score SUBMISSION, files in Kaggle's format, on the validation tasks or on TASKS.
 	@$(RUN) python -m tools.score --tasks "$(TASKS)" \
 	  --answers $(or $(SUBMISSION),$(error name a file: make score SUBMISSION=FILE))
+
+pin: $(STAMP) ## Pin the tasks of SOURCE, of kind folder or hub, in params.yaml.
+	@$(RUN) python -m tools.pin --file params.yaml --root . --cache .cache/downloads \
+	  --source "$(or $(SOURCE),$(error name a source: make pin SOURCE=NAME))"
 
 # The stages adapt and predict as dvc.yaml starts them, on other tasks, and the submission.
 ANSWER := .cache/answer

@@ -55,6 +55,8 @@ class Params(Section):
     """The base model."""
     budgets: Annotated[scales.Scale, At("scales.${scale}")]
     """The scale."""
+    sources: Annotated[dict[str, origins.Source], At("sources")]
+    """All sources; those of local files and of the hub may have no digest."""
 
 
 def run(  # noqa: PLR0913 - a stage's arguments are its files
@@ -82,7 +84,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     row = records.make(
         config.model_dump(mode="json"),
         run_code.read_text().strip(),
-        mix=mix_file.read(mix),
+        mix=mix_file.pinned(mix_file.read(mix), config.sources),
         start=form.read_start(initial / "start.json"),
         adapter=store.address(adapter),
         metrics=evaluation.read_headline(metrics),

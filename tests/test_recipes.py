@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import shutil
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,11 @@ LINES = [
     for line in (ROOT / page).read_text().replace("\\\n", " ").splitlines()
     if line.startswith("    dvc exp run") and "..." not in line
 ]
+OWN = (
+    "    sources:\n      my-tasks: {kind: folder, path: my/tasks}\n"
+    "    datasets:\n      my-tasks: {my-tasks: {}}\n"
+)
+"""The lines of the documents for tasks of one's own."""
 NAMES = [found for line in LINES for found in re.findall(r"-n (\S+)", line)]
 
 
@@ -26,13 +30,21 @@ def test_a_recipe_is_a_valid_experiment(tmp_path: Path, line: str) -> None:
     words = shlex.split(line, comments=True)
     choices = [words[number + 1] for number, word in enumerate(words) if word == "-S"]
     path = tmp_path / "params.yaml"
-    shutil.copy(ROOT / "params.yaml", path)
+    text = (ROOT / "params.yaml").read_text()
+    if "my-tasks" in line:
+        for section, entry in re.findall(r"    (\w+:\n)    (  .*\n)", OWN):
+            text = text.replace(f"\n{section}", f"\n{section}{entry}")
+    path.write_text(text)
 
     # A sweep queues one experiment for each combination of values.
     for overrides in overrides_of(choices):
         apply_overrides(path, overrides)
         if not {"dataset=NAME", "dataset=my-mix"} & {*overrides}:
             check.check_file(path)
+
+
+def test_both_pages_show_the_lines_for_tasks_of_ones_own() -> None:
+    assert all(OWN in (ROOT / page).read_text() for page in ("README.md", "docs/data.md"))
 
 
 def overrides_of(choices: list[str]) -> list[list[str]]:

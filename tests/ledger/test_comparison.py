@@ -50,3 +50,14 @@ def test_stages_that_ran_on_two_machines_are_named_once_each() -> None:
     assert comparison.mixed([both]) == []
     assert comparison.mixed([both, PUBLISHED]) == []
     assert comparison.mixed([both, replace(both, machines={"predict": MACHINE})]) == ["device"]
+
+
+def test_a_sentence_names_the_sources_that_are_not_pinned() -> None:
+    parts = [part | {"pinned": False, "table": "my-tasks"} for part in OWN.mix["components"]]
+    loose = replace(OWN, mix=OWN.mix | {"components": parts})
+
+    found = comparison.unpinned([PUBLISHED, loose, loose])
+
+    assert found.startswith("Not pinned: my-tasks. The files of these sources are not verified")
+    assert found.endswith("make pin SOURCE=my-tasks.")
+    assert comparison.unpinned([PUBLISHED, OWN]) == ""

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from arcmix import tasks
-from arcmix.config import params
+from arcmix.config import origins, params
 from arcmix.sampling import mix
 from tests.arc import component, task
 
@@ -91,3 +91,17 @@ def test_samples_and_epochs_are_counted_by_component():
         {"table": "concept-arc", "samples": 2, "epochs": 2 / 3},
     ]
     assert [one["samples"] for one in mix.seen(drawn, np.zeros(0, np.int64))] == [0, 0]
+
+
+def test_components_of_sources_without_a_digest_are_noted():
+    parts = [
+        mix.part(name, [task("a")], per_test=False, weight=1, digest="")
+        for name in ("own", "pinned", "new-train")
+    ]
+    found = mix.summary(parts, np.array([0, 1, 2]), uses_validation=False)
+    own = origins.FolderSource(kind="folder", path="x")
+    sources = {"own": own, "pinned": own.model_copy(update={"digest": "0" * 64})}
+
+    noted = mix.pinned(found, sources)["components"]
+
+    assert [one.get("pinned") for one in noted] == [False, None, None]

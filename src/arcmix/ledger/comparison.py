@@ -17,6 +17,18 @@ def changed(first: Row, second: Row) -> list[str]:
     return [name for name in names if first.metrics.get(name) != second.metrics.get(name)]
 
 
+def unpinned(rows: Sequence[Row]) -> str:
+    """Return a sentence on the sources whose content was not pinned, empty if there are none."""
+    parts = [part for row in rows for part in row.mix["components"]]
+    names = sorted({part["table"] for part in parts if not part.get("pinned", True)})
+    if not names:
+        return ""
+    return (
+        f"Not pinned: {', '.join(names)}. The files of these sources are not verified, so another"
+        f" machine may have others; to pin them: make pin SOURCE={names[0]}."
+    )
+
+
 def described(row: Row) -> str:
     """Return the machines of a row in words, each once."""
     return "; ".join(dict.fromkeys(str(machine) for machine in _machines(row).values()))

@@ -289,7 +289,8 @@ def as_markdown(blocks: Sequence[Block]) -> str:
         parts.append("Single runs:")
         parts.append(_runs(block, machines))
     listed = "\n".join(f"{number}. {machine}" for number, machine in enumerate(machines, 1))
-    return "\n\n".join([*parts, LEGEND, "Machines:", listed]) + "\n"
+    notes = [*filter(None, [comparison.unpinned(rows)]), LEGEND]
+    return "\n\n".join([*parts, *notes, "Machines:", listed]) + "\n"
 
 
 def _summary(block: Block) -> str:

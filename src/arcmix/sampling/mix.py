@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from arcmix import checked, tasks
-from arcmix.config import params
+from arcmix.config import origins, params
 from arcmix.config.document import unknown
 from arcmix.sampling import narrow
 from arcmix.tasks import Task
@@ -29,6 +29,8 @@ class _Drawn:
     weight: checked.Positive
     samples: checked.Count
     digest: checked.Digest
+    pinned: checked.Flag = True
+    """Whether the entry of the source pinned its content when the run was recorded."""
 
 
 @checked.STRICT
@@ -217,6 +219,24 @@ def read(path: Path) -> dict[str, Any]:
         ValueError: If the file has other values.
     """
     return checked.read_json(path, Mix, "repeat the draw: dvc repro -f -s augment")
+
+
+def pinned(found: dict[str, Any], sources: Mapping[str, origins.Source]) -> dict[str, Any]:
+    """Return the counts of a dataset with a note of the components whose content is not pinned.
+
+    Args:
+        found: The counts (`read`).
+        sources: All sources by name.
+    """
+    loose = {
+        name
+        for name, source in sources.items()
+        if isinstance(source, origins.LooseTasks) and source.digest is None
+    }
+    components = [
+        one | ({"pinned": False} if one["table"] in loose else {}) for one in found["components"]
+    ]
+    return found | {"components": components}
 
 
 def seen(drawn: Mapping[str, Any], entries: np.ndarray) -> list[dict[str, Any]]:
