@@ -39,7 +39,7 @@ def test_a_recipe_is_a_valid_experiment(tmp_path: Path, line: str) -> None:
     # A sweep queues one experiment for each combination of values.
     for overrides in overrides_of(choices):
         apply_overrides(path, overrides)
-        if not {"dataset=NAME", "dataset=my-mix"} & {*overrides}:
+        if not {"dataset=NAME", "dataset=my-mix", "dataset=my-tasks"} & {*overrides}:
             check.check_file(path)
 
 
