@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tokenizers import processors
 
+from arcmix.models import fetch
 from arcmix.tasks import Pair
 from arcmix.text import chat, conversation, prompt, tokenization
 from arcmix.text.encode import Encoder
@@ -152,4 +153,14 @@ def test_a_first_token_that_is_not_read_from_a_text_is_refused():
     parts = [("[BOS]", backend.token_to_id("7"))]
     backend.post_processor = processors.TemplateProcessing("[BOS] [BOS] $A", None, parts)
     with pytest.raises(ValueError, match="puts '77' before each text, but does not read it"):
+        chat.start_of_text(tokenizer)
+
+
+def test_a_tokenizer_that_leaves_the_text_out_is_refused():
+    tokenizer = fetch.character_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<pad>", special_tokens=[("<pad>", 1)]
+    )
+
+    with pytest.raises(ValueError, match="the start of a text is unknown; choose another model"):
         chat.start_of_text(tokenizer)

@@ -121,7 +121,13 @@ def start_of_text(tokenizer: PreTrainedTokenizerBase) -> str:
     """
     whole = tokenizer("0")["input_ids"]
     plain = tokenizer("0", add_special_tokens=False)["input_ids"]
-    before = next(n for n in range(len(whole)) if whole[n : n + len(plain)] == plain)
+    places = [n for n in range(len(whole)) if whole[n : n + len(plain)] == plain]
+    if not places:
+        raise ValueError(
+            f"the tokenizer reads '0' as the tokens {plain}, but as {whole} where it adds tokens of"
+            " its own, so the start of a text is unknown; choose another model"
+        )
+    before = places[0]
     start = "".join(tokenizer.convert_ids_to_tokens(whole[:before]))
     if start and tokenizer(start, add_special_tokens=False)["input_ids"] != whole[:before]:
         raise ValueError(
