@@ -134,7 +134,8 @@ def test_dvc_that_is_killed_ends_as_if_it_was_not(tmp_path, targets, kills):
         found = killed.content()
         assert found.keys() == expected.keys(), found.keys() ^ expected.keys()
         assert [name for name in found if found[name] != expected[name]] == []
-        assert "up to date" in killed.run("dvc", "status", *targets)
+        status = killed.run("dvc", "status", *targets)
+        assert "up to date" in status or status.split() == ["local:", "always", "changed"]
         assert killing.none_alive(killed.mark)
         runs += 1
     log.info("dvc repro %s: %d kills in %d runs, %d repaired files", targets, done, runs, healed)

@@ -55,7 +55,7 @@ Name = Annotated[str, AfterValidator(checked_name)]
 """Name of an entry, which may become part of a path."""
 RelativePath = Annotated[str, AfterValidator(checked_relative)]
 """Path, or pattern of paths, in a folder."""
-MAX_PROBLEMS = 8
+MAX_PROBLEMS = 5
 """Maximum number of wrong values in an error message."""
 
 
