@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from arcmix import tasks
+from arcmix import parsing, tasks
 from arcmix.config import origins
 
 COMMIT = "0123456789" * 4
@@ -76,7 +76,7 @@ def entry(**pins: object) -> origins.ArchiveSource:
         for name in CONTENT
         if name.count("/") == 3 and f"/{folder}/" in name
     ]
-    digest = tasks.digest(tasks.parse(values, "mini", 30)[0])
+    digest = tasks.digest(parsing.parse(values, "mini", 30)[0])
     given = {"kind": "archive", "repository": "me/Mini", "commit": COMMIT, "files": FILES}
     given |= {"max_side": 30, "tasks": 3, "tests": 3, "digest": digest}
     return origins.ArchiveSource.model_validate(given | pins)

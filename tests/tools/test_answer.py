@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from arcmix import files, tasks
+from arcmix import files, parsing, tasks
 from arcmix.config import schema
 from arcmix.scoring import submission
 from stages import adapt
@@ -112,7 +112,7 @@ def repository(tmp_path_factory) -> Repository:
     (made.folder / "dvc.yaml").write_text(pipeline + adapt)
     made.train("weights")
     own = [
-        tasks.as_task(name, task(color), source="own", split="training", variation=0, max_side=30)
+        parsing.as_task(name, task(color), source="own", split="training", variation=0, max_side=30)
         for name, color in (("a", 1), ("b", 7))
     ]
     tasks.write(made.folder / "tables/own.parquet", own)

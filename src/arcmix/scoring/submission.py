@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from arcmix.parsing import as_grid
 from arcmix.scoring.metrics import ATTEMPTS, solves
-from arcmix.tasks import MAX_SIDE, as_grid
+from arcmix.tasks import MAX_SIDE
 
 NAMES = tuple(f"attempt_{number}" for number in range(1, ATTEMPTS + 1))
 """Names of the attempts at a test."""

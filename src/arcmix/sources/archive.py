@@ -12,7 +12,7 @@ import urllib.parse
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from arcmix import files, local, redaction, tasks
+from arcmix import files, local, parsing, redaction
 from arcmix.config import origins
 from arcmix.sources import pins, transfer
 
@@ -119,7 +119,7 @@ def _get(name: str, place: str, path: Path, limits: transfer.Limits) -> None:
         ) from error
 
 
-def read(path: Path, splits: Mapping[str, tuple[str, ...]]) -> Iterator[tasks.Value]:
+def read(path: Path, splits: Mapping[str, tuple[str, ...]]) -> Iterator[parsing.Value]:
     """Yield the task files of an archive.
 
     The group of a task is made of the folder names that a wildcard matches.

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from arcmix import files, tasks
+from arcmix import files, parsing, tasks
 
 
 def read(path: Path) -> list[tasks.Task]:
@@ -23,9 +23,9 @@ def read(path: Path) -> list[tasks.Task]:
     found = []
     for id_, value in values.items():
         try:
-            tasks.check_names(id_)
+            parsing.check_names(id_)
             found.append(
-                tasks.as_task(
+                parsing.as_task(
                     id_,
                     value,
                     source="challenges",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from arcmix import files, local, tasks
+from arcmix import files, local, parsing
 from arcmix.config import origins
 from arcmix.sources import archive, pins, shapes, transfer
 
@@ -96,7 +96,7 @@ def _is_hidden(path: PurePosixPath) -> bool:
     return any(part.startswith((".", "__MACOSX")) for part in path.parts)
 
 
-def _values(name: str, source: origins.FolderSource, root: Path) -> Iterator[tasks.Value]:
+def _values(name: str, source: origins.FolderSource, root: Path) -> Iterator[parsing.Value]:
     with contextlib.ExitStack() as stack:
         found = {one.path: one for one in _files(listed(name, source.path, root), stack)}
         if len(found) > MAX_FILES:

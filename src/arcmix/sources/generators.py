@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from arcmix import randomness, tasks
+from arcmix import parsing, randomness, tasks
 from arcmix.config import origins
 from arcmix.sources import dsl
 
@@ -146,7 +146,7 @@ class _Random(random.Random):
 
 def _pair(generate: Function, verify: Function, rng: random.Random, max_side: int) -> tasks.Pair:
     drawn = generate(rng, *DIFFICULTY)
-    pair = tasks.Pair(*(tasks.as_grid(drawn[side], max_side) for side in ("input", "output")))
+    pair = tasks.Pair(*(parsing.as_grid(drawn[side], max_side) for side in ("input", "output")))
     if np.array_equal(pair.input, pair.output):
         raise ValueError("an output equals its input")
     if verify(drawn["input"]) != drawn["output"]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import huggingface_hub
 
-from arcmix import files, tasks
+from arcmix import files, parsing
 from arcmix.config import origins
 from arcmix.sources import archive, pins, shapes, transfer
 
@@ -86,7 +86,7 @@ def _fetched(
 
 def _values(
     name: str, source: origins.HubSource, found: list[tuple[PurePosixPath, Path]]
-) -> Iterator[tasks.Value]:
+) -> Iterator[parsing.Value]:
     for path, file in found:
         split, group = archive.named(path, source.files) or ("", None)
         try:

@@ -5,7 +5,7 @@ import importlib.util
 import json
 from collections.abc import Iterator
 
-from arcmix import tasks
+from arcmix import parsing
 from arcmix.config import origins
 from arcmix.sources import pins, transfer
 
@@ -22,7 +22,7 @@ def load(name: str, source: origins.PackageSource) -> pins.Loaded:
     return pins.verified(name, _read(name, source), source, origin)
 
 
-def _read(name: str, source: origins.PackageSource) -> Iterator[tasks.Value]:
+def _read(name: str, source: origins.PackageSource) -> Iterator[parsing.Value]:
     spec = importlib.util.find_spec(source.package)
     if spec is None:
         raise ValueError(

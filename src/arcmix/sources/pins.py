@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from arcmix import tasks
+from arcmix import parsing, tasks
 from arcmix.config import origins
 
 log = logging.getLogger("arcmix.pins")
@@ -26,7 +26,7 @@ class Loaded:
 
 def verified(
     name: str,
-    values: Iterable[tasks.Value],
+    values: Iterable[parsing.Value],
     pins: origins.Tasks | origins.LooseTasks,
     origin: str,
 ) -> Loaded:
@@ -43,7 +43,7 @@ def verified(
         ValueError: If the number of tasks, the number of tests or the digest differs, or if there
             is no task.
     """
-    found, rejects = tasks.parse(values, name, pins.max_side or tasks.MAX_SIDE)
+    found, rejects = parsing.parse(values, name, pins.max_side or tasks.MAX_SIDE)
     loaded = Loaded(found, rejects, origin)
     expected = (pins.tasks, pins.tests, pins.digest)
     content = (len(found), sum(len(task.test) for task in found), tasks.digest(found))

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 Found = tuple[str, Any]
-"""Id of a task, and its JSON as `tasks.Value` has it."""
+"""Id of a task, and its JSON as `parsing.Value` has it."""
 
 IDS = ("id", "task_id")
 """Names under which a task in a list may hold its id."""

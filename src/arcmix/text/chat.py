@@ -122,7 +122,7 @@ def start_of_text(tokenizer: PreTrainedTokenizerBase) -> str:
     whole = tokenizer("0")["input_ids"]
     plain = tokenizer("0", add_special_tokens=False)["input_ids"]
     places = [n for n in range(len(whole)) if whole[n : n + len(plain)] == plain]
-    if not places:
+    if not plain or not places:
         raise ValueError(
             f"the tokenizer reads '0' as the tokens {plain}, but as {whole} where it adds tokens of"
             " its own, so the start of a text is unknown; choose another model"

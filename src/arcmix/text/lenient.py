@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from arcmix.tasks import as_grid
+from arcmix.parsing import as_grid
 from arcmix.text.encode import DIGITS, REPEATS, SYMBOLS
 
 READ = str.maketrans(SYMBOLS, DIGITS)

@@ -1,1 +1,0 @@
-"""The library below the stages: pure functions, strictly layered (docs/architecture.md)."""

@@ -1,1 +1,0 @@
-"""`params.yaml`: its types, its reader, and the check that it is consistent."""

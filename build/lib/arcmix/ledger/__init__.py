@@ -1,1 +1,0 @@
-"""The ledger of runs: rows, fingerprints of code, DVC's cache, and the tables made from rows."""

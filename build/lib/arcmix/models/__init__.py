@@ -1,1 +1,0 @@
-"""Language models: fetch, load, adapt, compute losses, run in several processes."""

@@ -1,1 +1,0 @@
-"""Figures and HTML pages; a page needs no server and fetches nothing."""

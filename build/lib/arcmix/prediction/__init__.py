@@ -1,1 +1,0 @@
-"""Answers to tests: views, search, candidates, selection."""

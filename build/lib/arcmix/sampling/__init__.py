@@ -1,1 +1,0 @@
-"""From task tables to training samples: split, audit, mix, augmentation and the sample table."""

@@ -1,1 +1,0 @@
-"""Scores of answers and means of losses: metrics, tables, submissions."""

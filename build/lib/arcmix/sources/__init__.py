@@ -1,1 +1,0 @@
-"""Sources of tasks: one module for each kind."""

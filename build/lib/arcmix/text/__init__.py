@@ -1,1 +1,0 @@
-"""From grids to token ids: grid encoders, prompts, tokenization."""
