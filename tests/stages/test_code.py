@@ -48,4 +48,4 @@ def test_an_edit_of_code_changes_the_files_of_the_stages_that_run_it(tmp_path: P
         written(tmp_path / "out", edited),
     )
     changed = {name for name in before if before[name] != after[name]}
-    assert changed == {"finetune", "adapt", "predict", "all"}
+    assert changed == {"preflight", "finetune", "adapt", "predict", "all"}

@@ -102,7 +102,7 @@ def keeps_apart(model: PreTrainedModel | PeftModel) -> bool:
     was_training = model.training
     model.eval()
     rows = len(cast("torch.nn.Embedding", model.get_input_embeddings()).weight)
-    ids = (np.arange(24) % rows).astype(np.int32)
+    ids = np.arange(24, dtype=np.int32) % rows
     before, after = _all_trained(ids[:8]), _all_trained(ids[8:])
     same, other = (
         token_losses(model, [one, after])[-(len(after.input_ids) - 1) :]
