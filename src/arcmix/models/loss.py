@@ -19,6 +19,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
+from arcmix import integers
 from arcmix.config import scales
 from arcmix.models.packing import packs
 from arcmix.text.tokenization import Example
@@ -102,7 +103,7 @@ def keeps_apart(model: PreTrainedModel | PeftModel) -> bool:
     was_training = model.training
     model.eval()
     rows = len(cast("torch.nn.Embedding", model.get_input_embeddings()).weight)
-    ids = np.arange(24, dtype=np.int32) % rows
+    ids = integers.narrowed(np.arange(24) % rows, np.int32)
     before, after = _all_trained(ids[:8]), _all_trained(ids[8:])
     same, other = (
         token_losses(model, [one, after])[-(len(after.input_ids) - 1) :]
