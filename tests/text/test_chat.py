@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from tokenizers import processors
 
-from arcmix.models import fetch
 from arcmix.tasks import Pair
 from arcmix.text import chat, conversation, prompt, tokenization
 from arcmix.text.encode import Encoder
@@ -157,9 +156,9 @@ def test_a_first_token_that_is_not_read_from_a_text_is_refused():
 
 
 def test_a_tokenizer_that_leaves_the_text_out_is_refused():
-    tokenizer = fetch.character_tokenizer()
+    tokenizer = CHATS["llama-3-base"].tokenizer()
     backend = tokenizer.backend_tokenizer
-    backend.post_processor = processors.TemplateProcessing("<pad>", None, [("<pad>", 1)])
+    backend.post_processor = processors.TemplateProcessing("[BOS]", None, [("[BOS]", 0)])
 
     with pytest.raises(ValueError, match="the start of a text is unknown; choose another model"):
         chat.start_of_text(tokenizer)
