@@ -57,7 +57,7 @@ adapters: $(STAMP) ## Say where the adapter of each row is, and how to get back 
 
 # Without a choice, dvc exp show has a column for each value and each file, hundreds of them. As
 # Markdown, it does not cut columns to the width of the terminal.
-SHOW = ^(Experiment|(.*:)?(dataset|model|scale|seed|best_val_loss|selected_2))$$
+SHOW = ^(Experiment|(.*:)?(dataset|model|scale|seed|init.adapter|best_val_loss|answering_val_loss|selected_2))$$
 
 experiments: $(STAMP) ## Show the runs since the last commit; with COMMITS=9, of the last 9 commits.
 	@$(RUN) dvc exp show --md -n $(COMMITS) --drop '.*' --keep '$(SHOW)'
@@ -67,7 +67,8 @@ gallery: $(STAMP) ## Draw pages with the tasks and the samples of the last run.
 	  --samples data/samples.parquet --base-model data/base-model --shown $(SHOWN) --out gallery
 
 score: $(STAMP) ## Score SUBMISSION, files in Kaggle's format, on the validation tasks or on TASKS.
-	@$(RUN) python -m tools.score --tasks "$(TASKS)" \
+	@# With more threads, Arrow may abort a program that ends soon (apache/arrow issue 50482).
+	@OMP_NUM_THREADS=1 $(RUN) python -m tools.score --tasks "$(TASKS)" \
 	  --answers $(or $(SUBMISSION),$(error name a file: make score SUBMISSION=FILE))
 
 pin: $(STAMP) ## Pin the tasks of SOURCE, of kind folder or hub, in params.yaml.

@@ -161,11 +161,14 @@ def test_two_branches_with_results_merge_by_one_command(repository):
     assert "up to date" in make(repository, "repro")
 
 
-def test_make_experiments_shows_what_chose_an_experiment_and_two_numbers(repository):
+def test_make_experiments_shows_what_chose_an_experiment_and_three_numbers(repository):
     chosen = ("dataset", "model", "scale", "seed")
     values = "".join(f"{name}: {name}1\n" for name in (*chosen, "datasets", "any"))
+    values += "init: {adapter: none, optimizer: fresh}\n"
     (repository / "params.yaml").write_text(values)
-    (repository / "metrics.json").write_text('{"best_val_loss": 0.5, "selected_2": 0, "steps": 3}')
+    (repository / "metrics.json").write_text(
+        '{"best_val_loss": 0.5, "answering_val_loss": 0.4, "selected_2": 0, "steps": 3}'
+    )
     (repository / "dvc.yaml").write_text(f"{PIPELINE}metrics:\n- metrics.json\n")
     make(repository, "repro")
     git(repository, "add", "--all")
@@ -175,6 +178,6 @@ def test_make_experiments_shows_what_chose_an_experiment_and_two_numbers(reposit
 
     [header] = [line for line in shown.splitlines() if "Experiment" in line]
     assert {*header.replace("|", "").split()} == {
-        *("Experiment", "best_val_loss", "selected_2"),
+        *("Experiment", "init.adapter", "best_val_loss", "answering_val_loss", "selected_2"),
         *chosen,
     }
