@@ -207,7 +207,11 @@ def test_a_hostile_name_of_a_source_reaches_no_shell_without_the_check_either(re
     with edited(repository) as values:
         values["sources"][name] = copy.deepcopy(values["sources"]["count"])
         YAML().dump(values, repository.folder / "params.yaml")
+        digest = repository.folder / f"data/local/sources/{name}.json"
+        digest.parent.mkdir(parents=True, exist_ok=True)
+        digest.write_text("{}")
         output = repository.run("dvc", "repro", "-s", f"download@{name}", status=255)
+        digest.unlink()
 
     assert "error in download" in output, output
     [error] = [line for line in output.splitlines() if line.startswith("error")]

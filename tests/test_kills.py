@@ -115,6 +115,7 @@ def download():
         flags = {
             "params": cache / "params.yaml",
             "key": "download@mini",
+            "root": cache,
             "cache": cache / "downloads",
             "out": folder / "tasks",
         }
