@@ -67,8 +67,7 @@ gallery: $(STAMP) ## Draw pages with the tasks and the samples of the last run.
 	  --samples data/samples.parquet --base-model data/base-model --shown $(SHOWN) --out gallery
 
 score: $(STAMP) ## Score SUBMISSION, files in Kaggle's format, on the validation tasks or on TASKS.
-	@# With more threads, Arrow may abort a program that ends soon (apache/arrow issue 50482).
-	@OMP_NUM_THREADS=1 $(RUN) python -m tools.score --tasks "$(TASKS)" \
+	@$(RUN) python -m tools.score --tasks "$(TASKS)" \
 	  --answers $(or $(SUBMISSION),$(error name a file: make score SUBMISSION=FILE))
 
 pin: $(STAMP) ## Pin the tasks of SOURCE, of kind folder or hub, in params.yaml.

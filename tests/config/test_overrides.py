@@ -1,3 +1,4 @@
+import copy
 import shlex
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ class Files:
     def __init__(self, folder: Path) -> None:
         self.params, self.lock = folder / "params.yaml", folder / "dvc.lock"
 
-    def changed(self, present: dict[str, Any], *ran: dict[str, Any]) -> list[str]:
-        """Return what changed since stages ran with some values."""
-        YAML().dump(present, self.params)
-        stages = {f"s{number}": {"params": {"params.yaml": one}} for number, one in enumerate(ran)}
+    def changed(self, now: dict[str, Any], *ran: dict[str, Any], **named: Any) -> list[str]:
+        """Return what changed since stages ran with some values, some of them by name."""
+        YAML().dump(now, self.params)
+        ran_by_name = {f"s{number}": one for number, one in enumerate(ran)} | named
+        stages = {name: {"params": {"params.yaml": one}} for name, one in ran_by_name.items()}
         YAML().dump({"schema": "2.0", "stages": {"plain": {"cmd": "true"}, **stages}}, self.lock)
         return overrides.changed(self.params, self.lock)
 
@@ -43,11 +45,53 @@ def test_a_stage_that_already_ran_with_the_new_value_does_not_hide_the_old_one(
 ) -> None:
     now = VALUES | {"dataset": "nope"}
     assert files.changed(now, {"dataset": "nope"}, {"dataset": "train"}) == ["dataset=train"]
+    assert files.changed(now, {"dataset": "train"}, {"dataset": "nope"}) == ["dataset=train"]
+
+
+def test_the_values_of_the_record_are_those_of_the_last_whole_run(files: Files) -> None:
+    failed, whole = {"dataset": "earlier-typo"}, {"dataset": "train"}
+    now = VALUES | {"dataset": "typo"}
+    assert files.changed(now, failed, record=whole) == ["dataset=train"]
+    assert files.changed(VALUES, failed, record=whole) == []
+
+
+def test_a_source_that_is_gone_has_no_value_of_the_last_run(files: Files) -> None:
+    gone = {"dataset": "earlier", "sources.gone": {"kind": "folder"}}
+    assert files.changed(VALUES, **{"download@gone": gone}) == []
+    kept = {"dataset": "earlier", "datasets.train": VALUES["datasets"]["train"]}
+    assert files.changed(VALUES, **{"download@kept": kept}) == ["dataset=earlier"]
 
 
 def test_values_without_a_counterpart_are_left_out(files: Files) -> None:
-    ran = {"gone": 1, "datasets.train": {"train": {"weight": 2}}, "init": {"adapter": "none"}}
+    ran = {"gone": 1, "datasets.train": {"train": {"weight": 2}}, "init": VALUES["init"]}
     assert files.changed(VALUES, ran) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("lerning_rate", 0.1),
+        ("init.adaptor", "none"),
+        ("datasets.train.train.weigth", 2),
+        ("datasets.train.trian", {}),
+    ],
+)
+def test_an_added_value_is_removed(files: Files, place: str, value: object) -> None:
+    now = copy.deepcopy(VALUES)
+    *sections, name = place.split(".")
+    section = now
+    for one in sections:
+        section = section[one]
+    section[name] = value
+    found = files.changed(now, record=VALUES)
+    assert len(found) == 1
+    apply_overrides(files.params, shlex.split(found[0]))
+    assert YAML(typ="safe").load(files.params) == VALUES
+
+
+def test_a_new_section_of_the_user_stays(files: Files) -> None:
+    now = VALUES | {"datasets": VALUES["datasets"] | {"mine": {"train": {"weight": 2}}}}
+    assert files.changed(now, record=VALUES) == []
 
 
 @pytest.mark.parametrize(

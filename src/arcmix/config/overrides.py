@@ -19,33 +19,73 @@ from arcmix.config import document
 PLAIN = re.compile(r"(?!(?i:true|false|null|inf|nan)$)[A-Za-z./][A-Za-z0-9_./-]*|[0-9.]+%")
 """Pattern of a text that Hydra reads as it is."""
 
+RECORD = "record"
+"""The stage of `dvc.yaml` that has the values of a whole run."""
+
 
 def changed(params: Path, lock: Path) -> list[str]:
-    """Return the values that the last run had instead of those of `params.yaml`.
+    """Return the overrides that set `params.yaml` back to the values of the last run.
+
+    The stage `record` has most of them, because it runs only after the stages that compute. For the
+    other values, a stage that has yet to run with the present one has the earlier one.
 
     Args:
         params: `params.yaml`.
         lock: `dvc.lock`, which has the values of each stage when it last succeeded.
 
     Returns:
-        Overrides as `dvc exp run -S` takes them, quoted for a shell. A value that the last run did
-        not have, or that the file no longer has, is not among them.
+        Overrides as `dvc exp run -S` takes them, quoted for a shell. `~NAME` removes a value that
+        was added to a section of the last run. A value that the file no longer has, and a new
+        section, are not among them.
 
     Raises:
         OSError: If a file cannot be read.
         ValueError: If a file is no YAML, or `params.yaml` is not as it has to be.
     """
     present = dict(_leaves(document.read(params), ""))
+    stages = _stages(lock)
+    earlier = _earlier(present, stages)
+    known = {section for own in stages.values() for section in _sections(own, "")}
+    if RECORD in stages:
+        known.add("")  # each value at the top of the file is one of a stage
+    added = [
+        place
+        for place in sorted(present)
+        if place not in earlier and place not in known and place.rpartition(".")[0] in known
+    ]
+    return [
+        *(shlex.quote(f"~{place}") for place in added),
+        *differing(present, dict(sorted(earlier.items()))),
+    ]
+
+
+def _stages(lock: Path) -> dict[str, dict[str, Any]]:
+    """Return the values of each stage by their places, as `dvc.lock` has them."""
     try:
-        stages = YAML(typ="safe").load(lock.read_text(encoding="utf-8"))["stages"].values()
-        ran = [own for stage in stages for own in stage.get("params", {}).values()]
-        values = [
-            pair for own in ran for place, value in own.items() for pair in _pairs(place, value)
-        ]
+        stages = YAML(typ="safe").load(lock.read_text(encoding="utf-8"))["stages"]
+        return {
+            name: {place: value for own in files.values() for place, value in own.items()}
+            for name, stage in stages.items()
+            for files in [stage.get("params", {})]
+        }
     except (YAMLError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{lock}: not as DVC writes it: {error}; run: dvc repro") from error
-    earlier = {place: one for place, one in values if place in present and present[place] != one}
-    return [override(place, one) for place, one in sorted(earlier.items())]
+
+
+def _earlier(present: Mapping[str, Any], stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the values of the last run, given the present ones and those of each stage."""
+    ran = {name: dict(_leaves(own, "")) for name, own in stages.items()}
+    record = ran.pop(RECORD, {})
+    earlier: dict[str, Any] = {}
+    for name, own in ran.items():
+        if "@" in name and not own.keys() <= present.keys():
+            continue  # of a source that is no longer in the file
+        earlier |= {
+            place: value
+            for place, value in own.items()
+            if place not in earlier or (place in present and present[place] != value)
+        }
+    return earlier | record
 
 
 def differing(
@@ -71,17 +111,21 @@ def override(place: str, value: Any) -> str:  # noqa: ANN401
     return shlex.quote(f"{place}={_text(value)}")
 
 
-def _pairs(place: str, value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
-    """Yield the place and the value of each leaf of a value at a place."""
-    if isinstance(value, dict):
-        yield from _leaves(value, f"{place}.")
-    else:
-        yield place, value
-
-
 def _leaves(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yield the place and the value of each leaf; an empty section is a leaf."""
     for name, value in values.items():
-        yield from _pairs(f"{prefix}{name}", value)
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _sections(values: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """Yield the place of each section."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield f"{prefix}{name}"
+            yield from _sections(value, f"{prefix}{name}.")
 
 
 def _text(value: Any) -> str:  # noqa: ANN401

@@ -64,7 +64,7 @@ def require_settings(folder: Path, tuned: PeftModel) -> None:
     if wrong:
         raise ValueError(
             f"the adapter in {folder} has other settings than this run: {', '.join(wrong)};"
-            " choose the settings of the fine-tune that this run continues"
+            " set finetune.lora to what the adapter has, or choose another init.adapter"
         )
 
 
