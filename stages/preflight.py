@@ -1,7 +1,8 @@
 """Stage `preflight`: check that the model can be trained and asked with the texts of the scale.
 
-Reads the base model. Writes what was found, and a constant text, on which the fine-tune depends: it
-runs after this stage, and not again if only the findings change.
+Reads the base model and the adapter that the fine-tune starts from. Writes what was found, and a
+constant text, on which the fine-tune depends: it runs after this stage, and not again if only the
+findings change.
 """
 
 import dataclasses
@@ -12,7 +13,8 @@ from typing import Annotated
 from arcmix import files, program
 from arcmix.config import scales
 from arcmix.config.schema import At, PositiveInt, Section
-from arcmix.models import preflight, pretrained
+from arcmix.ledger import form
+from arcmix.models import adapters, preflight, pretrained
 from arcmix.prediction import kv_cache, reading, rereading
 from arcmix.text import tokenization
 from arcmix.text.encode import Encoder
@@ -33,15 +35,18 @@ class Params(Section):
     """The longest answer."""
 
 
-def run(*, config: Params, base_model: Path, out: Path, report: Path) -> None:
-    """Check the model in `base_model`; write the findings to `report`, a constant text to `out`."""
+def run(*, config: Params, base_model: Path, initial: Path, out: Path, report: Path) -> None:
+    """Check the model in `base_model`, and the adapter in `initial` if there is one.
+
+    Write the findings to `report`, and a constant text to `out`.
+    """
     pretrained.quiet()
     settings = config.finetune
     pretrained.require_gpu(settings.method, settings.optimizer)
     tokenizer = pretrained.load_tokenizer(base_model)
     encoder = Encoder(config.prompt.encoder)
     model = pretrained.load_base(base_model, settings.dtype, settings.method)
-    pretrained.add_tokens(model, tokenizer, encoder.tokens)
+    added = pretrained.add_tokens(model, tokenizer, encoder.tokens)
     style = tokenization.style(tokenizer, config.prompt.format, encoder, settings.loss)
     answer = tokenization.answer_budget(tokenizer, style, config.predict.max_side)
     longest = max(settings.max_tokens, config.max_tokens + answer)
@@ -62,6 +67,12 @@ def run(*, config: Params, base_model: Path, out: Path, report: Path) -> None:
         ),
     ]
     rereading.rows(model, config.predict.kv_format, 0)
+    if (initial / "adapter").is_dir():
+        try:
+            adapters.resume(model, initial / "adapter", settings, 0, added)
+        except ValueError as error:
+            name = form.read_start(initial / "start.json")["adapter"]
+            raise ValueError(f"init.adapter, {name}: {error}") from error
     for one in findings:
         log.info("%s: %s%s", one.check, one.found, f"; {one.done}" if one.done else "")
     files.write_json(report, {"findings": [dataclasses.asdict(one) for one in findings]})

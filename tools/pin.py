@@ -26,10 +26,14 @@ def run(*, file: Path, source: str, root: Path, cache: Path) -> None:
     entries = check.check_file(file).sources
     loose = [name for name, one in entries.items() if isinstance(one, origins.LooseTasks)]
     if source not in loose:
-        raise ValueError(
-            f"SOURCE: {unknown(source, loose)}; these are the sources of kind folder and hub, and"
-            " the errors of others state their digest"
-        )
+        if source in entries:
+            raise ValueError(
+                f"SOURCE: {source} is of kind {entries[source].kind}, whose pins are in sources."
+                f"{source} of params.yaml; make pin writes those of the kinds folder and hub. Where"
+                " the content differs from the pins, the error of stage download states what it"
+                " found"
+            )
+        raise ValueError(f"SOURCE: {unknown(source, entries)}")
     found = _load(source, entries[source], root, cache).tasks
     content = {
         "tasks": len(found),

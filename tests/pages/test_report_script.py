@@ -307,6 +307,37 @@ def test_the_address_of_a_task_leads_to_it_also_if_a_filter_hides_it(opened, bro
         WebDriverWait(browser, 10).until(lambda _: id_ in shown(browser) and in_view())
 
 
+SETTLED = """
+const cards = [...document.querySelectorAll(".card")];
+const near = one => {
+  const {top, bottom} = one.getBoundingClientRect();
+  return bottom > -600 && top < innerHeight + 600;
+};
+const last = document.documentElement.scrollHeight - innerHeight - scrollY < 2;
+const {top} = cards.find(one => one.dataset.task === arguments[0]).getBoundingClientRect();
+return cards.filter(near).every(one => one.classList.contains("drawn")) && [Math.round(top), last];
+"""
+"""Returns the top of a card, and whether the page ends there, once all cards near it are drawn."""
+
+
+@pytest.mark.parametrize("width", [400, 1000, 1400])
+@pytest.mark.parametrize("id_", ["00000000", "00000002", "0000000b"])
+def test_the_address_leads_to_the_task_also_when_the_tasks_before_it_are_drawn(
+    opened, browser, id_, width
+):
+    browser.set_window_size(width, 800)
+    opened(MANY[:12])
+    address = browser.current_url.partition("#")[0]
+    browser.get("about:blank")
+    browser.get(f"{address}#{id_}")
+    wait = WebDriverWait(browser, 10)
+    top, last = wait.until(lambda _: browser.execute_script(SETTLED, id_))
+    header = browser.execute_script(
+        "return parseFloat(getComputedStyle(document.querySelector('.card')).scrollMarginTop)"
+    )
+    assert abs(top - header) <= 2 or (last and header < top < 800)
+
+
 def test_the_truth_stands_beside_the_attempts(opened):
     browser = opened(ENTRIES)
     first = answers(browser, "c<b>1")[0]

@@ -2,9 +2,11 @@ import json
 
 import pytest
 
-from arcmix.models import pretrained
+from arcmix import files
+from arcmix.models import adapters, pretrained
 from stages import preflight as stage
 from tests import families, predicting
+from tests.models.test_adapters import lora
 from tests.training.test_trainer import settings
 
 
@@ -29,6 +31,7 @@ def run(
             }
         ),
         base_model=base_model,
+        initial=folder / "initial",
         out=folder / "passed",
         report=folder / "report.json",
     )
@@ -96,3 +99,23 @@ def test_the_model_on_the_disk_does_not_change(tmp_path, base_model):
     run(tmp_path, base_model, prompt=("bare", "tokens"))
     assert {path.name: path.read_bytes() for path in base_model.iterdir()} == before
     assert "<0>" not in pretrained.load_tokenizer(base_model).get_vocab()
+
+
+def test_an_adapter_with_other_settings_is_refused_by_its_name_before_training(
+    tmp_path, base_model
+):
+    base = pretrained.load_base(base_model, "float32", "lora")
+    given = settings(lora=lora(rank=3))
+    adapters.save(adapters.attach(base, given, 0, []), tmp_path / "initial/adapter")
+    start = {
+        "adapter": "folder mine",
+        "address": f"{'a' * 32}.dir",
+        "optimizer": "fresh",
+        "uses_validation_demonstrations": None,
+    }
+    files.write_json(tmp_path / "initial/start.json", start)
+    with pytest.raises(ValueError, match=r"init\.adapter, folder mine: .*rank 3 instead of \d"):
+        run(tmp_path, base_model)
+    assert not (tmp_path / "passed").exists()
+    run(tmp_path, base_model, lora=lora(rank=3))
+    assert (tmp_path / "passed").exists()

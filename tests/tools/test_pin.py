@@ -59,7 +59,15 @@ def load(root: Path) -> list:
     return folder.load("my-tasks", source, root).tasks
 
 
-@pytest.mark.parametrize("source", ["arc-agi-1", "my-task"])
-def test_another_source_is_an_error_that_lists_what_is_pinned(root: Path, source: str) -> None:
-    with pytest.raises(ValueError, match=rf"SOURCE: '{source}' is not one of \['my-tasks'\]"):
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("mini-arc", "SOURCE: mini-arc is of kind archive, whose pins are in sources.mini-arc of"),
+        ("my-task", "SOURCE: 'my-task' is not one of .*; did you mean 'my-tasks'?"),
+    ],
+)
+def test_another_source_is_an_error_that_says_what_to_do(
+    root: Path, source: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
         run(root, source)

@@ -52,7 +52,7 @@ def verified(
             f"{name} from {origin} differs from the pins in sources.{name}:"
             f" expected {_listed(expected)}; found {_listed(content)};"
             f" rejected: {summary(rejects)}; if these are the tasks that you want, update the pins:"
-            f" make pin SOURCE={name}"
+            f" {_update(name, pins)}"
         )
     if not found:
         raise ValueError(
@@ -64,6 +64,13 @@ def verified(
             "%s: not pinned; found %s; to pin it: make pin SOURCE=%s", name, _listed(content), name
         )
     return loaded
+
+
+def _update(name: str, pins: origins.Tasks | origins.LooseTasks) -> str:
+    """Return how the pins of a source are updated."""
+    if isinstance(pins, origins.LooseTasks):
+        return f"make pin SOURCE={name}"
+    return f"write what was found to tasks, tests and digest of sources.{name}"
 
 
 def _listed(content: tuple[int | None, int | None, str | None]) -> str:

@@ -160,12 +160,14 @@ function card(task) {
 
 const find = id => document.getElementById(id);
 const cards = new Map(tasks.map(task => [task, card(task)]));
+let visited = null;  // the card that the address names, until the reader moves on
 const seen = new IntersectionObserver(entries => {
   for (const {target, isIntersecting} of entries) {
     if (!isIntersecting) continue;
     seen.unobserve(target);
     draw(tasks.find(task => cards.get(task) === target), target);
   }
+  visited?.scrollIntoView();  // the cards before it have grown
 }, {rootMargin: AHEAD});
 
 function compared(one, other) {
@@ -203,8 +205,9 @@ function visit() {
   const named = tasks.find(task => address(task) === location.hash);
   if (!named) return;
   if (cards.get(named).hidden) showAll();
-  draw(named, cards.get(named));
-  cards.get(named).scrollIntoView();
+  visited = cards.get(named);
+  draw(named, visited);
+  visited.scrollIntoView();
 }
 
 function start() {
@@ -224,6 +227,9 @@ function start() {
   arrange();
   cards.forEach(made => seen.observe(made));
   window.addEventListener("hashchange", visit);
+  for (const event of ["wheel", "touchmove", "pointerdown", "keydown"]) {
+    window.addEventListener(event, () => { visited = null; }, {passive: true});
+  }
   visit();
 }
 
