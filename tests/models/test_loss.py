@@ -103,3 +103,35 @@ def test_the_check_of_a_model_leaves_its_mode_and_its_random_numbers(tiny):
         assert loss.keeps_apart(tiny)
         assert tiny.training is mode
         assert torch.equal(state, torch.get_rng_state())
+
+
+def full(tokens):
+    """Return a hook that runs out of memory in rows of more than a number of tokens."""
+
+    def check(_, __, kwargs):
+        if kwargs["input_ids"].shape[1] > tokens:
+            raise torch.OutOfMemoryError
+
+    return check
+
+
+def test_a_row_that_does_not_fit_into_memory_names_the_value_to_lower(base_model):
+    model = pretrained.load(base_model, "float32")
+    model.register_forward_pre_hook(full(100), with_kwargs=True)
+    with pytest.raises(
+        torch.OutOfMemoryError,
+        match=r"row of 192 tokens in 4 texts; set finetune\.eval_tokens to 96$",
+    ):
+        losses(model, EXAMPLES, 500)
+    # The remedy.
+    losses(model, EXAMPLES, 96)
+
+
+def test_a_text_that_does_not_fit_into_memory_alone_needs_checkpoints_or_fewer_tokens(base_model):
+    model = pretrained.load(base_model, "float32")
+    model.register_forward_pre_hook(full(80), with_kwargs=True)
+    with pytest.raises(
+        torch.OutOfMemoryError,
+        match=r"a text of 90 tokens; set finetune\.gradient_checkpointing to true, or lower fine",
+    ):
+        losses(model, EXAMPLES, 90)

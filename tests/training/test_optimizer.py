@@ -1,3 +1,4 @@
+import copy
 import re
 
 import peft
@@ -6,6 +7,7 @@ import torch
 
 from arcmix.models import pretrained
 from arcmix.training import optimizer
+from tests import tolerance
 
 RATE, EARLIER = 0.001, 0.05
 IDS = torch.tensor([[5, 9, 7, 6, 9, 8]])
@@ -16,7 +18,7 @@ def tuned(base_model, rank=4, targets: str | list[str] = "all-linear"):
     return peft.get_peft_model(pretrained.load(base_model, "float32"), config)
 
 
-def adamw(found, rate=RATE, reverse=False):
+def adamw(found, rate=RATE, reverse=False, fused=False):
     """Return an optimizer with two parameter groups, like that of the trainer."""
     trained = [one for one in found.parameters() if one.requires_grad]
     trained = trained[::-1] if reverse else trained
@@ -24,7 +26,7 @@ def adamw(found, rate=RATE, reverse=False):
         {"params": trained[:3], "weight_decay": 0.1},
         {"params": trained[3:], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=rate)
+    return torch.optim.AdamW(groups, lr=rate, fused=fused)
 
 
 def train(found, made, steps=3):
@@ -69,6 +71,26 @@ def test_the_state_is_restored_by_name_and_the_settings_are_not(base_model, firs
     assert [group["lr"] for group in fresh.param_groups] == [RATE, RATE]
     assert [group["weight_decay"] for group in fresh.param_groups] == [0.1, 0.0]
     assert any(state["exp_avg"].any() for state in after.values())
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_the_fused_optimizer_of_a_card_takes_over_the_same_state(tmp_path, base_model, fused):
+    """The state of one implementation goes on in the other as in itself."""
+    torch.manual_seed(0)
+    found = tuned(base_model)
+    made = adamw(found, fused=fused)
+    train(found, made)
+    path = tmp_path / "optimizer.safetensors"
+    optimizer.save_state(path, made, found.named_parameters(), "adamw")
+    ends = []
+    for other in (fused, not fused):
+        second = copy.deepcopy(found)
+        fresh = adamw(second, fused=other)
+        load(path, second, fresh)
+        train(second, fresh)
+        ends.append([one.detach() for one in second.parameters() if one.requires_grad])
+    for one, other in zip(*ends, strict=True):
+        tolerance.assert_close(one, other, tolerance.training("float32"))
 
 
 def test_torch_would_restore_the_earlier_learning_rate(base_model, first):

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import TrainerCallback
 
 from arcmix.config import scales
-from arcmix.models import adapters, pretrained
+from arcmix.models import adapters, attention, pretrained
 from arcmix.text.tokenization import Example
 from arcmix.training import checkpoints, trainer
 from arcmix.training.plan import Plan
@@ -164,3 +167,64 @@ def test_a_budget_of_answer_tokens_takes_the_fewest_steps_that_reach_it(base_mod
     assert [one.step for one in found] == [0, 2]
     more = finetune(base_model, unit="answer_tokens", budget=tokens + 1)
     assert [one.step for one in more] == [0, 2, 3]
+
+
+class Reads(TorchDispatchMode):
+    """Counts the numbers that the host reads from tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.count += operation.name() == "aten::_local_scalar_dense"
+        return operation(*args, **kwargs or {})
+
+
+class Counted(TrainerCallback):
+    """Counts what the host reads in each step, from its start to the clipped gradient."""
+
+    def __init__(self):
+        self.reads = []
+
+    def on_step_begin(self, *_, **__):
+        self.mode = Reads()
+        self.mode.__enter__()
+
+    def on_pre_optimizer_step(self, *_, **__):
+        self.mode.__exit__(None, None, None)
+        self.reads.append(self.mode.count)
+
+
+@pytest.mark.parametrize(("name", "reads"), [(attention.NAME, 0), ("sdpa", 1)])
+def test_the_host_reads_nothing_in_a_step_but_once_for_a_mask_of_a_row(
+    tmp_path, base_model, name, reads
+):
+    how = settings(micro_tokens=200)
+    base = pretrained.load(base_model, "float32")
+    base.set_attn_implementation(name)
+    one = adapters.attach(base, how, 0, [])
+    seen = Counted()
+    plan = Plan(SAMPLES, VALIDATION, how, 0, "none", None)
+    trainer.trainer(one, pretrained.load_tokenizer(base_model), plan, tmp_path, seen).train()
+    assert seen.reads == [reads] * STEPS
+
+
+def test_a_row_of_a_step_that_does_not_fit_into_memory_names_the_value_to_lower(base_model):
+    def check(module, _):
+        if module.training:
+            raise torch.OutOfMemoryError
+
+    how = settings(micro_tokens=200)
+    base = pretrained.load(base_model, "float32")
+    base.register_forward_pre_hook(check)
+    one = adapters.attach(base, how, 0, [])
+    plan = Plan(SAMPLES, VALIDATION, how, 0, "none", None)
+    tokenizer = pretrained.load_tokenizer(base_model)
+    tokens = sum(len(sample.input_ids) for sample in SAMPLES[:4])
+    message = rf"row of {tokens} tokens in 4 texts; set finetune.micro_tokens to {tokens // 2}$"
+    with (
+        tempfile.TemporaryDirectory() as place,
+        pytest.raises(torch.OutOfMemoryError, match=message),
+    ):
+        trainer.train(one, tokenizer, plan, Path(place), None, lambda _: None)

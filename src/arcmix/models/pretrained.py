@@ -102,7 +102,15 @@ def load_base(folder: Path, dtype: str, method: str) -> PreTrainedModel:
 
 
 def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """Return the device of a model.
+
+    On a card, torch prefers the attention of cuDNN, which builds a plan for each new length of a
+    text or of a cache. So it is turned off; the other kernels take any length.
+    """
+    if not torch.cuda.is_available():
+        return "cpu"
+    torch.backends.cuda.enable_cudnn_sdp(enabled=False)
+    return "cuda"
 
 
 def load_model(folder: Path, **options: Any) -> PreTrainedModel:  # noqa: ANN401

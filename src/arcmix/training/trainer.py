@@ -20,7 +20,7 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from arcmix.models import adapters, parallel
-from arcmix.models.loss import token_losses
+from arcmix.models.loss import in_memory, token_losses
 from arcmix.models.packing import packs
 from arcmix.text.tokenization import Example
 from arcmix.training import schedule
@@ -29,6 +29,9 @@ from arcmix.training.plan import Plan
 
 OPTIMIZERS = {"adamw": "adamw_torch", "paged_adamw_8bit": "paged_adamw_8bit"}
 """Our name of an optimizer -> the Trainer's name."""
+
+ON_CARD = {"adamw": "adamw_torch_fused"}
+"""As `OPTIMIZERS`, where another implementation takes fewer kernels of a card for the same step."""
 
 TRACKERS = {
     "tensorboard": "TENSORBOARD_LOGGING_DIR",
@@ -126,6 +129,7 @@ def trainer(
         callbacks=[callback],
     )
     runner.plan, runner.rows = plan, []
+    runner.trained_per_step = plan.per_step([one.trained_tokens for one in plan.samples])
     # This callback prints the values of each step.
     runner.remove_callback(PrinterCallback)
     return runner
@@ -145,15 +149,16 @@ def _arguments(plan: Plan, folder: Path) -> SFTConfig:
             f"{count} processes cannot share a batch of {settings.batch} samples equally;"
             " choose a number of processes that divides finetune.batch"
         )
+    on_card = torch.cuda.is_available()
     arguments = SFTConfig(
         output_dir=str(folder),
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=not on_card,
         max_steps=plan.steps,
         per_device_train_batch_size=settings.batch // count,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
-        optim=OPTIMIZERS[settings.optimizer],
+        optim=(OPTIMIZERS | ON_CARD if on_card else OPTIMIZERS)[settings.optimizer],
         seed=plan.seed,
         train_sampling_strategy="sequential",
         dataset_kwargs={"skip_prepare_dataset": True},
@@ -209,6 +214,8 @@ class _Trainer(SFTTrainer):
     """
 
     plan: Plan
+    trained_per_step: np.ndarray
+    """Number of tokens that carry loss in each step, of all processes, int64 (steps,)."""
     rows: list[tuple[list[int], torch.Tensor]]
     """Sample indices and loss of each row in the last step."""
 
@@ -233,14 +240,19 @@ class _Trainer(SFTTrainer):
             Example(ids, trained)
             for ids, trained in zip(inputs["ids"], inputs["trained"], strict=True)
         ]
-        # Gradients are averaged over processes, but the loss is a mean over all tokens.
-        scale = self.accelerator.num_processes / self._tokens(samples)
+        # Gradients are averaged over processes, but the loss is a mean over all tokens. The plan
+        # knows their number in all processes, so no process waits for it.
+        scale = self.accelerator.num_processes / int(self.trained_per_step[self.state.global_step])
         rows = packs([len(one.input_ids) for one in samples], self.plan.settings.micro_tokens)
         self.rows.clear()
         for row in rows:
             last = row is rows[-1]
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
-                loss = token_losses(model, [samples[number] for number in row]).sum() * scale
+            chosen = [samples[number] for number in row]
+            with (
+                contextlib.nullcontext() if last else self.accelerator.no_sync(model),
+                in_memory("finetune.micro_tokens", chosen),
+            ):
+                loss = token_losses(model, chosen).sum() * scale
                 self.accelerator.backward(loss)
             numbers = [int(inputs["number"][number]) for number in row]
             self.rows.append((numbers, loss.detach()))
@@ -252,7 +264,3 @@ class _Trainer(SFTTrainer):
         if parallel.is_main():
             unwrapped = self.accelerator.unwrap_model(self.model)
             adapters.save(cast("adapters.Tuned", unwrapped), Path(str(output_dir)))
-
-    def _tokens(self, samples: Sequence[Example]) -> int:
-        count = torch.tensor(sum(one.trained_tokens for one in samples))
-        return int(parallel.all_reduce_sum(count).item())
