@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.dora import DoraLinearLayer
+from peft.tuners.lora.layer import ParamWrapper
 from peft.utils.integrations import dequantize_module_weight
 from torch import nn
 from torch.nn import functional
@@ -66,7 +67,7 @@ def _places(model: Tuned) -> dict[nn.Parameter, nn.ModuleDict]:
     return {
         cast("nn.Parameter", place[ADAPTER].weight): place
         for layer in model.modules()
-        if isinstance(layer, LoraLayer)
+        if isinstance(layer, LoraLayer) and not isinstance(layer, ParamWrapper)
         for place in (layer.lora_A, layer.lora_B, layer.lora_magnitude_vector)
         if ADAPTER in place and _is_linear(place[ADAPTER])
     }
@@ -76,6 +77,14 @@ def _is_linear(module: nn.Module) -> bool:
     if type(module) is DoraLinearLayer:
         return not module.fan_in_fan_out
     return type(module) is nn.Linear
+
+
+def moved(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Return an array on a device; the host does not wait for its earlier work."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 class Row:
@@ -95,10 +104,9 @@ class Row:
         tasks = np.repeat(np.arange(len(counts)), counts)
         starts = np.cumsum([0, *counts[:-1]])
         padded = np.arange(len(tasks)) + (np.arange(len(counts)) * self.longest - starts)[tasks]
-        self.tasks = torch.from_numpy(tasks).to(device)
-        """Task of each token, int64 (tokens,)."""
-        self.padded = torch.from_numpy(padded).to(device)
-        """Index of each token in (tasks * longest,), where each task has `longest` tokens."""
+        self.tasks, self.padded = moved(np.stack([tasks, padded]), device)
+        """Task of each token, int64 (tokens,); and its index in (tasks * longest,), where each task
+        has `longest` tokens."""
 
 
 def products(x: torch.Tensor, weight: torch.Tensor, row: Row) -> torch.Tensor:

@@ -22,7 +22,7 @@ from arcmix.config.params import Augment
 from arcmix.config.scales import Finetune, TestTime
 from arcmix.models import adapters
 from arcmix.models.packing import packs
-from arcmix.models.stacked import MixedError, Stack
+from arcmix.models.stacked import MixedError, Stack, moved
 from arcmix.sampling import augment, narrow, sample_table
 from arcmix.tasks import Task
 from arcmix.text.fastpath import Tokenize
@@ -335,7 +335,7 @@ class _Loop:
         counts = [sum(one.trained_tokens for one in part.samples) for part in parts]
         scales = np.repeat(np.array([part.scale for part in parts], np.float32), counts)
         losses = self.stack.losses(samples, seeds)
-        loss = (losses * torch.from_numpy(scales).to(losses.device)).sum()
+        loss = (losses * moved(scales, losses.device)).sum()
         loss.backward()
         return loss.detach()
 
