@@ -41,6 +41,19 @@ class Settings:
     """Seed of the experiment."""
     adapter_seed: int
     """Seed of the dropout."""
+    group_tokens: int
+    """Maximum number of tokens in a step of tasks that train side by side (`group_tokens`)."""
+
+
+def group_tokens(finetune: Finetune) -> int:
+    """Return the tokens of a step that tasks share: a row on a GPU; none on a CPU.
+
+    On a CPU, each token costs the same in any row, and attention more in a longer one.
+
+    Args:
+        finetune: The settings of the fine-tune.
+    """
+    return finetune.micro_tokens if torch.cuda.is_available() else 0
 
 
 def run(
@@ -155,11 +168,12 @@ class _Tuner:
     settings: Settings
 
     def groups(self, tasks: Sequence[Task]) -> list[list[Task]]:
-        """Return the tasks that train side by side: those whose samples of a step fill a row."""
+        """Return the tasks that train side by side: those whose samples of a step fit together."""
         if not stacked.can_stack(self.model):
             return [[task] for task in tasks]
         lengths = [self._length(task) for task in tasks]
-        found = [sorted(pack) for pack in packs(lengths, self.finetune.micro_tokens)]
+        limit = min(self.settings.group_tokens, self.finetune.micro_tokens)
+        found = [sorted(pack) for pack in packs(lengths, limit)]
         return [[tasks[number] for number in pack] for pack in sorted(found)]
 
     def _length(self, task: Task) -> int:
