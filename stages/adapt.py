@@ -68,6 +68,7 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
         config.test_time,
         config.seed,
         adapter_seed(config.seed, config.init_seed),
+        adaptation.group_tokens(config.finetune),
     )
     with work.held(checkpoints, key) as folder:
         asked = tasks.read(validation, hidden=True)

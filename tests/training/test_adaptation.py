@@ -6,6 +6,7 @@ from arcmix import files, tasks
 from arcmix.config import scales
 from arcmix.models import adapters, pretrained
 from arcmix.training import adaptation
+from tests import tolerance
 from tests.arc import pair, task
 from tests.models.test_adapters import lora
 from tests.sampling.test_augment import make
@@ -19,10 +20,12 @@ KNOWN = tasks.Task("0b", "arc", "evaluation", 0, (pair(0), pair(0)), (pair(0),))
 FEW = task("0c", train=1)
 
 
-def run(base_model, adapter, validation, work, **changes):
+def run(base_model, adapter, validation, work, finetune=FINETUNE, together=0, **changes):
     # A copy may have a value that params.yaml may not, such as a learning rate without bounds.
     how = scales.TestTime.model_validate(TEST_TIME).model_copy(update=changes)
-    whole = adaptation.Settings(make(), FINETUNE, how, seed=0, adapter_seed=0)
+    whole = adaptation.Settings(
+        make(), finetune, how, seed=0, adapter_seed=0, group_tokens=together
+    )
     return adaptation.run(base_model, adapter, "last", validation, whole, work)
 
 
@@ -70,6 +73,25 @@ def test_a_run_resumes_with_the_tasks_that_have_no_row(tmp_path, base_model, ada
     for name in ("0a", "0b"):
         assert weights(tmp_path / "work", name) == weights(tmp_path / "whole", name)
     assert whole[0]["loss_after"] == again[0]["loss_after"]
+
+
+def test_a_group_whose_rows_are_incomplete_trains_again_with_the_same_result(
+    tmp_path, base_model, adapter
+):
+    group = FINETUNE.model_copy(update={"micro_tokens": 400})
+    first = run(base_model, adapter, [ALIKE, FEW, KNOWN], tmp_path / "work", group, 400)
+    assert [row["status"] for row in first] == ["adapted", "skipped", "adapted"]
+    assert len({row["seconds"] for row in first}) == 1  # of the group, divided by its tasks
+    expected = {name: weights(tmp_path / "work", name) for name in ("0a", "0b")}
+    (tmp_path / "work/0b.json").unlink()
+    again = run(base_model, adapter, [KNOWN, ALIKE, FEW], tmp_path / "work", group, 400)
+    assert again[1:] == first[:2]
+    assert again[0] | {"seconds": 0} == first[2] | {"seconds": 0}
+    for name, found in expected.items():
+        assert weights(tmp_path / "work", name) == found
+    alone = run(base_model, adapter, [ALIKE], tmp_path / "alone", group, 400)
+    within = tolerance.training("float32")
+    assert first[0]["loss_before"] == tolerance.close(alone[0]["loss_before"], within)
 
 
 def test_the_adapters_of_the_adapted_tasks_are_written_with_their_ids(

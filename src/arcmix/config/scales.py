@@ -70,7 +70,8 @@ class Finetune(Section):
     """Number of samples per optimizer step."""
     micro_tokens: PositiveInt
     """Maximum number of tokens of one forward and backward pass. Samples of a step are packed up to
-    it; a longer sample has a pass of its own. Changes speed and memory, not the gradient."""
+    it; a longer sample has a pass of its own. At test time on a GPU, the tasks whose samples fill
+    it train side by side. Changes speed and memory, not the gradient."""
     max_tokens: PositiveInt
     """Maximum length of a training sample in tokens, prompt and answer together."""
     too_long: Literal["skip", "shorten"]

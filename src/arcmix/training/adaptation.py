@@ -10,14 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from arcmix import files, program
 from arcmix.config.params import Augment
 from arcmix.config.scales import Finetune, TestTime
-from arcmix.models import adapters, loss, parallel, pretrained
+from arcmix.models import adapters, loss, parallel, pretrained, stacked
+from arcmix.models.packing import packs
 from arcmix.models.parallel import Ranks
 from arcmix.sampling import sample_table
 from arcmix.tasks import Task
 from arcmix.text import fastpath
+from arcmix.text.fastpath import Tokenize
 from arcmix.training import outcomes, test_time
 
 log = logging.getLogger("arcmix.adapt")
@@ -37,6 +41,19 @@ class Settings:
     """Seed of the experiment."""
     adapter_seed: int
     """Seed of the dropout."""
+    group_tokens: int
+    """Maximum number of tokens in a step of tasks that train side by side (`group_tokens`)."""
+
+
+def group_tokens(finetune: Finetune) -> int:
+    """Return the tokens of a step that tasks share: a row on a GPU; none on a CPU.
+
+    On a CPU, each token costs the same in any row, and attention more in a longer one.
+
+    Args:
+        finetune: The settings of the fine-tune.
+    """
+    return finetune.micro_tokens if torch.cuda.is_available() else 0
 
 
 def run(
@@ -120,48 +137,114 @@ def _fine_tune(
     work: Path,
 ) -> dict[str, outcomes.Row]:
     """Fine-tune on the tasks of this rank; return their rows by the id of the task."""
+    tuner = _load(base_model, adapter, checkpoint, tasks, settings)
+    # The groups depend on nothing but the tasks and the settings. So a resumed run, another order
+    # of the tasks or another number of ranks makes the same adapters.
+    share = ranks.share(tuner.groups(sorted(tasks, key=lambda task: task.id)))
+    rows: dict[str, outcomes.Row] = {}
+    with program.progress(sum(map(len, share)), "adapt", "task") as bar:
+        for group in share:
+            found = {task: _finished(work, task) for task in group}
+            open_ = [task for task, row in found.items() if row is None]
+            if open_:
+                # All of the group, because the last bits of an adapter depend on the group.
+                found |= tuner.train(group, open_, work)
+            rows |= {task.id: row for task, row in found.items() if row}
+            bar.update(len(group))
+    return rows
+
+
+@dataclass(frozen=True)
+class _Tuner:
+    """A model with an adapter, and how it is fine-tuned on tasks."""
+
+    model: adapters.Tuned
+    start: torch.Tensor
+    """The initial weights of each task."""
+    tokenize: Tokenize
+    tokenize_held_out: Tokenize
+    finetune: Finetune
+    """The settings of the fine-tune as they fit the model."""
+    settings: Settings
+
+    def groups(self, tasks: Sequence[Task]) -> list[list[Task]]:
+        """Return the tasks that train side by side: those whose samples of a step fit together."""
+        if not stacked.can_stack(self.model):
+            return [[task] for task in tasks]
+        lengths = [self._length(task) for task in tasks]
+        limit = min(self.settings.group_tokens, self.finetune.micro_tokens)
+        found = [sorted(pack) for pack in packs(lengths, limit)]
+        return [[tasks[number] for number in pack] for pack in sorted(found)]
+
+    def _length(self, task: Task) -> int:
+        """Return about the maximum number of tokens of a step on a task."""
+        held_out = test_time.held_out(task, self.tokenize_held_out, self.finetune)
+        longest = max((len(one.input_ids) for one in held_out), default=0)
+        return longest * self.settings.test_time.batch
+
+    def train(
+        self, group: Sequence[Task], kept: Sequence[Task], work: Path
+    ) -> dict[Task, outcomes.Row]:
+        """Fine-tune on the tasks of a group; save and return the rows of some of them."""
+        started = time.perf_counter()
+        for task in kept:
+            if (work / task.id).exists():  # a killed run may have left a part
+                shutil.rmtree(work / task.id)
+        prepared = {task: self._prepare(task) for task in group}
+        data = [(task, one) for task, one in prepared.items() if isinstance(one, test_time.Data)]
+        skipped = {task: one for task, one in prepared.items() if isinstance(one, outcomes.Outcome)}
+        seed = self.settings.adapter_seed
+        results = test_time.adapt(
+            self.model, self.start, data, seed, self.finetune, self.settings.test_time
+        )
+        trained = {task: result for (task, _), result in zip(data, results, strict=True)}
+        seconds = (time.perf_counter() - started) / len(group)
+        rows: dict[Task, outcomes.Row] = {}
+        for task in kept:
+            folder = work / task.id
+            outcome, weights = trained[task] if task in trained else (skipped[task], self.start)
+            if outcome.status == "adapted":
+                stacked.restore(self.model, weights)
+                adapters.save(self.model, folder)
+            rows[task] = outcomes.as_row(task.id, outcome, seconds)
+            values = {"row": rows[task], "adapter": _checksum(folder)}
+            files.write_checked(_row_file(work, task), values)
+        return rows
+
+    def _prepare(self, task: Task) -> test_time.Data | outcomes.Outcome:
+        return test_time.prepare(
+            task,
+            self.tokenize,
+            self.tokenize_held_out,
+            self.settings.augment,
+            self.settings.seed,
+            self.finetune,
+            self.settings.test_time,
+        )
+
+
+def _load(
+    base_model: Path,
+    adapter: Path,
+    checkpoint: str,
+    tasks: Sequence[Task],
+    settings: Settings,
+) -> _Tuner:
+    """Load the adapter, and verify the tokenizers on the tasks."""
     tokenizer, style = adapters.load_text(adapter, settings.finetune.loss)
     base = pretrained.load_base(base_model, settings.finetune.dtype, settings.finetune.method)
     added = pretrained.add_tokens(base, tokenizer, style.encoder.tokens)
     model = adapters.resume(
         base, adapter / checkpoint, settings.finetune, settings.adapter_seed, added
     )
-    start = test_time.weights(model)
-    how = loss.fitted(settings.finetune, model)
     # All tasks, so that each rank decides alike whether templates give the tokens.
     pairs = sample_table.from_pairs([task.train for task in tasks])
-    tokenize = fastpath.sample_tokenizer(tokenizer, style, pairs)
     answer_style = dataclasses.replace(style, loss="answer")
-    tokenize_held_out = functools.partial(fastpath.as_texts, tokenizer, answer_style)
-    own = settings.test_time
-    share = ranks.share(tasks)
-    rows: dict[str, outcomes.Row] = {}
-    with program.progress(len(share), "adapt", "task") as bar:
-        for task in share:
-            row = _finished(work, task)
-            if row is None:
-                folder = work / task.id
-                if folder.exists():  # a killed run may have left a part
-                    shutil.rmtree(folder)
-                started = time.perf_counter()
-                result = test_time.prepare(
-                    task,
-                    tokenize,
-                    tokenize_held_out,
-                    settings.augment,
-                    settings.seed,
-                    how,
-                    own,
-                )
-                if isinstance(result, test_time.Data):
-                    result = test_time.adapt(
-                        model, start, task, result, settings.adapter_seed, how, own
-                    )
-                if result.status == "adapted":
-                    adapters.save(model, folder)
-                row = outcomes.as_row(task.id, result, time.perf_counter() - started)
-                values = {"row": row, "adapter": _checksum(folder)}
-                files.write_checked(_row_file(work, task), values)
-            rows[task.id] = row
-            bar.update()
-    return rows
+    return _Tuner(
+        model,
+        stacked.weights(model),
+        fastpath.sample_tokenizer(tokenizer, style, pairs),
+        functools.partial(fastpath.as_texts, tokenizer, answer_style),
+        loss.fitted(settings.finetune, model),
+        settings,
+    )
