@@ -10,7 +10,7 @@ from arcmix.models import pretrained
 from arcmix.prediction import generate
 from arcmix.prediction.language import Language, spellings
 from arcmix.prediction.reading import Query
-from tests import predicting, tolerance
+from tests import predicting, tolerance, transfers
 
 NONE = np.zeros(0, np.int32)
 WITHIN = tolerance.forward("float32")
@@ -106,6 +106,27 @@ def test_a_draft_with_a_wrong_token_changes_no_answer(tiny, end, spoiled):
             draft[spoiled % len(draft)] = 7
         drafts.append([*draft, 8, 9])
     assert_same(answer(tiny, queries(PROMPTS, drafts), language(end)), tiny, end)
+
+
+@pytest.mark.parametrize("grammar", [False, True])
+@pytest.mark.parametrize("search", ["greedy", "sample", "beam", "dfs"])
+def test_the_transfers_of_a_pass_do_not_grow_with_the_rows(tiny, base_model, search, grammar):
+    texts = spellings(pretrained.load_tokenizer(base_model), str.isalpha)
+    drafts = [[5, 6, 7, 8] * 10] * 5
+
+    def of_a_pass(rows):
+        asked = queries([PROMPTS[0]] * rows, drafts[:rows], families=["a"] * rows)
+
+        def count(budget):
+            spoken = language(-1, budget, Even() if grammar else None, texts)
+            given = {"search": search, "threshold": 1e-4}
+            return transfers.counted(lambda: answer(tiny, asked, spoken, **given))
+
+        return count(9) - count(5)
+
+    few, many = of_a_pass(1), of_a_pass(5)
+    assert few > 0
+    assert many == few
 
 
 def test_a_draft_of_another_length_changes_no_answer(tiny, end):

@@ -10,7 +10,6 @@ branch is kept or cut by its own probability. There are never more than 1 / thre
 """
 
 import dataclasses
-import functools
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,7 @@ from arcmix.prediction import reading, rereading
 from arcmix.prediction.drafts import continuation
 from arcmix.prediction.grammar import State
 from arcmix.prediction.kv_cache import Rows
-from arcmix.prediction.language import Language
+from arcmix.prediction.language import TOP, Language, Ranking
 from arcmix.prediction.reading import Query
 
 MAX_DRAFT = 64
@@ -120,9 +119,11 @@ def _greedy(rows: Rows, queries: Sequence[Query], language: Language) -> list[li
     logits = reading.read_prompts(rows, queries, [draft[:length] for draft in drafts])
     while True:
         unfinished, rejected = [], []
+        ranking = _ranking(logits, 1, language)
         for row, (branch, draft) in enumerate(zip(branches, drafts, strict=True)):
             read = len(draft[:length])
-            ended, accepted = _accept(branch, draft, logits[row, -read - 1 :], language)
+            own = [ranking.at(row, place) for place in range(-read - 1, 0)]
+            ended, accepted = _accept(branch, draft, own, language)
             rejected.append(read - accepted)
             if ended or len(branch.tokens) == language.budget:
                 found[branch.query] = Answer(tuple(branch.tokens), branch.logprob, ended)
@@ -169,15 +170,31 @@ def _draft_length(rows: Rows, branches: Sequence[_Branch], drafts: Sequence[Sequ
     return int((expected / (cost + len(branches) * (1 + sizes))).argmax())
 
 
+def _ranking(logits: torch.Tensor, least: int, language: Language) -> Ranking:
+    """Return the log-probabilities of the tokens that answers may contain, ranked at each place.
+
+    Args:
+        logits: Logits (rows, places, vocabulary).
+        least: Number of tokens of each place that are needed at least.
+        language: The tokens that an answer may consist of.
+    """
+    exact = logits.float()
+    return language.ranking(exact, exact.logsumexp(dim=-1, keepdim=True), least)
+
+
 def _accept(
-    branch: _Branch, draft: Sequence[int], logits: torch.Tensor, language: Language
+    branch: _Branch,
+    draft: Sequence[int],
+    places: Sequence[Iterator[tuple[int, float]]],
+    language: Language,
 ) -> tuple[bool, int]:
     """Append the accepted draft tokens to a branch, and one token after them.
 
     Args:
         branch: The branch; it is changed in place.
         draft: The draft tokens that continue it; the model has read the first ones.
-        logits: The logits before each draft token read and after the last, (read + 1, vocabulary).
+        places: The tokens and log-probabilities before each draft token read and after the last, by
+            descending log-probability.
         language: The tokens that an answer may consist of.
 
     Returns:
@@ -186,34 +203,25 @@ def _accept(
     Raises:
         ValueError: If a log-probability is not finite, or if no token is allowed.
     """
-    exact = logits.float()
-    tops, picked = exact.max(dim=-1)
-    logprobs = (tops - exact.logsumexp(dim=-1)).tolist()
-    for place, (choice, top) in enumerate(zip(picked.tolist(), logprobs, strict=True)):
-        _check(top, branch)
-        token, logprob, first = choice, top, not branch.tokens
-        state = language.after(branch.state, token, first=first)
-        if state is None:
-            row = exact[place].log_softmax(dim=-1)
-            best = next(language.options(branch.state, row, -math.inf, first=first), None)
-            if best is None:
-                raise ValueError(
-                    f"no token of the vocabulary continues an answer to a grid after"
-                    f" {len(branch.tokens)} tokens; the grammar needs a token for every character"
-                    " of a grid, so set predict.grammar to false"
-                )
-            token, state = best
-            logprob = float(row[token])
+    for place, ranked in enumerate(places):
+        options = _allowed(branch, ranked, -math.inf, language)
+        found = next(options, None)
+        if found is None:
+            raise ValueError(
+                f"no token of the vocabulary continues an answer to a grid after"
+                f" {len(branch.tokens)} tokens; the grammar needs a token for every character"
+                " of a grid, so set predict.grammar to false"
+            )
+        token, logprob, branch.state = found
         branch.logprob += logprob
         if token == language.end:
             return True, place
         branch.tokens.append(token)
-        branch.state = state
         if place == len(draft):
             return False, place
         accepted = draft[place] == token
         branch.acceptance += ACCEPTANCE_WEIGHT * (accepted - branch.acceptance)
-        if not accepted or place == len(logits) - 1:
+        if not accepted or place == len(places) - 1:
             return False, place
     raise AssertionError("unreachable: the model reads no more tokens than the draft has")
 
@@ -236,20 +244,18 @@ def _branching(
     parents = [branch.query for branch in branches]
     found: list[list[Answer]] = [[] for _ in queries]
     while branches:
-        logprobs = logits[:, -1].float().log_softmax(dim=-1)
         children: dict[int, list[_Branch]] = {number: [] for number in range(len(queries))}
-        for branch, row in zip(branches, parents, strict=True):
-            _check(float(logprobs[row].max()), branch)
-            options = _options(branch, logprobs[row], queries, language, settings, seed)
+        options = _options(branches, parents, logits[:, -1], queries, language, settings, seed)
+        for branch, row, own in zip(branches, parents, options, strict=True):
             children[branch.query] += [
                 dataclasses.replace(
                     branch,
                     state=state,
                     tokens=[*branch.tokens, token],
-                    logprob=branch.logprob + float(logprobs[row, token]),
+                    logprob=branch.logprob + logprob,
                     row=row,
                 )
-                for token, state in options
+                for token, logprob, state in own
             ]
         if settings.search == "beam":
             children = {
@@ -279,41 +285,86 @@ def _best(children: Sequence[_Branch], found: Sequence[Answer], width: int) -> l
 
 
 def _options(
-    branch: _Branch,
-    logprobs: torch.Tensor,
+    branches: Sequence[_Branch],
+    parents: Sequence[int],
+    logits: torch.Tensor,
     queries: Sequence[Query],
     language: Language,
     settings: scales.Predict,
     seed: int,
-) -> Iterator[tuple[int, State]]:
-    """Yield the tokens that may continue a branch, and the state after each.
+) -> Iterator[Iterator[tuple[int, float, State]]]:
+    """Yield the options of each branch: tokens that may continue it, log-probabilities, states.
 
     Args:
-        branch: The branch.
-        logprobs: Log-probabilities of all tokens, (vocabulary,).
+        branches: The branches.
+        parents: The row of each branch.
+        logits: Logits (rows, vocabulary).
         queries: The prompts.
         language: The tokens that an answer may consist of.
         settings: The search.
         seed: The experiment's seed.
     """
-    allowed = functools.partial(language.options, branch.state, first=not branch.tokens)
     if settings.search == "sample":
-        # With Gumbel noise, the largest key is a draw from the softmax (Gumbel-max trick), and the
-        # largest key among the allowed tokens is a draw from the softmax over these.
-        purpose = f"{queries[branch.query].purpose}/{branch.number}"
-        words = randomness.words(seed, purpose, len(branch.tokens), 1, len(logprobs))[0]
-        noise = -np.log(-np.log(randomness.uniform(words) + 2.0**-54))
-        keys = logprobs.double().cpu() / settings.temperature + torch.from_numpy(noise)
-        return itertools.islice(allowed(keys, -math.inf), 1)
-    if settings.search == "beam":
-        return itertools.islice(allowed(logprobs, -math.inf), settings.width)
-    return allowed(logprobs, math.log(settings.threshold) - branch.logprob)
+        yield from _drawn(branches, parents, logits, queries, language, settings, seed)
+        return
+    beam = settings.search == "beam"
+    ranking = _ranking(logits, settings.width if beam else TOP, language)
+    for branch, row in zip(branches, parents, strict=True):
+        floor = -math.inf if beam else math.log(settings.threshold) - branch.logprob
+        options = _allowed(branch, ranking.at(row), floor, language)
+        yield itertools.islice(options, settings.width) if beam else options
 
 
-def _check(logprob: float, branch: _Branch) -> None:
-    """Refuse a log-probability that is not finite."""
-    if not math.isfinite(logprob):
+def _drawn(
+    branches: Sequence[_Branch],
+    parents: Sequence[int],
+    logits: torch.Tensor,
+    queries: Sequence[Query],
+    language: Language,
+    settings: scales.Predict,
+    seed: int,
+) -> Iterator[Iterator[tuple[int, float, State]]]:
+    """Yield one option of each branch, drawn by the probabilities (`_options`).
+
+    With Gumbel noise, the largest key is a draw from the softmax (Gumbel-max trick), and the
+    largest key among the allowed tokens is a draw from the softmax over these.
+    """
+    logprobs = logits.float().log_softmax(dim=-1).cpu().numpy()
+    noise = [
+        randomness.words(
+            seed,
+            f"{queries[branch.query].purpose}/{branch.number}",
+            len(branch.tokens),
+            1,
+            logprobs.shape[-1],
+        )[0]
+        for branch in branches
+    ]
+    gumbel = -np.log(-np.log(randomness.uniform(np.stack(noise)) + 2.0**-54))
+    exact = logprobs[[*parents]].astype(np.float64)
+    keys = torch.from_numpy(exact / settings.temperature + gumbel)
+    ranking = language.ranking(keys, keys.new_zeros(len(keys), 1), 1)
+    for number, (branch, row) in enumerate(zip(branches, parents, strict=True)):
+        options = _allowed(branch, ranking.at(number), -math.inf, language)
+        yield (
+            (token, float(logprobs[row, token]), state)
+            for token, _, state in itertools.islice(options, 1)
+        )
+
+
+def _allowed(
+    branch: _Branch, ranked: Iterator[tuple[int, float]], floor: float, language: Language
+) -> Iterator[tuple[int, float, State]]:
+    """Yield the options of a branch (`Language.options`).
+
+    Raises:
+        ValueError: If the first key is not finite.
+    """
+    first = next(ranked)
+    if not math.isfinite(first[1]):
         raise ValueError(
-            f"the model gives a log-probability of {logprob} after {len(branch.tokens)} tokens; it"
+            f"the model gives a log-probability of {first[1]} after {len(branch.tokens)} tokens; it"
             " must be finite, so train and predict in bfloat16 or float32"
         )
+    tokens = itertools.chain([first], ranked)
+    yield from language.options(branch.state, tokens, floor, first=not branch.tokens)
