@@ -13,6 +13,9 @@ from arcmix.config import scales
 from arcmix.prediction import rereading
 from arcmix.prediction.reading import Query, read_prompts
 
+AT_ONCE = 32768
+"""Most tokens that an accelerator scores at once: the logits of all of them take memory."""
+
 
 def logprobs(
     model: PreTrainedModel,
@@ -32,15 +35,14 @@ def logprobs(
     model.eval()
     rows = rereading.rows(model, settings.kv_format, 0)
     with torch.inference_mode():
-        before = read_prompts(rows, queries, [()] * len(queries))
+        before = read_prompts(rows, queries)
         parents = [place for place, own in enumerate(candidates) for _ in own]
         answers = [one for own in candidates for one in own]
         rows.select(parents)
-        keep = max(map(len, answers)) - 1
-        after = rows.read([one[:-1].tolist() for one in answers], keep)
+        after = rows.read([one[:-1].tolist() for one in answers])
         losses = torch.stack(
             [
-                _loss(torch.cat([before[parent], after[row, keep - len(one) + 1 :]]), one)
+                _loss(torch.cat([before[parent], after[row, : len(one) - 1]]), one)
                 for row, (parent, one) in enumerate(zip(parents, answers, strict=True))
             ]
         )
