@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from arcmix.models import pretrained
-from arcmix.prediction import generate
+from arcmix.prediction import generate, kv_cache
 from arcmix.prediction.language import Language, spellings
 from arcmix.prediction.reading import Query
-from tests import predicting, tolerance
+from tests import predicting, tolerance, transfers
 
 NONE = np.zeros(0, np.int32)
 WITHIN = tolerance.forward("float32")
@@ -54,12 +54,11 @@ def queries(prompts, drafts=None, families=None):
     ]
 
 
-def answer(tiny, asked, spoken, batch=6, **changes):
-    found = []
-    for start in range(0, len(asked), batch):
-        part = asked[start : start + batch]
-        found += generate.answer(tiny, part, spoken, settings(**changes), 0)
-    return found
+def answer(tiny, asked, spoken, batch=6, most=0, **changes):
+    """Return the answers to all queries, in units of `batch`; with `most` 0, one after another."""
+    units = [asked[start : start + batch] for start in range(0, len(asked), batch)]
+    found = dict(generate.answers(tiny, units, spoken, settings(**changes), 0, most))
+    return [answers for _, own in sorted(found.items()) for answers in own]
 
 
 def logprobs(tiny, ids):
@@ -108,6 +107,27 @@ def test_a_draft_with_a_wrong_token_changes_no_answer(tiny, end, spoiled):
     assert_same(answer(tiny, queries(PROMPTS, drafts), language(end)), tiny, end)
 
 
+@pytest.mark.parametrize("grammar", [False, True])
+@pytest.mark.parametrize("search", ["greedy", "sample", "beam", "dfs"])
+def test_the_transfers_of_a_pass_do_not_grow_with_the_rows(tiny, base_model, search, grammar):
+    texts = spellings(pretrained.load_tokenizer(base_model), str.isalpha)
+    drafts = [[5, 6, 7, 8] * 10] * 5
+
+    def of_a_pass(rows):
+        asked = queries([PROMPTS[0]] * rows, drafts[:rows], families=["a"] * rows)
+
+        def count(budget):
+            spoken = language(-1, budget, Even() if grammar else None, texts)
+            given = {"search": search, "threshold": 1e-4}
+            return transfers.counted(lambda: answer(tiny, asked, spoken, **given))
+
+        return count(9) - count(5)
+
+    few, many = of_a_pass(1), of_a_pass(5)
+    assert few > 0
+    assert many == few
+
+
 def test_a_draft_of_another_length_changes_no_answer(tiny, end):
     drafts = [[5] * 40, [], [6], [7] * 3, [8] * 90, [9] * 12]
     assert_same(answer(tiny, queries(PROMPTS, drafts), language(end)), tiny, end)
@@ -131,7 +151,22 @@ def test_a_right_draft_takes_fewer_passes(tiny, passes):
     answer(tiny, queries(PROMPTS), spoken)
     plain = len(passes)
     answer(tiny, queries(PROMPTS, drafts), spoken)
-    assert (plain, len(passes) - plain) == (len(PROMPTS) + 39, len(PROMPTS) + 3)
+    assert (plain, len(passes) - plain) == (len(PROMPTS) + 39, len(PROMPTS) + 4)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "token", "cost"), [(50, 1, 50), (3, 0.5, 6), (7, 0, generate.LARGEST_PASS_COST - 16)]
+)
+def test_the_fixed_cost_of_a_pass_follows_from_the_times_of_a_short_and_a_long_one(
+    tiny, passes, fixed, token, cost
+):
+    def seconds(work):
+        work()
+        return fixed + token * math.prod(passes[-1])
+
+    assert generate.measured_cost(tiny, seconds) == pytest.approx(cost)
+    assert passes[1:] == [(16, 1), (16, 64)]
+    assert generate.pass_cost(tiny) == generate.CPU_PASS_COST
 
 
 def test_few_tokens_of_a_wrong_draft_are_read(tiny, passes):
@@ -166,6 +201,67 @@ def test_a_draft_changes_no_answer_in_a_family(tiny, end):
     drafts = [[*tokens[:place], 7, 8] for place, tokens in enumerate(asked)]
     families = ["a", "a", "a", "b", "c"]
     assert_same(answer(tiny, queries(prompts, drafts, families), language(end)), tiny, end, prompts)
+
+
+FAMILIES = [np.concatenate([PROMPTS[2], tail]) for tail in PROMPTS[3:]] + PROMPTS * 2
+KINDS = ["a", "a", "a", *range(2 * len(PROMPTS))]
+
+
+@pytest.mark.parametrize(
+    ("most", "draft", "steps"),
+    [
+        (1, False, None),
+        (4, False, None),
+        (3, True, None),
+        (8, True, kv_cache.Steps(4, 4, 8)),
+        (100, False, kv_cache.Steps(4, 4, 8)),
+    ],
+)
+def test_prompts_that_take_the_rows_of_complete_answers_have_the_same_answers(
+    tiny, end, monkeypatch, most, steps, draft
+):
+    if steps:
+        monkeypatch.setitem(kv_cache.STEPS, "cpu", steps)
+    drafts = [
+        [*reference(tiny, prompt, end)[0][: place % 7], 7, 8]
+        for place, prompt in enumerate(FAMILIES)
+    ]
+    asked = queries(FAMILIES, drafts if draft else None, KINDS)
+    units = [asked[:3], *([one] for one in asked[3:])]
+    found = dict(generate.answers(tiny, units, language(end), settings(), 0, most))
+    assert_same([one for _, own in sorted(found.items()) for one in own], tiny, end, FAMILIES)
+
+
+@pytest.mark.parametrize("search", ["sample", "beam", "dfs"])
+def test_every_search_has_the_same_answers_beside_any_others(tiny, end, search):
+    asked, spoken = queries(PROMPTS * 2), language(end, budget=6)
+    alone = answer(tiny, asked, spoken, 1, search=search)
+    beside = answer(tiny, asked, spoken, 1, 8, search=search, threshold=0.002)
+    assert [[one.tokens for one in own] for own in beside] == [
+        [one.tokens for one in own] for own in alone
+    ]
+
+
+def test_no_more_rows_than_the_limit_are_in_progress_and_a_quarter_is_free_before_it_is_filled(
+    tiny, end, passes
+):
+    answer(tiny, queries(PROMPTS * 4), language(end), 1, 4)
+    rows = [rows for rows, tokens in passes if tokens == 1]
+    assert max(rows) == 4
+    # Only the end of the queue, of 12 tokens at most, has fewer rows.
+    assert sum(count < 3 for count in rows) < 12
+    passes.clear()
+    answer(tiny, queries(PROMPTS * 4), language(end), 4)
+    assert sum(count < 3 for count, tokens in passes if tokens == 1) > 12
+
+
+def test_the_answers_to_a_unit_are_there_before_those_to_a_later_one(tiny, end, passes):
+    found = generate.answers(
+        tiny, [[one] for one in queries(PROMPTS * 4)], language(end), settings(), 0, 4
+    )
+    seen = [(number, len(passes)) for number, _ in found]
+    assert sorted(number for number, _ in seen) == [*range(24)]
+    assert seen[0][1] < len(passes) / 3
 
 
 def test_a_model_without_finite_logits_is_refused(base_model):

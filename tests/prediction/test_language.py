@@ -1,3 +1,4 @@
+import itertools
 from types import SimpleNamespace
 
 import pytest
@@ -6,7 +7,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from arcmix.models import pretrained
-from arcmix.prediction.language import FREE, Language, spellings
+from arcmix.prediction.language import FREE, Language, Ranking, spellings
+from tests import tolerance, transfers
 
 END = 0
 TEXTS = {2: ("a", "a"), 3: ("b", " b"), 4: ("", "")}
@@ -26,7 +28,12 @@ def spoken():
 
 
 def options(spoken, state, keys, floor=-float("inf"), *, first=False):
-    return list(spoken.options(state, torch.tensor(keys), floor, first=first))
+    ranking = spoken.ranking(torch.tensor([keys]), torch.zeros(1, 1), 1)
+    found = list(spoken.options(state, ranking.at(0), floor, first=first))
+    assert [key for _, key, _ in found] == tolerance.close(
+        [keys[token] for token, _, _ in found], tolerance.forward("float32")
+    )
+    return [(token, after) for token, _, after in found]
 
 
 def test_without_a_grammar_every_token_is_allowed_and_keeps_the_state():
@@ -60,9 +67,26 @@ def test_options_are_the_allowed_tokens_above_the_floor_by_descending_key(spoken
 
 def test_all_options_are_in_descending_order():
     free = language(None, {})
-    keys = torch.randperm(100).tolist()
+    keys = torch.randperm(100).float().tolist()
     ordered = sorted(range(100), key=lambda token: -keys[token])
     assert [token for token, _ in options(free, FREE, keys)] == ordered
+
+
+def test_the_tokens_of_all_places_are_ranked_in_one_transfer_and_the_others_in_one_more():
+    keys = torch.stack([torch.arange(40.0), torch.arange(40.0).roll(7), -torch.arange(40.0)])
+    offsets = torch.tensor([[1.0], [2.0], [3.0]])
+    found = []
+    first = transfers.counted(lambda: found.append(Ranking(keys, offsets, 4, [*range(100, 140)])))
+    (ranking,) = found
+
+    def take(count):
+        return [[*itertools.islice(ranking.at(place), count)] for place in range(3)]
+
+    assert (first, transfers.counted(lambda: take(4))) == (2, 0)
+    assert [token for token, _ in take(2)[1]] == [106, 105]
+    assert take(2)[2] == [(100, -3.0), (101, -4.0)]
+    assert transfers.counted(lambda: take(5)) == 2
+    assert take(50)[0] == [(100 + token, token - 1.0) for token in reversed(range(40))]
 
 
 def test_spellings_leave_out_tokens_with_other_characters(base_model):

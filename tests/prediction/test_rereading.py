@@ -25,25 +25,27 @@ def test_logits_after_discarding_and_selecting_equal_those_of_whole_texts(family
     found = families.model(family)
     rows = rereading.rows(found, "none", 0)
     texts = [[5, 6, 7], [8], [9, 10, 11, 12, 13]]
-    assert_read(found, rows.read(texts, 1), texts)
+    assert_read(found, rows.read(texts, last=True), texts)
     rows.discard([1, 0, 2])
     texts = [texts[0][:2], texts[1], texts[2][:3]]
     more = [[20, 21], [22, 23, 24], [25]]
     texts = [old + new for old, new in zip(texts, more, strict=True)]
-    assert_read(found, rows.read(more, 1), texts)
+    assert_read(found, rows.read(more, last=True), texts)
     rows.select([2, 0, 2])
     texts = [[*texts[2], 30], [*texts[0], 31], [*texts[2], 32]]
-    assert_read(found, rows.read([[30], [31], [32]], 1), texts)
+    assert_read(found, rows.read([[30], [31], [32]], last=True), texts)
 
 
 @torch.inference_mode()
-def test_the_last_logits_of_a_row_are_those_after_its_last_tokens():
+def test_the_logits_of_a_row_begin_with_those_after_its_first_new_token():
     found = families.model("qwen3.5")
-    logits = rereading.rows(found, "none", 0).read([[5, 6, 7, 8], [9]], 3)
+    rows = rereading.rows(found, "none", 0)
+    rows.read([[5], [8]])
+    logits = rows.read([[6, 7, 8], [9]])
     assert logits.shape[:2] == (2, 3)
     for place, text in enumerate(([5, 6], [5, 6, 7], [5, 6, 7, 8])):
         tolerance.assert_close(logits[0, place], whole(found, text), tolerance.forward("float32"))
-    tolerance.assert_close(logits[1, -1], whole(found, [9]), tolerance.forward("float32"))
+    tolerance.assert_close(logits[1, 0], whole(found, [8, 9]), tolerance.forward("float32"))
 
 
 @torch.inference_mode()
@@ -55,9 +57,9 @@ def test_prompts_of_families_are_read_in_their_order(family):
         Query(torch.tensor(text).numpy(), torch.zeros(0).numpy(), text[0], "") for text in texts
     ]
     rows = rereading.rows(found, "none", 0)
-    assert_read(found, read_prompts(rows, queries, [[]] * 3), texts)
+    assert_read(found, read_prompts(rows, queries), texts)
     texts = [[*text, 20] for text in texts]
-    assert_read(found, rows.read([[20]] * 3, 1), texts)
+    assert_read(found, rows.read([[20]] * 3, last=True), texts)
 
 
 @each_family

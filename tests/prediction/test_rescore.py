@@ -5,7 +5,7 @@ import pytest
 
 from arcmix.models import pretrained
 from arcmix.prediction import rescore
-from tests import tolerance
+from tests import tolerance, transfers
 from tests.prediction.test_generate import (
     PROMPTS,
     WITHIN,
@@ -53,3 +53,11 @@ def test_the_score_of_an_answer_is_its_log_probability_in_the_search(tiny):
     assert [score for (score,) in scores] == tolerance.close(
         [one.logprob for _, one in ended], WITHIN
     )
+
+
+def test_the_transfers_do_not_grow_with_the_candidates(tiny):
+    def count(candidates):
+        asked = queries(PROMPTS[:1])
+        return transfers.counted(lambda: rescore.logprobs(tiny, asked, [candidates], settings()))
+
+    assert count([PROMPTS[1]] * 5) == count([PROMPTS[1]])

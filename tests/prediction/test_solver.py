@@ -7,7 +7,7 @@ from arcmix.prediction import views
 from arcmix.prediction.batching import ResultCache
 from arcmix.prediction.prompt_set import PromptSet
 from arcmix.prediction.solver import Solver
-from tests import predicting
+from tests import predicting, tolerance
 from tests.arc import task
 
 TASKS = [task("one", train=2), task("two", train=1, test=2)]
@@ -33,10 +33,11 @@ def prompts(tmp_path_factory, base_model):
 def solver(tmp_path, base_model, prompts):
     """A function that returns a solver of the prompts; all share one cache by default."""
 
-    def made(model=None, cache="cache", **changes):
+    def made(model=None, cache="cache", join=None, **changes):
         model = pretrained.load(base_model, "float32") if model is None else model
         chosen = predicting.settings(grammar=True, **changes)
-        return Solver(model, prompts, ResultCache(tmp_path / cache, ""), chosen, 0, ONE_RANK)
+        kept = ResultCache(tmp_path / cache, "")
+        return Solver(model, prompts, kept, chosen, 0, ONE_RANK, join=join)
 
     return made
 
@@ -80,6 +81,28 @@ def test_a_run_with_fewer_views_has_the_same_answers_to_the_last_bit(solver):
     found = solver(cache="few", batch_tokens=10**6).answer(few, lambda _: None)
     assert found == {number: whole[number] for number in found}
     assert len(found) == len(few)
+
+
+@pytest.mark.parametrize("search", ["greedy", "beam"])
+def test_prompts_that_join_others_have_the_same_answers_and_scores_and_are_kept_by_family(
+    solver, tmp_path, search
+):
+    alone = solver(cache="alone", rescore=2, search=search)
+    counts = []
+    joined = solver(cache="joined", join=True, rescore=2, search=search)
+    found, expected = joined.answer(ALL, counts.append), alone.answer(ALL, lambda _: None)
+    assert sorted(counts) == [1] * VIEWS + [2] * VIEWS
+    assert len([*(tmp_path / "joined").rglob("*.json")]) == 2 * VIEWS
+    within = tolerance.forward("float32")
+    for number in ALL:
+        pairs = [*zip(found[number], expected[number], strict=True)]
+        assert [one.tokens for one, _ in pairs] == [one.tokens for _, one in pairs]
+        assert [one.logprob for one, _ in pairs] == tolerance.close(
+            [one.logprob for _, one in pairs], within
+        )
+    scores = [one.logprob for one in joined.score(ALL, found)]
+    assert scores == tolerance.close([one.logprob for one in alone.score(ALL, expected)], within)
+    assert len(scores) > VIEWS
 
 
 def test_cached_answers_and_scores_are_not_computed_again(base_model, solver):

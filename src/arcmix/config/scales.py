@@ -162,10 +162,12 @@ class Predict(Section):
     kv_format: Literal["none", "fp8_e5m2", "fp8_e4m3", "int8", "int4"]
     """Format to which the keys and values of attention are rounded. none: no rounding."""
     kv_static: bool
-    """Whether memory for the keys and values of the longest answer is allocated in advance."""
-    batch_tokens: PositiveInt
-    """Maximum number of tokens of a batch: the length of the longest prompt with its answer, times
-    the number of answers."""
+    """Whether memory for the keys and values of the longest answer is allocated in advance. On an
+    NVIDIA GPU, passes are then recorded as CUDA graphs."""
+    batch_tokens: PositiveInt | Literal["auto"]
+    """Maximum number of tokens that are answered at once: the length of the longest prompt with its
+    answer, times the number of answers. auto: as many as fit a quarter of the free memory of a GPU
+    with their keys and values; 16384 on a CPU. It changes answers by rounding only."""
     max_side: Annotated[int, Field(ge=1, le=30)]
     """Height and width of the grid whose text sets the maximum length of an answer."""
     rescore: NaturalInt

@@ -20,7 +20,7 @@ Measure = Callable[[PreTrainedModel, Sequence[Test]], Mapping[Test, float]]
 """Returns the loss of a model on the right answers to some tests, by test."""
 
 NOT_IN_SCOPE = {"views", "batch_tokens", "rescore", "parse"}
-"""Settings of `scales.Predict` that a result depends on only by the jobs of its batch."""
+"""Settings of `scales.Predict` that a result depends on only by the jobs of its unit."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def answer(
         settings: The search, the batches and the number of grids to score.
         seed: The experiment's seed.
         measure: Called with each model and the tests that it answers.
-        done: Called with the number of views of a batch once the batch is done.
+        done: Called with the number of views of a unit once the unit is done.
     """
     ranks = parallel.all_ranks()
     by_adapter = len(groups) >= ranks.count

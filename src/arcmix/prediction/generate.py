@@ -1,4 +1,4 @@
-"""Answers to a batch of prompts, by greedy, sampling, beam or depth-first search.
+"""Answers to prompts, by greedy, sampling, beam or depth-first search.
 
 Greedy search uses speculative decoding (Leviathan et al. 2023) with a given draft instead of a
 draft model. A forward pass reads several draft tokens, and those that greedy search would have
@@ -7,13 +7,20 @@ chosen are accepted. The answer is the same, in fewer passes.
 The depth-first search of the ARChitects (2024) finds all answers above a probability threshold.
 Here all its branches advance together, one token per pass. The answers are the same, because a
 branch is kept or cut by its own probability. There are never more than 1 / threshold branches.
+
+All answers in progress advance together, and new prompts take the rows of complete answers
+(continuous batching).
 """
 
+import collections
 import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+import statistics
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,26 +29,40 @@ from transformers import PreTrainedModel
 
 from arcmix import randomness
 from arcmix.config import scales
-from arcmix.prediction import reading, rereading
+from arcmix.prediction import kv_cache, reading, rereading
 from arcmix.prediction.drafts import continuation
 from arcmix.prediction.grammar import State
-from arcmix.prediction.kv_cache import Rows
-from arcmix.prediction.language import Language
+from arcmix.prediction.language import TOP, Language, Ranking
 from arcmix.prediction.reading import Query
 
 MAX_DRAFT = 64
 """Largest number of draft tokens that one pass reads."""
 
-PASS_COST = {"cpu": 24, "other": 256}
-"""Fixed cost of a forward pass by type of device, in units of the cost of one token. It is measured
-on a CPU (docs/benchmarks.md). An accelerator can compute about as many tokens in the time that it
-takes to load the weights from memory."""
+MAX_PASS = 4096
+"""Largest number of tokens of a pass with drafts: the logits of all of them take memory."""
+
+CPU_PASS_COST = 24
+"""Fixed cost of a forward pass on a CPU, in units of the cost of one token (docs/benchmarks.md). It
+is no measurement of the run, so that the passes of two runs are the same."""
+
+LARGEST_PASS_COST = 2**16
+"""Limit on a measured cost: the time of further tokens may be too short to measure."""
+
+PROBED_ROWS = 16
+"""Number of rows of the passes that are timed."""
+
+WARM_UP, TIMED = 2, 5
+"""Number of passes before the timed ones, and number of timed passes."""
 
 INITIAL_ACCEPTANCE = 0.8
 """Initial estimate of the probability that a draft token is accepted."""
 
 ACCEPTANCE_WEIGHT = 1 / 8
 """Weight of the latest draft token in the moving average of that estimate."""
+
+
+REFILL = 1 / 4
+"""Part of the rows that is free before new prompts take them: the prompts share a pass."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +78,26 @@ class Answer:
     """Whether the model gave the end token within the budget."""
 
 
+@dataclass(eq=False)
+class _Asked:
+    """A query in progress."""
+
+    query: Query
+    """The prompt."""
+    unit: int
+    """Number of its unit."""
+    found: list[Answer] = field(default_factory=list)
+    """The complete answers to it."""
+
+
 @dataclass
 class _Branch:
     """An incomplete answer."""
 
-    query: int
-    """Number of the query."""
+    asked: _Asked
+    """The query that it answers."""
+    row: int
+    """The row in which the model has read all tokens but the last."""
     state: State
     """State of the grammar after the tokens."""
     tokens: list[int] = field(default_factory=list)
@@ -71,113 +106,270 @@ class _Branch:
     """Sum of the tokens' log-probabilities, in nats."""
     number: int = 0
     """Number of the sample among the samples of the query."""
-    row: int = 0
-    """The row in which the model has read all tokens but the last."""
+    draft: Sequence[int] = ()
+    """Draft tokens that continue it."""
+    read: int = 0
+    """Number of the draft tokens that a pass reads."""
+    rejected: int = 0
+    """Number of draft tokens that a pass read and that were not accepted."""
     acceptance: float = INITIAL_ACCEPTANCE
     """Estimated probability that the next draft token is accepted."""
 
 
-def answer(
+_costs: weakref.WeakKeyDictionary[PreTrainedModel, float] = weakref.WeakKeyDictionary()
+
+
+def pass_cost(model: PreTrainedModel) -> float:
+    """Return the fixed cost of a forward pass, in units of the cost of one token.
+
+    It decides how many draft tokens a pass reads, which changes answers by rounding only. It is
+    measured once for each model on an accelerator.
+    """
+    if model.device.type == "cpu":
+        return CPU_PASS_COST
+    if model not in _costs:
+        _costs[model] = measured_cost(model, _seconds)
+    return _costs[model]
+
+
+def measured_cost(
+    model: PreTrainedModel, seconds: Callable[[Callable[[], object]], float]
+) -> float:
+    """Return the fixed cost of a pass, given a function that returns the time of some work."""
+    rows = rereading.rows(model, "none", 0)
+    rows.read([[0]] * PROBED_ROWS)
+
+    def read(count: int) -> None:
+        rows.read([[0] * count] * PROBED_ROWS)
+        rows.discard([count] * PROBED_ROWS)
+
+    short, long = (seconds(functools.partial(read, count)) for count in (1, MAX_DRAFT))
+    token = (long - short) / (PROBED_ROWS * (MAX_DRAFT - 1))
+    cost = short / max(token, short / LARGEST_PASS_COST) - PROBED_ROWS
+    return max(cost, 0.0)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Return the median time of some work on an accelerator."""
+    times = []
+    for _ in range(WARM_UP + TIMED):
+        torch.accelerator.synchronize()
+        started = time.perf_counter()
+        work()
+        torch.accelerator.synchronize()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[WARM_UP:])
+
+
+def rows_of(settings: scales.Predict) -> int:
+    """Return the largest number of rows that a query takes."""
+    rows = {"greedy": 1, "dfs": math.floor(1 / settings.threshold)}
+    return rows.get(settings.search, settings.width)
+
+
+@torch.inference_mode()
+def answers(
     model: PreTrainedModel,
-    queries: Sequence[Query],
+    units: Sequence[Sequence[Query]],
     language: Language,
     settings: scales.Predict,
     seed: int,
-) -> list[list[Answer]]:
-    """Return the answers to each query, the most probable first.
+    most: int,
+) -> Iterator[tuple[int, list[list[Answer]]]]:
+    """Yield the answers to the queries of each unit as soon as the unit is complete.
+
+    A unit begins once there are rows for it beside those in progress, or if none is in progress. So
+    each unit is answered alone if `most` is 0.
 
     Args:
         model: A causal language model.
-        queries: The prompts; they form one batch.
+        units: The prompts that begin together; those of a family stand side by side.
         language: The tokens that an answer may consist of.
         settings: The search.
         seed: The experiment's seed.
+        most: Limit on the rows in progress; a query counts `rows_of`.
 
-    Returns:
-        For each query: one answer of greedy search; `width` samples, of which some may be equal; up
-        to `width` answers of beam search; or all answers of depth-first search that end with a
-        probability of at least `threshold`, possibly none.
+    Yields:
+        The number of a unit, and the answers to each of its queries, the most probable first: one
+        answer of greedy search; `width` samples, of which some may be equal; up to `width` answers
+        of beam search; or all answers of depth-first search that end with a probability of at least
+        `threshold`, possibly none.
 
     Raises:
         ValueError: If a log-probability is not finite, or if no token of the vocabulary continues
             an answer to a grid.
     """
     model.eval()
-    longest = max(len(query.tokens) for query in queries)
+    longest = max((len(query.tokens) for unit in units for query in unit), default=0)
     slots = longest + language.budget + MAX_DRAFT if settings.kv_static else 0
+    kind = _Greedy if settings.search == "greedy" else _Branching
+    search = kind(model, language, settings, seed)
+    waiting = collections.deque(
+        [_Asked(query, number) for query in unit] for number, unit in enumerate(units)
+    )
+    in_progress: dict[int, list[_Asked]] = {}
     rows = rereading.rows(model, settings.kv_format, slots)
-    with torch.inference_mode():
-        if settings.search == "greedy":
-            return _greedy(rows, queries, language)
-        return _branching(rows, queries, language, settings, seed)
+    branches: list[_Branch] = []
+    while waiting or branches:
+        if begun := _begun(waiting, branches, rows_of(settings), most):
+            for asked in begun:
+                in_progress.setdefault(asked.unit, []).append(asked)
+            first = len(branches)
+            logits = reading.read_prompts(rows, [asked.query for asked in begun])
+            fresh = [search.start(asked, row) for row, asked in enumerate(begun, first)]
+            branches += search.advance([*itertools.chain(*fresh)], logits, first)
+        else:
+            search.choose_length(branches)
+            logits = rows.read([[one.tokens[-1], *one.draft[: one.read]] for one in branches])
+            branches = search.advance(branches, logits, 0)
+        branches = _in_place(branches)
+        rows.select([branch.row for branch in branches])
+        rows.discard([branch.rejected for branch in branches])
+        for row, branch in enumerate(branches):
+            branch.row, branch.rejected = row, 0
+        open_units = {branch.asked.unit for branch in branches}
+        for unit in [unit for unit in in_progress if unit not in open_units]:
+            yield unit, [search.best(asked.found) for asked in in_progress.pop(unit)]
+        if not branches:
+            rows = rereading.rows(model, settings.kv_format, slots)
 
 
-def _greedy(rows: Rows, queries: Sequence[Query], language: Language) -> list[list[Answer]]:
-    branches = [_Branch(number, language.start) for number in range(len(queries))]
-    found: dict[int, Answer] = {}
-    drafts = [_draft(queries[branch.query], branch, language) for branch in branches]
-    length = _draft_length(rows, branches, drafts)
-    logits = reading.read_prompts(rows, queries, [draft[:length] for draft in drafts])
-    while True:
-        unfinished, rejected = [], []
-        for row, (branch, draft) in enumerate(zip(branches, drafts, strict=True)):
-            read = len(draft[:length])
-            ended, accepted = _accept(branch, draft, logits[row, -read - 1 :], language)
-            rejected.append(read - accepted)
-            if ended or len(branch.tokens) == language.budget:
-                found[branch.query] = Answer(tuple(branch.tokens), branch.logprob, ended)
-            else:
-                unfinished.append(row)
-        if not unfinished:
-            return [[found[number]] for number in range(len(queries))]
-        rows.discard(rejected)
-        rows.select(unfinished)
-        branches = [branches[row] for row in unfinished]
-        drafts = [_draft(queries[branch.query], branch, language) for branch in branches]
-        length = _draft_length(rows, branches, drafts)
-        new = [
-            [branch.tokens[-1], *draft[:length]]
-            for branch, draft in zip(branches, drafts, strict=True)
-        ]
-        logits = rows.read(new, max(map(len, new)))
-
-
-def _draft(query: Query, branch: _Branch, language: Language) -> list[int]:
-    """Return the draft tokens that continue a branch, one less than the rest of the budget.
-
-    The pass that reads them gives one token more.
-    """
-    room = language.budget - len(branch.tokens) - 1
-    return continuation(query.draft, branch.tokens)[:room].tolist()
-
-
-def _draft_length(rows: Rows, branches: Sequence[_Branch], drafts: Sequence[Sequence[int]]) -> int:
-    """Return the number of draft tokens to read that maximizes the expected tokens per cost.
-
-    It is the same for all branches, because shorter rows are padded to the longest.
+def _begun(
+    waiting: collections.deque[list[_Asked]], branches: Sequence[_Branch], each: int, most: int
+) -> list[_Asked]:
+    """Take the units that begin now off the queue, and return their queries.
 
     Args:
-        rows: The rows that read the drafts.
-        branches: The branches.
-        drafts: For each branch, the draft tokens that continue it.
+        waiting: The queries of each unit that waits; it is changed in place.
+        branches: The branches in progress.
+        each: Number of rows of a query.
+        most: Limit on the rows in progress.
     """
-    sizes = np.arange(MAX_DRAFT + 1)
-    rates = np.array([branch.acceptance for branch in branches])[:, None]
-    available = sizes <= np.array([len(draft) for draft in drafts])[:, None]
-    expected = (rates**sizes * available).cumsum(axis=1).sum(axis=0)
-    cost = PASS_COST.get(rows.model.device.type, PASS_COST["other"])
-    return int((expected / (cost + len(branches) * (1 + sizes))).argmax())
+    busy = each * len({branch.asked for branch in branches})
+    if branches and busy > most * (1 - REFILL):
+        return []
+    begun: list[_Asked] = []
+    while waiting:
+        rows = busy + each * (len(begun) + len(waiting[0]))
+        if rows > most and (branches or begun):
+            break
+        begun += waiting.popleft()
+    return begun
+
+
+def _in_place(branches: Sequence[_Branch]) -> list[_Branch]:
+    """Return the branches in an order in which most of them keep their row."""
+    seats: dict[int, _Branch] = {}
+    for branch in branches:
+        if branch.row < len(branches):
+            seats.setdefault(branch.row, branch)
+    others = [branch for branch in branches if seats.get(branch.row) is not branch]
+    return [seats[row] if row in seats else others.pop() for row in range(len(branches))]
+
+
+class _Greedy:
+    """Greedy search with drafts.
+
+    Args:
+        model: The model.
+        language: The tokens that an answer may consist of.
+        settings: The search.
+        seed: The experiment's seed.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, language: Language, settings: scales.Predict, seed: int
+    ) -> None:
+        self._language, self._settings, self._seed = language, settings, seed
+        self._model = model
+        step = kv_cache.steps(model.device).tokens
+        # One token more is read than the draft has.
+        self._sizes = np.array(
+            [size for size in range(MAX_DRAFT + 1) if kv_cache.rounded(1 + size, step) == 1 + size]
+        )
+
+    def start(self, asked: _Asked, row: int) -> list[_Branch]:
+        """Return the branches of a query before their first token."""
+        return [self._drafted(_Branch(asked, row, self._language.start))]
+
+    def choose_length(self, branches: Sequence[_Branch]) -> None:
+        """Choose the number of draft tokens to read: the most expected tokens per cost of a pass.
+
+        It is the same for all branches, because shorter rows are padded to the longest.
+        """
+        if not any(branch.draft for branch in branches):
+            return
+        every = np.arange(MAX_DRAFT + 1)
+        rates = np.array([branch.acceptance for branch in branches])[:, None]
+        available = every <= np.array([len(branch.draft) for branch in branches])[:, None]
+        expected = (rates**every * available).cumsum(axis=1).sum(axis=0)[self._sizes]
+        tokens = len(branches) * (1 + self._sizes)
+        gain = expected / (pass_cost(self._model) + tokens)
+        gain[1:][tokens[1:] > MAX_PASS] = 0
+        length = int(self._sizes[gain.argmax()])
+        for branch in branches:
+            branch.read = min(length, len(branch.draft))
+
+    def advance(
+        self, branches: Sequence[_Branch], logits: torch.Tensor, first: int
+    ) -> list[_Branch]:
+        """Return the branches that go on after a pass; complete answers go to their queries.
+
+        Args:
+            branches: The branches.
+            logits: Logits of their rows, (rows, tokens, vocabulary).
+            first: The row of the first logits.
+        """
+        ranking = _ranking(logits, 1, self._language)
+        kept = []
+        for branch in branches:
+            ranked = [ranking.at(branch.row - first, place) for place in range(branch.read + 1)]
+            ended, accepted = _accept(branch, ranked, self._language)
+            if ended or len(branch.tokens) == self._language.budget:
+                answer = Answer(tuple(branch.tokens), branch.logprob, ended)
+                branch.asked.found.append(answer)
+            else:
+                branch.rejected = branch.read - accepted
+                kept.append(self._drafted(branch))
+        return kept
+
+    def best(self, found: Sequence[Answer]) -> list[Answer]:
+        """Return the answers to a query, the most probable first."""
+        most = self._settings.width if self._settings.search == "beam" else None
+        return sorted(found, key=lambda one: -one.logprob)[:most]
+
+    def _drafted(self, branch: _Branch) -> _Branch:
+        """Give a branch the draft tokens that continue it, one less than the rest of the budget.
+
+        The pass that reads them gives one token more.
+        """
+        room = self._language.budget - len(branch.tokens) - 1
+        branch.draft = continuation(branch.asked.query.draft, branch.tokens)[:room].tolist()
+        branch.read = 0
+        return branch
+
+
+def _ranking(logits: torch.Tensor, least: int, language: Language) -> Ranking:
+    """Return the log-probabilities of the tokens that answers may contain, ranked at each place.
+
+    Args:
+        logits: Logits (rows, places, vocabulary).
+        least: Number of tokens of each place that are needed at least.
+        language: The tokens that an answer may consist of.
+    """
+    exact = logits.float()
+    return language.ranking(exact, exact.logsumexp(dim=-1, keepdim=True), least)
 
 
 def _accept(
-    branch: _Branch, draft: Sequence[int], logits: torch.Tensor, language: Language
+    branch: _Branch, places: Sequence[Iterator[tuple[int, float]]], language: Language
 ) -> tuple[bool, int]:
     """Append the accepted draft tokens to a branch, and one token after them.
 
     Args:
         branch: The branch; it is changed in place.
-        draft: The draft tokens that continue it; the model has read the first ones.
-        logits: The logits before each draft token read and after the last, (read + 1, vocabulary).
+        places: The tokens and log-probabilities before each draft token read and after the last, by
+            descending log-probability.
         language: The tokens that an answer may consist of.
 
     Returns:
@@ -186,90 +378,66 @@ def _accept(
     Raises:
         ValueError: If a log-probability is not finite, or if no token is allowed.
     """
-    exact = logits.float()
-    tops, picked = exact.max(dim=-1)
-    logprobs = (tops - exact.logsumexp(dim=-1)).tolist()
-    for place, (choice, top) in enumerate(zip(picked.tolist(), logprobs, strict=True)):
-        _check(top, branch)
-        token, logprob, first = choice, top, not branch.tokens
-        state = language.after(branch.state, token, first=first)
-        if state is None:
-            row = exact[place].log_softmax(dim=-1)
-            best = next(language.options(branch.state, row, -math.inf, first=first), None)
-            if best is None:
-                raise ValueError(
-                    f"no token of the vocabulary continues an answer to a grid after"
-                    f" {len(branch.tokens)} tokens; the grammar needs a token for every character"
-                    " of a grid, so set predict.grammar to false"
-                )
-            token, state = best
-            logprob = float(row[token])
+    for place, ranked in enumerate(places):
+        found = next(_allowed(branch, ranked, -math.inf, language), None)
+        if found is None:
+            raise ValueError(
+                f"no token of the vocabulary continues an answer to a grid after"
+                f" {len(branch.tokens)} tokens; the grammar needs a token for every character"
+                " of a grid, so set predict.grammar to false"
+            )
+        token, logprob, branch.state = found
         branch.logprob += logprob
         if token == language.end:
             return True, place
         branch.tokens.append(token)
-        branch.state = state
-        if place == len(draft):
+        if place == len(branch.draft):
             return False, place
-        accepted = draft[place] == token
+        accepted = branch.draft[place] == token
         branch.acceptance += ACCEPTANCE_WEIGHT * (accepted - branch.acceptance)
-        if not accepted or place == len(logits) - 1:
+        if not accepted or place == len(places) - 1:
             return False, place
     raise AssertionError("unreachable: the model reads no more tokens than the draft has")
 
 
-def _branching(
-    rows: Rows,
-    queries: Sequence[Query],
-    language: Language,
-    settings: scales.Predict,
-    seed: int,
-) -> list[list[Answer]]:
-    copies = settings.width if settings.search == "sample" else 1
-    branches = [
-        _Branch(query, language.start, number=number)
-        for query in range(len(queries))
-        for number in range(copies)
-    ]
-    logits = reading.read_prompts(rows, queries, [()] * len(queries))
-    # The row of each branch; at first, the branches of a query share a row.
-    parents = [branch.query for branch in branches]
-    found: list[list[Answer]] = [[] for _ in queries]
-    while branches:
-        logprobs = logits[:, -1].float().log_softmax(dim=-1)
-        children: dict[int, list[_Branch]] = {number: [] for number in range(len(queries))}
-        for branch, row in zip(branches, parents, strict=True):
-            _check(float(logprobs[row].max()), branch)
-            options = _options(branch, logprobs[row], queries, language, settings, seed)
-            children[branch.query] += [
+class _Branching(_Greedy):
+    """Searches with several branches for a query, without drafts."""
+
+    def start(self, asked: _Asked, row: int) -> list[_Branch]:
+        """Return the branches of a query before their first token."""
+        copies = self._settings.width if self._settings.search == "sample" else 1
+        start = self._language.start
+        return [_Branch(asked, row, start, number=number) for number in range(copies)]
+
+    def advance(
+        self, branches: Sequence[_Branch], logits: torch.Tensor, first: int
+    ) -> list[_Branch]:
+        """Return the branches that go on after a pass; complete answers go to their queries."""
+        language, settings = self._language, self._settings
+        children: dict[_Asked, list[_Branch]] = {branch.asked: [] for branch in branches}
+        parents = [branch.row - first for branch in branches]
+        options = _options(branches, parents, logits[:, 0], language, settings, self._seed)
+        for branch, own in zip(branches, options, strict=True):
+            children[branch.asked] += [
                 dataclasses.replace(
                     branch,
                     state=state,
                     tokens=[*branch.tokens, token],
-                    logprob=branch.logprob + float(logprobs[row, token]),
-                    row=row,
+                    logprob=branch.logprob + logprob,
                 )
-                for token, state in options
+                for token, logprob, state in own
             ]
-        if settings.search == "beam":
-            children = {
-                query: _best(own, found[query], settings.width) for query, own in children.items()
-            }
-        branches = []
-        for query, own in children.items():
-            for child in own:
+        kept = []
+        for asked, own in children.items():
+            beam = settings.search == "beam"
+            for child in _best(own, asked.found, settings.width) if beam else own:
                 if child.tokens[-1] == language.end:
-                    found[query].append(Answer(tuple(child.tokens[:-1]), child.logprob, ended=True))
+                    asked.found.append(Answer(tuple(child.tokens[:-1]), child.logprob, ended=True))
                 elif len(child.tokens) < language.budget:
-                    branches.append(child)
+                    kept.append(child)
                 elif settings.search != "dfs":
-                    found[query].append(Answer(tuple(child.tokens), child.logprob, ended=False))
-        if branches:
-            rows.select([branch.row for branch in branches])
-            logits = rows.read([[branch.tokens[-1]] for branch in branches], 1)
-            parents = [*range(len(branches))]
-    most = settings.width if settings.search == "beam" else None
-    return [sorted(answers, key=lambda one: -one.logprob)[:most] for answers in found]
+                    asked.found.append(Answer(tuple(child.tokens), child.logprob, ended=False))
+        return kept
 
 
 def _best(children: Sequence[_Branch], found: Sequence[Answer], width: int) -> list[_Branch]:
@@ -279,41 +447,83 @@ def _best(children: Sequence[_Branch], found: Sequence[Answer], width: int) -> l
 
 
 def _options(
-    branch: _Branch,
-    logprobs: torch.Tensor,
-    queries: Sequence[Query],
+    branches: Sequence[_Branch],
+    parents: Sequence[int],
+    logits: torch.Tensor,
     language: Language,
     settings: scales.Predict,
     seed: int,
-) -> Iterator[tuple[int, State]]:
-    """Yield the tokens that may continue a branch, and the state after each.
+) -> Iterator[Iterator[tuple[int, float, State]]]:
+    """Yield the options of each branch: tokens that may continue it, log-probabilities, states.
 
     Args:
-        branch: The branch.
-        logprobs: Log-probabilities of all tokens, (vocabulary,).
-        queries: The prompts.
+        branches: The branches.
+        parents: The row of each branch.
+        logits: Logits (rows, vocabulary).
         language: The tokens that an answer may consist of.
         settings: The search.
         seed: The experiment's seed.
     """
-    allowed = functools.partial(language.options, branch.state, first=not branch.tokens)
     if settings.search == "sample":
-        # With Gumbel noise, the largest key is a draw from the softmax (Gumbel-max trick), and the
-        # largest key among the allowed tokens is a draw from the softmax over these.
-        purpose = f"{queries[branch.query].purpose}/{branch.number}"
-        words = randomness.words(seed, purpose, len(branch.tokens), 1, len(logprobs))[0]
-        noise = -np.log(-np.log(randomness.uniform(words) + 2.0**-54))
-        keys = logprobs.double().cpu() / settings.temperature + torch.from_numpy(noise)
-        return itertools.islice(allowed(keys, -math.inf), 1)
-    if settings.search == "beam":
-        return itertools.islice(allowed(logprobs, -math.inf), settings.width)
-    return allowed(logprobs, math.log(settings.threshold) - branch.logprob)
+        yield from _drawn(branches, parents, logits, language, settings, seed)
+        return
+    beam = settings.search == "beam"
+    ranking = _ranking(logits, settings.width if beam else TOP, language)
+    for branch, row in zip(branches, parents, strict=True):
+        floor = -math.inf if beam else math.log(settings.threshold) - branch.logprob
+        options = _allowed(branch, ranking.at(row), floor, language)
+        yield itertools.islice(options, settings.width) if beam else options
 
 
-def _check(logprob: float, branch: _Branch) -> None:
-    """Refuse a log-probability that is not finite."""
-    if not math.isfinite(logprob):
+def _drawn(
+    branches: Sequence[_Branch],
+    parents: Sequence[int],
+    logits: torch.Tensor,
+    language: Language,
+    settings: scales.Predict,
+    seed: int,
+) -> Iterator[Iterator[tuple[int, float, State]]]:
+    """Yield one option of each branch, drawn by the probabilities (`_options`).
+
+    With Gumbel noise, the largest key is a draw from the softmax (Gumbel-max trick), and the
+    largest key among the allowed tokens is a draw from the softmax over these.
+    """
+    logprobs = logits.float().log_softmax(dim=-1).cpu().numpy()
+    noise = [
+        randomness.words(
+            seed,
+            f"{branch.asked.query.purpose}/{branch.number}",
+            len(branch.tokens),
+            1,
+            logprobs.shape[-1],
+        )[0]
+        for branch in branches
+    ]
+    gumbel = -np.log(-np.log(randomness.uniform(np.stack(noise)) + 2.0**-54))
+    exact = logprobs[[*parents]].astype(np.float64)
+    keys = torch.from_numpy(exact / settings.temperature + gumbel)
+    ranking = language.ranking(keys, keys.new_zeros(len(keys), 1), 1)
+    for number, (branch, row) in enumerate(zip(branches, parents, strict=True)):
+        options = _allowed(branch, ranking.at(number), -math.inf, language)
+        yield (
+            (token, float(logprobs[row, token]), state)
+            for token, _, state in itertools.islice(options, 1)
+        )
+
+
+def _allowed(
+    branch: _Branch, ranked: Iterator[tuple[int, float]], floor: float, language: Language
+) -> Iterator[tuple[int, float, State]]:
+    """Yield the options of a branch (`Language.options`).
+
+    Raises:
+        ValueError: If the first key is not finite.
+    """
+    first = next(ranked)
+    if not math.isfinite(first[1]):
         raise ValueError(
-            f"the model gives a log-probability of {logprob} after {len(branch.tokens)} tokens; it"
+            f"the model gives a log-probability of {first[1]} after {len(branch.tokens)} tokens; it"
             " must be finite, so train and predict in bfloat16 or float32"
         )
+    tokens = itertools.chain([first], ranked)
+    yield from language.options(branch.state, tokens, floor, first=not branch.tokens)

@@ -1,4 +1,11 @@
-"""The key-value cache of attention, with formats of fewer bits, and attention without copies.
+"""The keys and values of texts that are read side by side, with formats of fewer bits.
+
+A row of the cache holds the keys and values of one text, and slot n those of its token n. So rows
+may differ in length, no slot is ever between the tokens of a row, and rejected tokens are discarded
+by counting fewer. What a pass stores behind a text is overwritten before a token attends to it.
+
+An accelerator runs a pass in fixed shapes: the rows, the tokens and the slots of a pass are rounded
+up (`STEPS`), because kernels are chosen anew for each new shape. A CPU runs a pass as it is.
 
 A format rounds keys and values to the precision of a quantized cache, but stores them in the
 model's dtype. The answers are those of a quantized cache, but no memory is saved. Keys and values
@@ -6,26 +13,61 @@ are rounded before the pass that computes them attends to them, so an answer doe
 number of its tokens that one pass reads.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface, AttentionMaskInterface, Cache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 GROWTH = 64
-"""Slots to add at once when a cache is full."""
+"""Slots to add at least when a cache is full."""
+
+KERNELS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+"""Kernels of attention: all but cuDNN's, which takes up to a second for each new shape."""
+
+
+SHARE = 1 / 4
+"""Part of an accelerator's free memory for keys and values. A cache that grows is copied, and
+logits take memory as well."""
+
+CPU_TOKENS = 16384
+"""Tokens that are answered at once where the limit is `auto` and memory is not known."""
+
+
+Work = Callable[[torch.Tensor], torch.Tensor]
+"""A pass: the logits as a function of the input (`Rows`)."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Steps of the shapes of a pass.
+
+    A size is rounded up to a power of two if it is at most a step, else to a multiple of the step.
+    A step of 1 rounds nothing.
+    """
+
+    rows: int
+    """Step of the rows, a power of two."""
+    tokens: int
+    """Step of the new tokens of a row, a power of two."""
+    slots: int
+    """Step of the slots that are attended to, a power of two."""
+
+
+STEPS = {"cpu": Steps(1, 1, 1), "other": Steps(16, 64, 256)}
+"""Steps by type of device. 64 rows of up to 4096 slots have some hundred shapes."""
 
 ATTENTION = "folded"
 """Name under which transformers knows the attention of this module."""
 
 KINDS = ("full_attention", "sliding_attention")
 """Kinds of layers whose keys and values are cached."""
-
-MAX_SLOTS_PER_TOKEN = 1.25
-"""The cache is compacted when it has more slots than this for each token of the longest row."""
 
 
 def _float8(dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -107,6 +149,32 @@ def other_kinds(model: PreTrainedModel) -> list[str]:
     return sorted({*kinds} - {*KINDS})
 
 
+def token_bytes(model: PreTrainedModel) -> int:
+    """Return the size of the keys and values of one token in bytes."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return 2 * config.num_hidden_layers * heads * size * model.dtype.itemsize
+
+
+def room(model: PreTrainedModel, limit: int | Literal["auto"]) -> int:
+    """Return the number of tokens whose keys and values are kept at once.
+
+    Args:
+        model: A causal language model.
+        limit: A number that is returned as it is, or `auto`: what takes a quarter of the free
+            memory of a CUDA device, elsewhere `CPU_TOKENS`.
+    """
+    if limit != "auto":
+        return limit
+    if model.device.type != "cuda":
+        return CPU_TOKENS
+    free, _ = torch.cuda.mem_get_info(model.device)
+    # Memory that torch holds and does not use is not free for other programs.
+    held = torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
+    return max(1, int((free + held) * SHARE) // token_bytes(model))
+
+
 def check(model: PreTrainedModel, longest: int) -> None:
     """Refuse a model that cannot answer texts so long.
 
@@ -138,151 +206,310 @@ def check(model: PreTrainedModel, longest: int) -> None:
         )
 
 
+def steps(device: torch.device) -> Steps:
+    """Return the steps of a type of device."""
+    return STEPS.get(device.type, STEPS["other"])
+
+
+def rounded(size: int, step: int) -> int:
+    """Return a size, at least 1, rounded up as `Steps` says."""
+    if size > step:
+        return -(-size // step) * step
+    return 1 << (size - 1).bit_length()
+
+
+@dataclass
+class _Pass:
+    """What the layers need to know of a pass."""
+
+    slots: torch.Tensor
+    """The slot of each new token, int64 (rows, tokens)."""
+    view: int
+    """Number of slots that are attended to."""
+    past: int
+    """Number of tokens of each row before the pass, if transformers makes the mask."""
+
+
 class Slots(DynamicLayer):
     """The keys and values of one layer, in slots that are allocated ahead of their use.
 
     Args:
         format_: Format of the keys and values, one of `FORMATS`.
-        reserved: Number of slots to allocate at first; 0 for a cache that grows.
+        reserved: Number of slots to allocate at least.
+        step: The number of slots is a multiple of it.
     """
 
-    def __init__(self, format_: str, reserved: int) -> None:
+    def __init__(self, format_: str, reserved: int, step: int) -> None:
         super().__init__()
-        self._round, self._reserved, self._used = FORMATS[format_], reserved, 0
-        self._stored: list[torch.Tensor] = []
+        self._round, self._reserved, self._step = FORMATS[format_], reserved, step
+        self.stored: list[torch.Tensor] = []
+        self.current = _Pass(torch.zeros(0, 0, dtype=torch.int64), 0, 0)
+        self._least = 0, 0
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *_: object, **__: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append keys and values, float (rows, heads, tokens, size), and return all in use."""
+        """Store keys and values, float (rows, heads, tokens, size), and return all in view."""
+        slots, view = self.current.slots, self.current.view
         new = key_states, value_states
-        start, self._used = self._used, self._used + key_states.shape[2]
-        if not self._stored:
-            self._stored = [states[:, :, :0] for states in new]
-        capacity = self._stored[0].shape[2]
-        if self._used > capacity:
-            more = max(self._reserved, self._used + GROWTH) - capacity
-            # Zeros instead of uninitialized memory: attention weight 0 times nan would be nan.
-            self._stored = [torch.nn.functional.pad(one, (0, 0, 0, more)) for one in self._stored]
-        for states, one in zip(new, self._stored, strict=True):
-            one[:, :, start : self._used] = self._round(states)
-        keys, values = (one[:, :, : self._used] for one in self._stored)
+        if not self.stored:
+            self.stored = [states[:0, :, :0] for states in new]
+            self.fit(*self._least)
+        rows = len(slots)
+        place = torch.arange(rows, device=slots.device)[:, None]
+        for states, one in zip(new, self.stored, strict=True):
+            one[place, :, slots] = self._round(states).transpose(1, 2)
+        keys, values = (one[:rows, :, :view] for one in self.stored)
         return keys, values
 
     def get_seq_length(self) -> int:
-        """Return the number of slots in use."""
-        return self._used
+        """Return the number of tokens of each row before the pass, for the mask."""
+        return self.current.past
 
-    def concatenate(self, parts: Sequence["Slots"]) -> None:
-        """Take over the rows of other layers, aligned at their last slots, and empty these."""
-        self._used = max(part.get_seq_length() for part in parts)
-        capacity = max(self._reserved, self._used + GROWTH)
-        released = [part.release(self._used, capacity) for part in parts]
-        self._stored = [torch.cat(states) for states in zip(*released, strict=True)]
+    @property
+    def address(self) -> int:
+        """The address of the keys; 0 if there are none."""
+        return self.stored[0].data_ptr() if self.stored else 0
 
-    def release(self, used: int, capacity: int) -> list[torch.Tensor]:
-        """Return the keys and the values, and empty the layer.
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Return the number of slots in view, and the first of them."""
+        return max(self.current.view, query_length), 0
+
+    def fit(self, rows: int, slots: int) -> None:
+        """Allocate memory for more rows and slots if there is too little."""
+        self._least = rows, slots
+        if not self.stored:
+            return
+        old_rows, _, old_slots, _ = self.stored[0].shape
+        if rows <= old_rows and slots <= old_slots:
+            return
+        rows = max(rows, old_rows)
+        if slots > old_slots:
+            slots = max(self._reserved, rounded(slots + GROWTH, self._step))
+        slots = max(slots, old_slots)
+        for place, one in enumerate(self.stored):
+            # Zeros instead of uninitialized memory: attention weight 0 times nan would be nan.
+            more = one.new_zeros(rows, one.shape[1], slots, one.shape[3])
+            more[:old_rows, :, :old_slots] = one
+            self.stored[place] = more
+
+    def extend(self, parts: Sequence["Slots"], lengths: Sequence[Sequence[int]], rows: int) -> None:
+        """Store the rows of other layers behind the first `rows`, and empty these layers.
 
         Args:
-            used: Number of slots to pad to in front, so that the states end there.
-            capacity: Number of slots of the returned tensors.
+            parts: The other layers.
+            lengths: The number of tokens of each row of each part.
+            rows: Number of rows of this layer.
         """
-        gap = (0, 0, used - self._used, capacity - used)
-        states = [one[:, :, : self._used] for one in self._stored]
-        self._stored, self._used = [], 0
-        return [torch.nn.functional.pad(one, gap) for one in states]
+        if not self.stored:
+            self.stored = [one[:0, :, :0] for one in parts[0].stored]
+        self.fit(rows + sum(map(len, lengths)), max(map(max, lengths)))
+        for part, own in zip(parts, lengths, strict=True):
+            for one, more in zip(self.stored, part.stored, strict=True):
+                one[rows : rows + len(own), :, : max(own)] = more[: len(own), :, : max(own)]
+            rows += len(own)
+            part.stored = []
 
-    def select_rows(self, rows: torch.Tensor) -> None:
-        """Keep some rows, int64 (n,), in this order; a row may occur several times."""
-        self._stored = [one[rows] for one in self._stored]
+    def move(self, to: torch.Tensor, rows: torch.Tensor, count: int, slots: int) -> None:
+        """Copy some rows over others.
 
-    def select_slots(self, slots: torch.Tensor) -> None:
-        """Keep some slots of each row, int64 (rows, slots), in this order."""
-        for place, one in enumerate(self._stored):
-            rows, heads, _, size = one.shape
-            index = slots[:, None, :, None].expand(rows, heads, -1, size)
-            self._stored[place] = one.gather(2, index)
-        self._used = slots.shape[1]
+        Args:
+            to: The rows that are overwritten, int64 (n,).
+            rows: The rows that are copied, int64 (n,).
+            count: Number of rows after it.
+            slots: Number of slots to copy.
+        """
+        self.fit(count, 0)
+        for one in self.stored:
+            one[to, :, :slots] = one[rows, :, :slots]
+
+
+def plain(work: Work, given: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """Return a function that does some work anew on its input, which is overwritten in between."""
+    return lambda: work(given)
+
+
+def cuda_graph(work: Work, given: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """Return a function that does the same as that of `plain`, by a CUDA graph.
+
+    The result is overwritten by the next pass.
+    """
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=_pool()):
+        output = work(given)
+
+    def replay() -> torch.Tensor:
+        graph.replay()
+        return output
+
+    return replay
+
+
+@functools.cache
+def _pool() -> Any:  # noqa: ANN401 - torch has no public type for it
+    """Return the memory that all graphs share, since no two of them run at the same time."""
+    return torch.cuda.graph_pool_handle()
+
+
+class _Recorded:
+    """Passes that are recorded once for each shape, with inputs and caches at fixed addresses."""
+
+    def __init__(self, record: Callable[[Work, torch.Tensor], Callable[[], torch.Tensor]]) -> None:
+        self._record = record
+        self._passes: dict[Hashable, tuple[torch.Tensor, Callable[[], torch.Tensor]]] = {}
+        self._caches: tuple[int, ...] = ()
+
+    def run(
+        self, work: Work, given: torch.Tensor, view: int, caches: tuple[int, ...]
+    ) -> torch.Tensor:
+        """Return the result of a pass.
+
+        Args:
+            work: Does the pass.
+            given: Its input.
+            view: Number of slots that are attended to, which is fixed in a recording.
+            caches: The addresses of the keys; recordings with other addresses are dropped.
+        """
+        if caches != self._caches:
+            self._passes, self._caches = {}, caches
+        key = (*given.shape, view)
+        if key not in self._passes:
+            fixed = given.clone()
+            # Kernels and their workspaces are loaded before they are recorded.
+            work(fixed)
+            self._passes[key] = fixed, self._record(work, fixed)
+        fixed, replay = self._passes[key]
+        fixed.copy_(given)
+        return replay()
 
 
 class Rows:
     """A batch of texts that a model reads side by side, each to its own length.
 
-    The tokens of a row are stored in slots. A mask says which slots of a row hold its tokens. So
-    rows may differ in length, and rejected tokens are discarded by masking their slots.
-
     Args:
         model: A causal language model that passes `check`; sdpa becomes `folded`.
         format_: Format of the keys and values, one of `FORMATS`.
-        reserved: Number of slots to allocate at first; 0 for a cache that grows.
+        reserved: Number of slots to allocate at least; 0 for a cache that grows. On a CUDA device,
+            passes over a reserved cache are recorded as CUDA graphs.
+        steps_: How shapes are rounded; None for the steps of the model's device.
+        record: What records a pass, `plain` in tests; None for the way of the model's device.
     """
 
-    def __init__(self, model: PreTrainedModel, format_: str, reserved: int) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        format_: str,
+        reserved: int,
+        steps_: Steps | None = None,
+        record: Callable[[Work, torch.Tensor], Callable[[], torch.Tensor]] | None = None,
+    ) -> None:
         # Models without sdpa cap their scores, or have more keys than there are tokens.
         if model.config._attn_implementation == "sdpa":  # noqa: SLF001 - nothing else tells it
             model.set_attn_implementation(ATTENTION)
         self.model = model
         self.format = format_
+        self.steps = steps_ or steps(model.device)
         self.config = model.config.get_text_config()
-        layers = [Slots(format_, reserved) for _ in range(self.config.num_hidden_layers)]
-        self.cache = Cache(layers=list(layers))
-        self.layers = layers
-        self.mask = torch.zeros(0, 0, dtype=torch.bool, device=model.device)
+        self.layers = [
+            Slots(format_, reserved, self.steps.slots) for _ in range(self.config.num_hidden_layers)
+        ]
+        self.cache = Cache(layers=list(self.layers))
         self.lengths: list[int] = []
+        if record is None and reserved and model.device.type == "cuda":
+            record = cuda_graph
+        self._recorded = _Recorded(record) if record else None
 
-    def read(self, tokens: Sequence[Sequence[int]], keep: int) -> torch.Tensor:
-        """Append tokens to each row, and return the logits after the last ones.
+    def empty(self) -> "Rows":
+        """Return empty rows of the same kind."""
+        return Rows(self.model, self.format, 0, self.steps)
+
+    def read(self, tokens: Sequence[Sequence[int]], *, last: bool = False) -> torch.Tensor:
+        """Append tokens to each row, and return the logits after them.
 
         Args:
             tokens: The next tokens of each row; may be empty.
-            keep: Number of last tokens whose logits are returned. In a row with fewer tokens, the
-                first logits have no meaning.
+            last: Whether to return only the logits after the last token of each row.
 
         Returns:
-            Logits (rows, keep, vocabulary), in the model's dtype.
+            Logits (rows, tokens, vocabulary) in the model's dtype. The logits after token n of a
+            row are at place n, or at place 0 with `last`. The places behind have no meaning.
         """
-        if not self.lengths:
-            self.lengths = [0] * len(tokens)
-            self.mask = self.mask.new_zeros(len(tokens), 0)
-        self.lengths = [length + len(new) for length, new in zip(self.lengths, tokens, strict=True)]
-        count = max(map(len, tokens))
-        gaps = [count - len(new) for new in tokens]
-        ids = torch.tensor([[0] * gap + [*new] for gap, new in zip(gaps, tokens, strict=True)])
-        ends = torch.tensor(self.lengths)[:, None]
-        positions = (ends - count + torch.arange(count)).clamp(min=0)
-        own = torch.arange(count) >= torch.tensor(gaps)[:, None]
-        device = self.model.device
-        self.mask = torch.cat([self.mask, own.to(device)], dim=1)
-        return self.model(
-            input_ids=ids.to(device),
-            attention_mask=None if self.mask.all() else self._attention_mask(count),
-            position_ids=positions.to(device),
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=keep,
-        ).logits
+        starts = self.lengths or [0] * len(tokens)
+        self.lengths = [start + len(new) for start, new in zip(starts, tokens, strict=True)]
+        rows = rounded(len(tokens), self.steps.rows)
+        count = rounded(max(map(len, tokens)), self.steps.tokens)
+        # One tensor takes one transfer.
+        lists = [
+            [start, start + len(new), *new, *[0] * (count - len(new))]
+            for start, new in zip(starts, tokens, strict=True)
+        ]
+        lists += [[0] * (count + 2)] * (rows - len(tokens))
+        given = torch.tensor(lists).to(self.model.device)
+        past = max(starts)
+        view = rounded(max(self.lengths), self.steps.slots) if past else count
+        for layer in self.layers:
+            layer.fit(rows, max(past + count, view))
+        if self._recorded and past and not last:
+            caches = tuple(layer.address for layer in self.layers)
+            work = functools.partial(self._forward, view=view)
+            return self._recorded.run(work, given, view, caches)[: len(tokens)]
+        # transformers makes the mask of rows of one length itself, or needs none.
+        even = min(starts) == past and view == past + count
+        if not last:
+            return self._forward(given, view, past if even else None)[: len(tokens)]
+        keep, chosen = _last(tokens)
+        logits = self._forward(given, view, past if even else None, keep.to(given.device))
+        return logits[range(len(tokens)), chosen][:, None]
 
-    def _attention_mask(self, count: int) -> torch.Tensor | dict[str, torch.Tensor]:
-        """Return the mask of the last `count` tokens, in one of the forms that transformers takes.
+    def _forward(
+        self,
+        given: torch.Tensor,
+        view: int,
+        past: int | None = None,
+        keep: torch.Tensor | int = 0,
+    ) -> torch.Tensor:
+        """Return the logits of a pass.
 
-        A window counts tokens. transformers would count slots, of which some are masked.
+        Args:
+            given: The length of each row before and after the pass, and its new tokens, int64
+                (rows, 2 + tokens).
+            view: Number of slots that are attended to.
+            past: Number of tokens of each row before the pass; None if they differ.
+            keep: The places whose logits are returned, int64 (n,); 0 for all.
         """
+        start, end, ids = given[:, :1], given[:, 1:2], given[:, 2:]
+        slots = start + torch.arange(ids.shape[1], device=given.device)
+        for layer in self.layers:
+            layer.current = _Pass(slots, view, past or 0)
+        with sdpa_kernel(KERNELS):
+            return self.model(
+                input_ids=ids,
+                attention_mask=self._attention_mask(slots, view) if past is None else None,
+                position_ids=torch.minimum(slots, end - 1).clamp(min=0),
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=keep,
+            ).logits
+
+    def _attention_mask(
+        self, slots: torch.Tensor, view: int
+    ) -> torch.Tensor | dict[str, torch.Tensor]:
+        """Return the mask of new tokens, in one of the forms that transformers takes.
+
+        Args:
+            slots: The slot of each new token, int64 (rows, tokens).
+            view: Number of slots that are attended to.
+        """
+        place = torch.arange(view, device=slots.device)
+        seen = place <= slots[..., None]
         window = getattr(self.config, "sliding_window", None)
-        if window is None or self.mask.shape[1] <= window:
-            return self.mask
-        slots = self.mask.shape[1]
-        place = torch.arange(slots, device=self.mask.device)
-        # A gap attends to itself, because attention to nothing is not a number.
-        seen = self.mask[:, None] & (place <= place[-count:, None])
-        seen |= place == place[-count:, None]
-        tokens = self.mask.cumsum(dim=1)
-        near = seen & (tokens[:, -count:, None] - tokens[:, None] < window)
-        masks = {
-            "full_attention": self._as_scores(seen),
-            "sliding_attention": self._as_scores(near),
-        }
+        if window is None:
+            return self._as_scores(seen)
+        near = self._as_scores(seen & (place > slots[..., None] - window))
         kinds = getattr(self.config, "layer_types", None)
-        return masks if kinds else masks["sliding_attention"]
+        if not kinds:
+            return near
+        return {"full_attention": self._as_scores(seen), "sliding_attention": near}
 
     def _as_scores(self, seen: torch.Tensor) -> torch.Tensor:
         """Return a mask, bool (rows, tokens, slots), as the attention of the model takes it."""
@@ -291,43 +518,33 @@ class Rows:
         scores = torch.zeros(seen.shape, dtype=self.model.dtype, device=seen.device)
         return scores.masked_fill(~seen, torch.finfo(scores.dtype).min)[:, None]
 
-    def concatenate(self, parts: Sequence["Rows"]) -> None:
-        """Take over the rows of other batches, one batch after another, and empty these."""
+    def extend(self, parts: Sequence["Rows"]) -> None:
+        """Take over the rows of other batches behind the own ones, and empty these."""
+        lengths = [part.lengths for part in parts]
         for number, layer in enumerate(self.layers):
-            layer.concatenate([part.layers[number] for part in parts])
-        self.lengths = [length for part in parts for length in part.lengths]
-        slots = max(part.mask.shape[1] for part in parts)
-        self.mask = torch.cat(
-            [torch.nn.functional.pad(part.mask, (slots - part.mask.shape[1], 0)) for part in parts]
-        )
+            layer.extend([part.layers[number] for part in parts], lengths, len(self.lengths))
+        self.lengths = [*self.lengths, *(length for own in lengths for length in own)]
 
     def discard(self, counts: Sequence[int]) -> None:
-        """Discard the last `counts[row]` tokens of each row; they belong to the last `read`."""
-        if not any(counts):
-            return
-        slots = self.mask.shape[1]
-        ends = torch.tensor([slots - count for count in counts], device=self.mask.device)
-        # The last `read` stored its tokens in the last slots.
-        self.mask &= torch.arange(slots, device=self.mask.device) < ends[:, None]
+        """Discard the last `counts[row]` tokens of each row."""
         self.lengths = [length - count for length, count in zip(self.lengths, counts, strict=True)]
 
     def select(self, rows: Sequence[int]) -> None:
-        """Keep some rows in this order; a row may occur several times."""
-        if [*rows] != [*range(len(self.lengths))]:
-            chosen = torch.tensor([*rows], device=self.mask.device)
-            self.mask = self.mask[chosen]
-            self.lengths = [self.lengths[row] for row in rows]
-            for layer in self.layers:
-                layer.select_rows(chosen)
-        self._compact()
+        """Keep some rows in this order; a row may occur several times.
 
-    def _compact(self) -> None:
-        """Remove masked slots once there are many."""
-        longest = max(self.lengths)
-        if self.mask.shape[1] <= longest * MAX_SLOTS_PER_TOKEN + GROWTH:
-            return
-        # A stable sort keeps the tokens of a row in order, after its masked slots.
-        slots = self.mask.byte().argsort(dim=1, stable=True)[:, -longest:]
-        self.mask = self.mask.gather(1, slots)
-        for layer in self.layers:
-            layer.select_slots(slots)
+        Only the rows that change their place are copied.
+        """
+        self.lengths = [self.lengths[row] for row in rows]
+        moved = [(to, row) for to, row in enumerate(rows) if to != row]
+        if moved:
+            to, chosen = torch.tensor(moved).to(self.model.device).T
+            slots = max(self.lengths[to] for to, _ in moved)
+            for layer in self.layers:
+                layer.move(to, chosen, len(rows), slots)
+
+
+def _last(tokens: Sequence[Sequence[int]]) -> tuple[torch.Tensor, list[int]]:
+    """Return the places of the last tokens of rows, and the number of the place of each row."""
+    ends = [max(len(new) - 1, 0) for new in tokens]
+    places = sorted({*ends})
+    return torch.tensor(places), [places.index(end) for end in ends]

@@ -1,9 +1,10 @@
 """The tokens that an answer may consist of: its end token, its budget and its grammar."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
@@ -11,7 +12,7 @@ from arcmix.prediction import grammar
 from arcmix.prediction.grammar import Grammar, State
 
 TOP = 16
-"""Number of tokens that are found without sorting the whole vocabulary."""
+"""Number of tokens of each place that are found without sorting the whole vocabulary."""
 
 FREE = State(0, 0, 0, 0, "")
 """The state of every answer without a grammar."""
@@ -64,35 +65,84 @@ class Language:
             return self.grammar.advance(state, alone)
         return self.grammar.advance(state, later) if later else None
 
+    def ranking(self, keys: torch.Tensor, offsets: torch.Tensor, least: int) -> "Ranking":
+        """Return the tokens that answers may contain, ranked by their keys at each of some places.
+
+        Args:
+            keys: A key for each token at each place, float (..., vocabulary).
+            offsets: Subtracted from the keys of each place, float (..., 1).
+            least: Number of tokens of a place that are needed at least.
+        """
+        if self.grammar is None:
+            return Ranking(keys, offsets, least, None)
+        possible = self._possible.to(keys.device)
+        # The grammar may refuse the first tokens.
+        return Ranking(keys[..., possible], offsets, max(least, TOP), self._possible.tolist())
+
     def options(
-        self, state: State, keys: torch.Tensor, floor: float, *, first: bool
-    ) -> Iterator[tuple[int, State]]:
-        """Yield the allowed tokens by descending key, and the state after each.
+        self, state: State, ranked: Iterable[tuple[int, float]], floor: float, *, first: bool
+    ) -> Iterator[tuple[int, float, State]]:
+        """Yield the allowed tokens, the key of each, and the state after it.
 
         Args:
             state: The state before the token.
-            keys: A key for each token, float (vocabulary,).
+            ranked: Tokens and keys by descending key.
             floor: Tokens with a smaller key are left out.
             first: Whether it is the first token of the answer.
         """
-        possible = None if self.grammar is None else self._possible.to(keys.device)
-        for place, key in _descending(keys if possible is None else keys[possible]):
+        for token, key in ranked:
             if key < floor:
                 return
-            token = place if possible is None else int(possible[place])
             after = self.after(state, token, first=first)
             if after is not None:
-                yield token, after
+                yield token, key, after
 
 
-def _descending(keys: torch.Tensor) -> Iterator[tuple[int, float]]:
-    """Yield places and keys by descending key; all keys are sorted only if `TOP` do not suffice."""
-    first = keys.topk(min(TOP, len(keys)))
-    yield from zip(first.indices.tolist(), first.values.tolist(), strict=True)
-    seen = set(first.indices.tolist())
-    rest = keys.sort(descending=True)
-    pairs = zip(rest.indices.tolist(), rest.values.tolist(), strict=True)
-    yield from ((place, key) for place, key in pairs if place not in seen)
+class Ranking:
+    """Tokens by descending key at several places, in the memory of the host.
+
+    The first tokens of all places come to the host in one transfer. If they do not suffice at some
+    place, the tokens of all places come in a second one.
+
+    Args:
+        keys: Keys, float (..., n).
+        offsets: Subtracted from the keys of each place, float (..., 1).
+        count: Number of tokens of each place in the first transfer.
+        tokens: The n tokens; None if they are 0 to n - 1.
+    """
+
+    def __init__(
+        self, keys: torch.Tensor, offsets: torch.Tensor, count: int, tokens: list[int] | None
+    ) -> None:
+        self._keys, self._offsets, self._tokens = keys, offsets, tokens
+        count = min(count, keys.shape[-1])
+        # The maximum alone is several times as fast as `topk`.
+        first = keys.max(dim=-1, keepdim=True) if count == 1 else keys.topk(count)
+        self._first = self._to_host(*first)
+
+    def _to_host(self, keys: torch.Tensor, numbers: torch.Tensor) -> np.ndarray:
+        # A float32 represents all integers up to 2 ** 24.
+        return torch.stack([keys - self._offsets, numbers.to(keys.dtype)]).cpu().numpy()
+
+    @functools.cached_property
+    def _all(self) -> np.ndarray:
+        return self._to_host(*self._keys.sort(descending=True))
+
+    def at(self, *place: int) -> Iterator[tuple[int, float]]:
+        """Yield the tokens and keys of a place by descending key.
+
+        The first key is not a number if any key or offset of the place is none.
+        """
+        keys, numbers = self._first[:, *place].tolist()
+        yield from zip(map(self._token, numbers), keys, strict=True)
+        if len(numbers) < self._keys.shape[-1]:
+            seen = {*numbers}
+            for key, number in zip(*self._all[:, *place].tolist(), strict=True):
+                if number not in seen:
+                    yield self._token(number), key
+
+    def _token(self, number: float) -> int:
+        return int(number) if self._tokens is None else self._tokens[int(number)]
 
 
 def spellings(

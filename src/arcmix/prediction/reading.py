@@ -1,7 +1,7 @@
 """Prompts read by a model. The common prefix of the prompts of a family is read once."""
 
 import itertools
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,12 @@ READ_ALIKE = 0.2
 """Maximum distance between the next token's probabilities in a batch and those of a text alone.
 
 It is the total variation, from 0 to 1. Rounding of SmolLM2-135M to bfloat16 makes it 0.001."""
+
+
+AT_ONCE = {"cpu": 0, "other": 32768}
+"""Most tokens of several families that one pass reads, by type of device, padding included. A CPU
+reads one family after another: a single prompt uses all its cores, and a batch of several families
+is slower because of its padding and masks."""
 
 
 @dataclass(frozen=True)
@@ -31,64 +37,54 @@ class Query:
     """The purpose of the random numbers that draw its samples (`arcmix.randomness`)."""
 
 
-def read_prompts(
-    rows: Rows, queries: Sequence[Query], drafts: Sequence[Sequence[int]]
-) -> torch.Tensor:
-    """Read prompts into empty rows, the common prefix of each family once.
+def read_prompts(rows: Rows, queries: Sequence[Query]) -> torch.Tensor:
+    """Read prompts into new rows behind the others, the common prefix of each family once.
 
-    A CPU reads one family after another: a single prompt uses all its cores, and a batch of several
-    families is slower because of its padding and masks.
+    The queries of a family stand side by side.
 
     Args:
-        rows: Rows that have read nothing yet.
+        rows: The rows, which may hold other texts.
         queries: The prompts.
-        drafts: For each prompt, the draft tokens to read after it.
 
     Returns:
-        Logits after the last token of each prompt and after each draft token, as `Rows.read`
-        returns them.
+        Logits after the last token of each prompt, (prompts, 1, vocabulary).
     """
-    families: dict[Hashable, list[int]] = {}
-    for number, query in enumerate(queries):
-        families.setdefault(query.family, []).append(number)
-    prompts = [query.tokens.tolist() for query in queries]
-    keep = max(map(len, drafts)) + 1
-    if rows.model.device.type != "cpu":
-        return _read_prompts(rows, [*families.values()], prompts, drafts, keep)
+    families = [
+        [query.tokens.tolist() for query in own]
+        for _, own in itertools.groupby(queries, key=lambda query: query.family)
+    ]
+    most = AT_ONCE.get(rows.model.device.type, AT_ONCE["other"])
     parts, logits = [], []
-    for own in families.values():
-        part = rereading.rows(rows.model, rows.format, 0)
-        members = [[*range(len(own))]]
-        texts = [prompts[number] for number in own], [drafts[number] for number in own]
-        after = _read_prompts(part, members, *texts, keep)
-        # A text shorter than `keep` tokens has fewer logits.
-        logits.append(torch.nn.functional.pad(after, (0, 0, keep - after.shape[1], 0)))
-        parts.append(part)
-    rows.concatenate(parts)
-    places = np.argsort([number for own in families.values() for number in own]).tolist()
-    rows.select(places)
-    return torch.cat(logits)[places]
+    for group in _groups(families, most):
+        parts.append(rows.empty())
+        logits.append(_read_families(parts[-1], group))
+    rows.extend(parts)
+    return torch.cat(logits)
 
 
-def _read_prompts(
-    rows: Rows,
-    families: Sequence[Sequence[int]],
-    prompts: Sequence[Sequence[int]],
-    drafts: Sequence[Sequence[int]],
-    keep: int,
-) -> torch.Tensor:
-    """Read all prompts in one batch; `families` holds the numbers of the prompts of each family."""
-    texts = [[*prompt, *draft] for prompt, draft in zip(prompts, drafts, strict=True)]
-    prefixes = [_prefix([prompts[number] for number in own]) for own in families]
+def _groups(
+    families: Sequence[list[list[int]]], tokens: int
+) -> Iterator[Sequence[list[list[int]]]]:
+    """Yield families to read in one pass: as many as the limit on their tokens allows, or one."""
+    start = longest = 0
+    for number, family in enumerate(families):
+        longest = max(longest, *map(len, family))
+        if number > start and sum(map(len, families[start : number + 1])) * longest > tokens:
+            yield families[start:number]
+            start, longest = number, max(map(len, family))
+    yield families[start:]
+
+
+def _read_families(rows: Rows, families: Sequence[list[list[int]]]) -> torch.Tensor:
+    """Read the prompts of families into empty rows; return the logits after each prompt."""
+    prompts = [prompt for family in families for prompt in family]
+    prefixes = [_prefix(family) for family in families]
     if len(families) == len(prompts) or not any(prefixes):
-        return rows.read(texts, keep)
-    rows.read([prompts[own[0]][:prefix] for own, prefix in zip(families, prefixes, strict=True)], 1)
-    place_of = {number: place for place, own in enumerate(families) for number in own}
-    places = [place_of[number] for number in range(len(prompts))]
-    rows.select(places)
-    return rows.read(
-        [text[prefixes[place] :] for text, place in zip(texts, places, strict=True)], keep
-    )
+        return rows.read(prompts, last=True)
+    pairs = [*zip(families, prefixes, strict=True)]
+    rows.read([family[0][:prefix] for family, prefix in pairs], last=True)
+    rows.select([number for number, family in enumerate(families) for _ in family])
+    return rows.read([prompt[prefix:] for family, prefix in pairs for prompt in family], last=True)
 
 
 def _prefix(prompts: Sequence[Sequence[int]]) -> int:
@@ -114,8 +110,8 @@ def check(model: PreTrainedModel, texts: Sequence[Sequence[int]]) -> float:
         for text in texts
     ]
     rows = rereading.rows(model, "none", 0)
-    rows.read([text[: 1 + number] for number, text in enumerate(texts)], 1)
-    logits = rows.read([text[1 + number :] for number, text in enumerate(texts)], 1)[:, -1]
+    rows.read([text[: 1 + number] for number, text in enumerate(texts)])
+    logits = rows.read([text[1 + number :] for number, text in enumerate(texts)], last=True)[:, 0]
     found, expected = (torch.softmax(one.float(), -1) for one in (logits, torch.stack(alone)))
     difference = ((found - expected).abs().sum(-1) / 2).max().item()
     # A difference that is not a number is not within the limit.

@@ -45,10 +45,15 @@ class Rereading(Rows):
         self.model, self.format = model, "none"
         self.texts: list[list[int]] = []
 
-    def read(self, tokens: Sequence[Sequence[int]], keep: int) -> torch.Tensor:
-        """Append tokens to each row, and return the logits after the last ones (`Rows.read`)."""
+    def empty(self) -> Rows:
+        """Return empty rows of the same kind."""
+        return Rereading(self.model)
+
+    def read(self, tokens: Sequence[Sequence[int]], *, last: bool = False) -> torch.Tensor:
+        """Append tokens to each row, and return the logits after them (`Rows.read`)."""
         old = self.texts or [[] for _ in tokens]
         self.texts = [[*text, *new] for text, new in zip(old, tokens, strict=True)]
+        keep = 1 if last else max(map(len, tokens))
         # Texts of one length need no padding.
         lengths: dict[int, list[int]] = {}
         for number, text in enumerate(self.texts):
@@ -57,13 +62,14 @@ class Rereading(Rows):
         for own in lengths.values():
             ids = torch.tensor([self.texts[number] for number in own], device=self.model.device)
             logits = self.model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits
-            gap = (0, 0, keep - logits.shape[1], 0)
-            found |= zip(own, torch.nn.functional.pad(logits, gap), strict=True)
+            for number, after in zip(own, logits, strict=True):
+                new = after if last else after[len(after) - len(tokens[number]) :]
+                found[number] = torch.nn.functional.pad(new, (0, 0, 0, keep - len(new)))
         return torch.stack([found[number] for number in range(len(tokens))])
 
-    def concatenate(self, parts: Sequence[Rows]) -> None:
-        """Take over the rows of other batches, one batch after another."""
-        self.texts = [text for part in parts if isinstance(part, Rereading) for text in part.texts]
+    def extend(self, parts: Sequence[Rows]) -> None:
+        """Take over the rows of other batches behind the own ones."""
+        self.texts += [text for part in parts if isinstance(part, Rereading) for text in part.texts]
 
     def discard(self, counts: Sequence[int]) -> None:
         """Discard the last `counts[row]` tokens of each row."""

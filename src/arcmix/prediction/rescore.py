@@ -13,6 +13,9 @@ from arcmix.config import scales
 from arcmix.prediction import rereading
 from arcmix.prediction.reading import Query, read_prompts
 
+AT_ONCE = 32768
+"""Most tokens that an accelerator scores at once: the logits of all of them take memory."""
+
 
 def logprobs(
     model: PreTrainedModel,
@@ -32,20 +35,23 @@ def logprobs(
     model.eval()
     rows = rereading.rows(model, settings.kv_format, 0)
     with torch.inference_mode():
-        before = read_prompts(rows, queries, [()] * len(queries))
+        before = read_prompts(rows, queries)
         parents = [place for place, own in enumerate(candidates) for _ in own]
-        answers = [torch.from_numpy(one).long() for own in candidates for one in own]
+        answers = [one for own in candidates for one in own]
         rows.select(parents)
-        keep = max(map(len, answers)) - 1
-        after = rows.read([one[:-1].tolist() for one in answers], keep)
-        found = iter(
-            _logprob(torch.cat([before[parent], after[row, keep - len(one) + 1 :]]), one)
-            for row, (parent, one) in enumerate(zip(parents, answers, strict=True))
+        after = rows.read([one[:-1].tolist() for one in answers])
+        losses = torch.stack(
+            [
+                _loss(torch.cat([before[parent], after[row, : len(one) - 1]]), one)
+                for row, (parent, one) in enumerate(zip(parents, answers, strict=True))
+            ]
         )
+    found = iter((-losses).tolist())
     return [[next(found) for _ in own] for own in candidates]
 
 
-def _logprob(logits: torch.Tensor, answer: torch.Tensor) -> float:
-    targets = answer.to(logits.device)
+def _loss(logits: torch.Tensor, answer: np.ndarray) -> torch.Tensor:
+    """Return the summed loss of an answer, float64, given the logits before each token."""
+    targets = torch.from_numpy(answer).long().to(logits.device, non_blocking=True)
     losses = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")
-    return -float(losses.double().sum())
+    return losses.double().sum()

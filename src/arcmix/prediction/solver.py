@@ -1,12 +1,11 @@
 """Answers of one model to views, and log-probabilities of the leading grids.
 
 The solver makes drafts and jobs. `prompt_set` turns views into prompts and answers into grids,
-`generate` searches the answers of one batch, `batching` forms batches and caches their results.
+`generate` searches the answers, `batching` forms units and caches their results.
 """
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +36,8 @@ class Solver:
         settings: The search, the drafts, the batches and the number of grids to score.
         seed: The experiment's seed.
         ranks: The ranks that share the views.
+        join: Whether prompts join the answers in progress, as on an accelerator; None to tell it by
+            the device of the model. If not, a batch is answered alone.
     """
 
     def __init__(
@@ -47,9 +48,12 @@ class Solver:
         settings: scales.Predict,
         seed: int,
         ranks: Ranks,
+        *,
+        join: bool | None = None,
     ) -> None:
         self._model, self._prompts, self._cache = model, prompts, cache
         self._settings, self._seed, self._ranks = settings, seed, ranks
+        self._join = model.device.type != "cpu" if join is None else join
 
     def answer(
         self, numbers: Sequence[int], done: Callable[[int], object]
@@ -58,7 +62,7 @@ class Solver:
 
         Args:
             numbers: Numbers of the views.
-            done: Called with the number of views of a batch once the batch is done.
+            done: Called with the number of views of a unit once the unit is done (`batching`).
 
         Raises:
             ValueError: If the model's answers would depend on the batch (`kv_cache.check`).
@@ -144,24 +148,28 @@ class Solver:
     ) -> list[list[Answer]]:
         settings, language = self._settings, self._prompts.language
 
-        def work(places: list[int]) -> list[Any]:
-            chosen = [queries[place] for place in places]
-            found = generate.answer(self._model, chosen, language, settings, self._seed)
-            return [[dataclasses.astuple(one) for one in answers] for answers in found]
+        def work(units: list[list[int]]) -> Iterator[tuple[int, list[Any]]]:
+            chosen = [[queries[place] for place in unit] for unit in units]
+            for place, found in generate.answers(
+                self._model, chosen, language, settings, self._seed, most
+            ):
+                yield place, [[dataclasses.astuple(one) for one in own] for own in found]
 
-        rows = {"greedy": 1, "dfs": math.floor(1 / settings.threshold)}.get(
-            settings.search, settings.width
-        )
         jobs = [
             Job(
                 f"{query.purpose} {query.tokens.tolist()} {query.draft.tolist()}",
                 query.family,
                 len(query.tokens) + language.budget,
-                rows,
+                generate.rows_of(settings),
             )
             for query in queries
         ]
-        found = self._results(jobs, work, done)
+        tokens = kv_cache.room(self._model, settings.batch_tokens)
+        if self._join:
+            units, most = batching.families(jobs), tokens // max(job.length for job in jobs)
+        else:
+            units, most = batching.batches(jobs, tokens), 0
+        found = batching.results(jobs, units, work, self._cache, self._ranks, done)
         return [[Answer(tuple(one[0]), *one[1:]) for one in answers] for answers in found]
 
     def _leading(
@@ -185,10 +193,11 @@ class Solver:
         queries = self._queries(numbers, [NO_DRAFT] * len(numbers))
         settings = self._settings
 
-        def work(places: list[int]) -> list[Any]:
-            chosen = [queries[place] for place in places]
-            own = [answers[place] for place in places]
-            return rescore.logprobs(self._model, chosen, own, settings)
+        def work(units: list[list[int]]) -> Iterator[tuple[int, list[Any]]]:
+            for number, unit in enumerate(units):
+                chosen = [queries[place] for place in unit]
+                own = [answers[place] for place in unit]
+                yield number, rescore.logprobs(self._model, chosen, own, settings)
 
         jobs = [
             Job(
@@ -199,16 +208,9 @@ class Solver:
             )
             for query, own in zip(queries, answers, strict=True)
         ]
-        return self._results(jobs, work, lambda _: None)
-
-    def _results(
-        self,
-        jobs: Sequence[Job],
-        work: Callable[[list[int]], list[Any]],
-        done: Callable[[int], object],
-    ) -> list[Any]:
-        tokens = self._settings.batch_tokens
-        return batching.results(jobs, work, self._cache, tokens, self._ranks, done)
+        tokens = kv_cache.room(self._model, settings.batch_tokens)
+        units = batching.batches(jobs, min(tokens, rescore.AT_ONCE) if self._join else tokens)
+        return batching.results(jobs, units, work, self._cache, self._ranks, lambda _: None)
 
 
 def _test(view: View) -> Test:
