@@ -146,8 +146,11 @@ def main() -> None:
 def _chosen(
     setting: Setting, given: argparse.Namespace
 ) -> tuple[adaptation.Settings, Sequence[Task]]:
-    """Return the settings and the tasks of a command line."""
-    tokens = given.micro_tokens or setting.finetune.micro_tokens
+    """Return the settings and the tasks of a command line.
+
+    Raises:
+        ValueError: If there are too few tasks.
+    """
     own = setting.test_time.model_copy(
         update={
             "steps": given.steps,
@@ -156,11 +159,27 @@ def _chosen(
             "patience": given.steps + 1,
         }
     )
+    tokens = given.micro_tokens or setting.finetune.micro_tokens
     finetune = setting.finetune.model_copy(update={"micro_tokens": tokens, "too_long": "shorten"})
     settings = adaptation.Settings(setting.augment, finetune, own, harness.SEED, harness.SEED)
-    # Three demonstrations, so that a sample can be shortened to one of them.
-    enough = [task for task in setting.tasks if len(task.train) > 2]
-    return settings, enough[: given.count or (32 if harness.on_card() else 4)]
+    fitting = [
+        task
+        for task in setting.tasks
+        if len(task.train) > 1 and _length(task) <= finetune.max_tokens
+    ]
+    count = given.count or (32 if harness.on_card() else 4)
+    if len(fitting) < count:
+        raise ValueError(
+            f"{len(fitting)} tasks have at least two demonstrations and at most"
+            f" {finetune.max_tokens} tokens, and --count is {count}; lower it, or set other --tasks"
+        )
+    return settings, fitting[:count]
+
+
+def _length(task: Task) -> int:
+    """Return about the number of tokens of the demonstrations: one for each cell and each row."""
+    grids = [grid for pair in task.train for grid in (pair.input, pair.output)]
+    return sum(grid.size + len(grid) + 2 for grid in grids)
 
 
 if __name__ == "__main__":
