@@ -15,10 +15,10 @@ unexport DVC_ROOT
 
 .DEFAULT_GOAL := help
 .PHONY: help setup whole repro noise experiments gallery score answer pin push adapters merged readme \
-  test slow kills check bench
+  test slow kills check bench bench-gpu
 
 help: ## List the targets.
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 14
 
 setup: $(STAMP) ## Create the environment .venv; the other targets do this if necessary.
 
@@ -118,10 +118,12 @@ check: $(STAMP) ## Check style, types, imports and the scripts of the pages.
 	done
 
 bench: $(STAMP) ## Run the benchmarks.
-	@for program in benchmarks/*.py; do \
-	  [ -e "$$program" ] || { echo "no benchmarks yet"; break; }; \
-	  $(RUN) python "$$program" || exit; \
+	@for name in train predict score adapt data_path lengths; do \
+	  $(RUN) python -m benchmarks.$$name || exit; \
 	done
+
+bench-gpu: $(STAMP) ## Print a page of all benchmarks in short, for the device of this machine.
+	@$(RUN) python -m benchmarks.page
 
 readme: ## Copy the table into README.md, for a commit of new results.
 	@sed -i -e '/<!-- table -->/,/<!-- end -->/{//!d}' -e '/<!-- table -->/r results/ablation.md' README.md

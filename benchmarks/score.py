@@ -1,175 +1,211 @@
 """Log-probabilities of given candidates: one pass over each prompt, or one pass per candidate.
 
-Each prompt has five candidates: the right answer, the input, and the right answer with one cell
-changed. Both ways use the same fine-tuned model, prompts and dtype.
+Each prompt has up to five candidates: the right answer, the input, and the right answer with one
+cell changed. Both ways have the same fine-tuned model, prompts and dtype.
 
-- `each anew`: prompt and candidate are one sequence. Sequences are sorted by length and evaluated
-  in batches of eight, with logits for the candidate only. Apart from the batches, this is the
-  scoring of the ARChitects and of NVARC.
-- `arcmix, prompt once`: each prompt is evaluated once for all its candidates, as in `predict`.
+- `each anew, N`: prompt and candidate are one sequence. Sequences are sorted by length and read in
+  batches of N, with logits for the candidate only. Apart from the batches, this is the scoring of
+  the ARChitects and of NVARC.
+- `arcmix, prompt once`: stage `predict` reads each prompt once for all its candidates.
 
-The benchmark verifies that both ways give the same log-probabilities, within 0.01 nats per token.
+The benchmark verifies that both ways give the same log-probabilities, within 0.01 nats per token in
+float32 and 0.1 in bfloat16. On a card, each way scores twice, and the first time warms up.
 """
 
-import multiprocessing
 import statistics
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import padding
-import predict
 import torch
-import transformers
 
 from arcmix import randomness
-from arcmix.config import scales
-from arcmix.prediction import reading, rescore
+from arcmix.models import adapters, parallel, pretrained
+from arcmix.prediction.batching import ResultCache
+from arcmix.prediction.generate import Answer
 from arcmix.prediction.prompt_set import PromptSet
+from arcmix.prediction.solver import Solver
+from benchmarks import harness, padding, predict
+from benchmarks.harness import Setting, Used
+from benchmarks.predict import Asked
 
 NUMBER = 5
 """Number of candidates per prompt."""
 
+TOLERANCE = {"float32": 0.01, "bfloat16": 0.1}
+"""Maximum difference of two log-probabilities that should be equal, in nats per token."""
 
-def candidates(prompt_set: PromptSet) -> list[list[np.ndarray]]:
-    """Return the tokens of the candidates of each prompt."""
+HEAD = ("s", "wall s", "candidates/s", "tokens/s", "peak MiB", "x")
+
+Number = tuple[int, int]
+"""Number of a prompt, and of one of its candidates."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one run of a way took and gave."""
+
+    used: Used
+    """Time and memory after the model is loaded."""
+    logprobs: dict[Number, float]
+    """Log-probability of each candidate, in nats."""
+
+
+def candidates(prompts: PromptSet) -> list[list[np.ndarray]]:
+    """Return the distinct grids of the candidates of each prompt, in the view of the prompt."""
     found = []
-    for number, view in enumerate(prompt_set.views):
+    for number, view in enumerate(prompts.views):
         pair = view.task.test[view.test]
         grids = [view.transform.apply(pair.output), view.transform.apply(pair.input)]
         for change in range(NUMBER - len(grids)):
             grid = grids[0].copy()
-            words = randomness.words(
-                predict.SEED, "benchmark/score", number * NUMBER + change, 1, 3
-            )[0]
+            place = number * NUMBER + change
+            words = randomness.words(harness.SEED, "benchmark/score", place, 1, 3)[0]
             row, column = (
-                randomness.below(word, side) for word, side in zip(words, grid.shape, strict=False)
+                int(randomness.below(word, side))
+                for word, side in zip(words, grid.shape, strict=False)
             )
             grid[row, column] = (grid[row, column] + 1 + randomness.below(words[2], 9)) % 10
             grids.append(grid)
-        found.append(prompt_set.answer_tokens(grids))
+        distinct = {(grid.shape, grid.tobytes()): grid for grid in grids}
+        found.append([*distinct.values()])
     return found
 
 
 def anew(
-    one: transformers.PreTrainedModel,
-    prompts: Sequence[np.ndarray],
-    answers: Sequence[Sequence[np.ndarray]],
-) -> list[list[float]]:
+    model: torch.nn.Module, prompts: PromptSet, shown: Sequence[Sequence[np.ndarray]], batch: int
+) -> dict[Number, float]:
     """Return the log-probabilities, with one pass over the prompt for each candidate."""
-    places = [(number, place) for number, own in enumerate(answers) for place in range(len(own))]
-    places.sort(key=lambda place: len(prompts[place[0]]) + len(answers[place[0]][place[1]]))
-    found = [[0.0] * len(own) for own in answers]
-    for start in range(0, len(places), 8):
-        chosen = places[start : start + 8]
-        texts = [np.concatenate([prompts[n], answers[n][place]]) for n, place in chosen]
-        ids, mask, positions = padding.left_padded(texts, one.device)
-        keep = max(len(answers[n][place]) for n, place in chosen) + 1
-        logits = one(
+    texts = {
+        (number, place): (prompts.prompts[number], answer)
+        for number, grids in enumerate(shown)
+        for place, answer in enumerate(prompts.answer_tokens(grids))
+    }
+    order = sorted(texts, key=lambda one: sum(map(len, texts[one])))
+    device = next(model.parameters()).device
+    found = {}
+    for start in range(0, len(order), batch):
+        chosen = order[start : start + batch]
+        ids, mask, positions = padding.left_padded(
+            [np.concatenate(texts[one]) for one in chosen], device
+        )
+        logits = model(
             input_ids=ids,
             attention_mask=mask,
             position_ids=positions,
-            logits_to_keep=keep,
+            logits_to_keep=max(len(texts[one][1]) for one in chosen) + 1,
             use_cache=False,
         ).logits
-        for row, (number, place) in enumerate(chosen):
-            wanted = torch.from_numpy(answers[number][place]).long().to(one.device)
+        for row, one in enumerate(chosen):
+            wanted = torch.from_numpy(texts[one][1]).long().to(device)
             before = logits[row, -len(wanted) - 1 : -1].float()
-            found[number][place] = -float(
-                torch.nn.functional.cross_entropy(before, wanted, reduction="sum")
-            )
-    return found
+            found[one] = -torch.nn.functional.cross_entropy(before, wanted, reduction="sum")
+    return {one: float(value) for one, value in found.items()}
 
 
-def shared(
-    one: transformers.PreTrainedModel,
-    prompts: Sequence[np.ndarray],
-    answers: Sequence[Sequence[np.ndarray]],
-    tokens: int,
-) -> list[list[float]]:
+def once(
+    solver: Solver, prompts: PromptSet, shown: Sequence[Sequence[np.ndarray]]
+) -> dict[Number, float]:
     """Return the log-probabilities, with one pass over each prompt for all its candidates."""
-    settings = scales.Predict.model_copy(predict.SETTINGS)
-    queries = [
-        reading.Query(ids, np.zeros(0, np.int32), number, "") for number, ids in enumerate(prompts)
-    ]
-    order = sorted(range(len(queries)), key=lambda number: len(prompts[number]))
-    rows = max(1, tokens // (NUMBER * max(map(len, prompts))))
-    found: dict[int, list[float]] = {}
-    for start in range(0, len(order), rows):
-        chosen = order[start : start + rows]
-        given = rescore.logprobs(
-            one, [queries[n] for n in chosen], [answers[n] for n in chosen], settings
-        )
-        found |= dict(zip(chosen, given, strict=True))
-    return [found[number] for number in range(len(queries))]
+    given = {
+        number: [
+            # The solver ranks grids by their log-probability, so it keeps this order.
+            Answer(tuple(tokens[:-1].tolist()), -float(place), ended=True)
+            for place, tokens in enumerate(prompts.answer_tokens(grids))
+        ]
+        for number, grids in enumerate(shown)
+    }
+    tests = {(view.task.id, view.test): number for number, view in enumerate(prompts.views)}
+    scores = solver.score([*given], given)
+    return {(tests[one.task, one.test], one.candidate): one.logprob for one in scores}
 
 
-def measure(setting: predict.Setting, way: str) -> predict.Result:
-    """Score the candidates in one way, in this process."""
-    one, prompt_set = predict.load(setting)
-    answers = candidates(prompt_set)
-    if way == "each anew":
-        return predict.timed(one, lambda: anew(one, prompt_set.prompts, answers))
-    return predict.timed(
-        one, lambda: shared(one, prompt_set.prompts, answers, setting.batch_tokens)
+def measure(setting: Setting, asked: Asked, batch: int) -> Result:
+    """Score the candidates in batches of sequences, or as arcmix does if `batch` is 0."""
+    torch.set_num_threads(setting.threads)
+    pretrained.quiet()
+    prompts = asked.prompts(setting)
+    shown = candidates(prompts)
+    model = adapters.load(
+        setting.base_model,
+        setting.adapter / "last",
+        setting.dtype,
+        "lora",
+        prompts.tokenizer,
+        prompts.style.encoder.tokens,
     )
+    settings = setting.predict.model_copy(update={"rescore": NUMBER})
+
+    def scored() -> Result:
+        with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+            cache = ResultCache(Path(folder), "")
+            solver = Solver(model, prompts, cache, settings, harness.SEED, parallel.all_ranks())
+            meter = harness.Meter()
+            found = anew(model, prompts, shown, batch) if batch else once(solver, prompts, shown)
+            return Result(meter.read(), found)
+
+    if harness.on_card():
+        scored()
+    return scored()
 
 
-def compare(setting: predict.Setting, repeats: int) -> None:
+def compare(setting: Setting, asked: Asked, batch: int, repeats: int) -> None:
     """Run both ways alternately and print a table with a row for each.
 
     Raises:
         ValueError: If their log-probabilities differ.
     """
-    spawn = multiprocessing.get_context("spawn")
-    found: dict[str, list[predict.Result]] = {"each anew": [], "arcmix, prompt once": []}
+    prompts = asked.prompts(setting)
+    answers = [prompts.answer_tokens(grids) for grids in candidates(prompts)]
+    chosen = {f"each anew, {batch}": batch, "arcmix, prompt once": 0}
+    found: dict[str, list[Result]] = {name: [] for name in chosen}
     for _ in range(repeats):
-        for way, results in found.items():
-            # A process of its own measures its own peak memory.
-            with ProcessPoolExecutor(1, mp_context=spawn) as alone:
-                results.append(alone.submit(measure, setting, way).result())
-    _, prompt_set = predict.load(setting)
-    answers = candidates(prompt_set)
-    one, other = (results[0].answers for results in found.values())
+        for name, results in found.items():
+            results.append(harness.alone(measure, setting, asked, chosen[name]))
+    one, other = (results[0].logprobs for results in found.values())
     worst = max(
-        abs(a - b) / len(answer)
-        for ours, theirs, own in zip(one, other, answers, strict=True)
-        for a, b, answer in zip(ours, theirs, own, strict=True)
+        abs(one[number, place] - other[number, place]) / len(answer)
+        for number, own in enumerate(answers)
+        for place, answer in enumerate(own)
     )
-    if worst > 0.01:
+    if worst > TOLERANCE[setting.dtype]:
         raise ValueError(
             f"the log-probabilities of the two ways differ by {worst:.3f} nats per token, more than"
-            " the allowed 0.01; correct arcmix.prediction.rescore"
+            f" the allowed {TOLERANCE[setting.dtype]}; correct arcmix.prediction.rescore"
         )
-    print(
-        f"{len(answers)} prompts of {np.mean([len(ids) for ids in prompt_set.prompts]):.0f} tokens,"
-        f" {NUMBER} candidates of {np.mean([len(one) for own in answers for one in own]):.0f},"
-        f" {setting.dtype}, {setting.threads} threads,"
-        f" {predict.DEVICE}; medians of {repeats}"
+    lengths = [len(answer) for own in answers for answer in own]
+    baseline = statistics.median(each.used.seconds for each in found[f"each anew, {batch}"])
+    rows = []
+    for name, results in found.items():
+        seconds = statistics.median(each.used.seconds for each in results)
+        cells = [
+            f"{seconds:.2f}",
+            f"{statistics.median(each.used.wall for each in results):.2f}",
+            f"{len(lengths) / seconds:,.1f}",
+            f"{sum(lengths) / seconds:,.0f}",
+            f"{results[-1].used.peak:,.0f}",
+            f"{baseline / seconds:.2f}",
+        ]
+        rows.append((name, cells))
+    harness.table(
+        f"{len(answers)} prompts",
+        HEAD,
+        rows,
+        f"{harness.where(setting)}; prompts of"
+        f" {np.mean([len(ids) for ids in prompts.prompts]):.0f} tokens, {len(lengths)} candidates"
+        f" of {np.mean(lengths):.0f}; they differ by at most {worst:.4f} nats per token.",
     )
-    print(
-        "| way | s | cpu s | candidates/s | peak MiB | x |\n| --- | --- | --- | --- | --- | --- |"
-    )
-    baseline = None
-    for way, results in found.items():
-        seconds = statistics.median(result.seconds for result in results)
-        baseline = baseline or seconds
-        busy = statistics.median(result.busy for result in results)
-        print(
-            f"| {way} | {seconds:.2f} | {busy:.2f} | {NUMBER * len(answers) / seconds:.1f}"
-            f" | {results[-1].peak:,.0f} | {baseline / seconds:.2f} |"
-        )
 
 
 def main() -> None:
     """Run the benchmark."""
-    arguments = predict.parser("Candidates scored per second.").parse_args()
-    if not predict.ready(arguments):
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        compare(predict.setting(arguments, Path(folder)), arguments.repeats)
+    given = predict.parser(__doc__).parse_args()
+    with harness.started(given) as found:
+        setting, asked = predict.chosen(found, given)
+        (batch,) = given.batch or [64 if harness.on_card() else 8]
+        compare(setting, Asked(asked.tests, 1, asked.sizes), batch, given.repeats)
 
 
 if __name__ == "__main__":

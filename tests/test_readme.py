@@ -38,7 +38,7 @@ def test_every_dataset_and_stage_that_the_readme_names_exists():
     file = check.check_file(ROOT / "params.yaml")
     datasets = {*re.findall(r"\bdataset=([\w-]+)", text)} - {"my-mix", "my-tasks"}
     assert {"new-train", "combo-v2"} <= datasets <= {*file.datasets}
-    assert {*re.findall(r"\bscale=([\w-]+)", text)} == {"paper"} <= {*file.scales}
+    assert {*re.findall(r"\bscale=([\w-]+)", text)} == {"gpu", "paper"} <= {*file.scales}
     chain = re.search(r"code → .*?ablation", text, re.DOTALL)
     assert chain is not None
     stages = [*YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]]

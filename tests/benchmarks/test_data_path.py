@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_benchmark_prints_a_row_for_each_style_and_way():
-    program = ["benchmarks/data_path.py", "--repeats", "1", "--slow", "8", "--fast", "64"]
+    program = ["-m", "benchmarks.data_path", "--repeats", "1", "--slow", "8", "--fast", "64"]
     done = subprocess.run(
         [sys.executable, *program],
         cwd=ROOT,

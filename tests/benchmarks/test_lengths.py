@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 def lengths(*flags):
     """Return the lines that the program prints."""
     done = subprocess.run(
-        [sys.executable, "benchmarks/lengths.py", *flags],
+        [sys.executable, "-m", "benchmarks.lengths", *flags],
         cwd=ROOT,
         env={"PYTHONPATH": "src"},
         capture_output=True,

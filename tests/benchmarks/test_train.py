@@ -1,69 +1,43 @@
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+
+from tests.benchmarks.running import run
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
+# The program itself compares the losses of the ways and raises an error if two differ.
 
-# The program itself compares the losses of all ways and raises an error if two differ.
+TINY = ("--base-model", "tiny", "--device", "cpu", "--dtype", "float32", "--threads", "1")
+NO_TASKS = ("--tasks", "none.parquet")
 
 
-def rows(base_model, *flags):
-    """Return the cells of the rows of all tables without their headers."""
-    done = subprocess.run(
-        [sys.executable, "benchmarks/train.py", "--model", base_model, *flags],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": "src"},
-        capture_output=True,
-        text=True,
-        check=True,
+def test_the_benchmark_finds_equal_losses_and_prints_the_cost_of_each_way():
+    _, found = run(
+        "train", *TINY, *NO_TASKS, "--loss", "answer", "outputs", "--micro-tokens", "512"
     )
-    found = re.findall(r"^\| ((?:TRL|arcmix).*) \|$", done.stdout, re.MULTILINE)
-    return [row.split(" | ") for row in found]
-
-
-def test_the_benchmark_finds_equal_losses_and_prints_the_cost_of_each_way(base_model):
-    found = rows(base_model, "--dtype", "float32", "--threads", "1", "--repeats", "1")
     assert [row[0] for row in found] == [
-        "TRL, texts",
+        "TRL, padded",
+        "TRL, packed",
         "arcmix",
-        "TRL, our labels of all outputs",
-        "arcmix, all outputs",
-    ]
-    padding = [int(row[6].removesuffix(" %")) for row in found]
-    assert padding[0] == padding[2] < padding[1] == padding[3] == 100
-    labelled = [float(row[5].replace(",", "")) / float(row[3]) for row in found]
-    assert labelled[3] > 2 * labelled[1]
-    assert found[0][9:] == ["1.00", "1.00"]
-
-
-def test_the_full_benchmark_has_every_way(base_model):
-    small = ["--dtype", "float32", "--threads", "1", "--repeats", "1", "--lengths"]
-    assert [row[0] for row in rows(base_model, "--full", *small)] == [
-        "TRL, texts",
+        "TRL, padded, our labels",
         "arcmix",
-        "arcmix, a sample a row",
-        "arcmix, rows of 2048",
-        "TRL, our labels of all outputs",
-        "arcmix, all outputs",
     ]
+    padding = [int(row[5].removesuffix(" %")) for row in found]
+    assert padding[0] == padding[3] < padding[1] == padding[2] == padding[4] == 100
+    assert {row[9] for row in found[:3:2]} == {found[0][9]}
+    labelled = [float(row[4].replace(",", "")) / float(row[3].replace(",", "")) for row in found]
+    assert labelled[4] > 2 * labelled[2]
+    assert found[0][10:] == ["1.00", "1.00"]
 
 
-def test_without_a_model_the_benchmark_prints_what_to_do(tmp_path):
-    program = [sys.executable, ROOT / "benchmarks" / "train.py"]
-    done = subprocess.run(
-        program,
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == (
-        "train: there is no model; run: dvc repro fetch_model, or set --model to a folder\n"
-    )
+def test_each_length_and_each_size_of_rows_is_measured():
+    flags = ("--lengths", "256", "384", "--micro-tokens", "1", "2048", "--batch", "2")
+    told, found = run("train", *TINY, *NO_TASKS, *flags)
+    assert "| 224 to 256 tokens, loss on answer |" in told
+    assert "| 336 to 384 tokens, loss on answer |" in told
+    own = ["arcmix, rows of 1", "arcmix, rows of 2048"]
+    assert [row[0] for row in found] == ["TRL, padded", "TRL, packed", *own] * 2
+
+
+def test_without_a_model_the_benchmark_says_what_to_do(tmp_path):
+    told, _ = run("train", "--base-model", str(tmp_path / "none"), status=1)
+    assert "none; run: dvc repro fetch_model, or set --base-model to a folder or to tiny" in told

@@ -194,6 +194,14 @@ def test_repeats_share_a_fingerprint(run: Run, place: str, value: object) -> Non
     assert {row.fingerprint for row in run.enter()} == {before.fingerprint}
 
 
+def test_another_entry_of_a_section_changes_no_fingerprint(run: Run) -> None:
+    (before,) = run.enter()
+    values = YAML(typ="safe").load(run.folder / "params.yaml")
+    for name in ("scales", "models", "datasets"):
+        run.set(name, values[name] | {"added": {}})
+    assert {row.fingerprint for row in run.enter()} == {before.fingerprint}
+
+
 @pytest.mark.parametrize(
     ("place", "value"),
     [
