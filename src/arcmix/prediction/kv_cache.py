@@ -335,7 +335,7 @@ def cuda_graph(work: Work, given: torch.Tensor) -> Callable[[], torch.Tensor]:
     The result is overwritten by the next pass.
     """
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=_pool()):
+    with torch.cuda.graph(graph, pool=_pool().id):
         output = work(given)
 
     def replay() -> torch.Tensor:
@@ -346,9 +346,12 @@ def cuda_graph(work: Work, given: torch.Tensor) -> Callable[[], torch.Tensor]:
 
 
 @functools.cache
-def _pool() -> Any:  # noqa: ANN401 - torch has no public type for it
-    """Return the memory that all graphs share, since no two of them run at the same time."""
-    return torch.cuda.graph_pool_handle()
+def _pool() -> torch.cuda.MemPool:
+    """Return the memory that all graphs share, since no two of them run at the same time.
+
+    It outlives the graphs: a pool whose last graph is gone cannot be used again.
+    """
+    return torch.cuda.MemPool()
 
 
 class _Recorded:
