@@ -13,6 +13,7 @@ from arcmix import files, tasks
 from arcmix.scoring import metrics
 from arcmix.tasks import Pair, Task
 from arcmix.training import outcomes
+from arcmix.stats import shares
 from stages import evaluate
 from tests.answers import PLAIN, stored_candidate, write_candidates, write_history, write_scores
 
@@ -103,32 +104,32 @@ def write(
     return {**paths, "config": config}
 
 
+def ends(name: str, share: float) -> dict[str, Any]:
+    """Return the ends of the interval of a share of two tasks."""
+    low, high = shares.interval(share, 2)
+    return {f"{name}_low": pytest.approx(low), f"{name}_high": pytest.approx(high)}
+
+
 def test_run_writes_the_metrics(tmp_path: Path) -> None:
     paths = write(tmp_path)
     evaluate.run(**paths)
     assert json.loads(paths["metrics"].read_text()) == {
-        # One task of two has one right view of two in one test of two. Half of the bootstrap
-        # samples of two tasks consist of one task twice. The other task is not clean.
+        # One task of two has one right view of two in one test of two. The other task is not clean.
         "accuracy": 1 / 8,
-        "accuracy_low": 0,
-        "accuracy_high": 1 / 4,
+        **ends("accuracy", 1 / 8),
         "clean_accuracy": 1 / 4,
         "correct_pixels": 1 / 8,
-        "correct_pixels_low": 0,
-        "correct_pixels_high": 1 / 4,
+        **ends("correct_pixels", 1 / 8),
         "clean_correct_pixels": 1 / 4,
         "pass_n": 1 / 4,
-        "pass_n_low": 0,
-        "pass_n_high": 1 / 2,
+        **ends("pass_n", 1 / 4),
         "clean_pass_n": 1 / 2,
         # The right grid is the first, and a more confident one follows.
         "selected_1": 0,
-        "selected_1_low": 0,
-        "selected_1_high": 0,
+        **ends("selected_1", 0),
         "clean_selected_1": 0,
         "selected_2": 1 / 4,
-        "selected_2_low": 0,
-        "selected_2_high": 1 / 2,
+        **ends("selected_2", 1 / 4),
         "clean_selected_2": 1 / 2,
         "correct_size": 1 / 8,
         "unanswered": (1 / 4 + 1) / 2,
@@ -136,6 +137,7 @@ def test_run_writes_the_metrics(tmp_path: Path) -> None:
         "stop_rate": 3 / 5,
         "metrics_version": metrics.VERSION,
         "adapted_tasks": 0,
+        "answering_loss_per_cell": 0,
         "answering_val_loss": (8 + 2) / 2 / (2 + 8),
         "adapt_failed": 0,
         "clean_tasks": 1,
