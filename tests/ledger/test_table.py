@@ -38,7 +38,7 @@ rows = st.lists(
 )
 
 
-SCORES = ("4.2 %", "8.4 %", "12.6 % (0.3 to 86.9)")
+SCORES = ("4.2 %", "8.4 %", "12.6 % (0.4 to 84.2)")
 NONE = ("0.0 %", "0.0 %", "0.0 % (0.0 to 79.3)")
 
 
@@ -218,14 +218,30 @@ def test_rows_with_validation_demonstrations_are_compared_among_themselves() -> 
         for seed in range(2)
     ]
     found = table.blocks(seen, CODE, ["train", "b"])
-    assert [labels(block) for block in found] == [["train", "a"], ["b"]]
+    assert [labels(block) for block in found] == [["a", "train"], ["b"]]
     assert titles(found)[1] == f"{titles(found)[0]}, with validation demonstrations"
     verdicts = [line.verdict.text for block in found for line in block.lines if line.verdict]
-    assert verdicts == ["baseline", "worse by 0.100 ± 0.000", "baseline"]
+    assert verdicts == ["worse by 0.100 ± 0.000", "baseline", "baseline"]
     frame = table.as_frame(found).set_index("dataset")
     assert frame["baseline_difference"]["a"] == pytest.approx(0.1)
     assert frame["baseline_p_value"]["a"] == 0
     assert pd.isna(frame["baseline_difference"]["train"])
+
+
+def test_the_baseline_is_found_by_the_name_of_its_dataset() -> None:
+    of_train = [row("train", seed, per_cell=[0.4, 0.6]) for seed in range(4)]
+    later = [row("train", seed, loss=0.8, start="re-arc/0-0123456789ab") for seed in range(2)]
+    (block,) = blocks([*of_train, *later], CODE)
+    assert block.baseline is not None
+    assert block.baseline.label == "train"
+    assert summary.CHANCE.format(mean=0.0, half=0.0) in summary.as_markdown([block])
+    small = sealed(row("train"), components=[component("train", subset="10%")])
+    (block,) = blocks([*of_train, small], CODE)
+    assert block.baseline is None
+    found = {line.verdict.text for line in block.lines if line.verdict}
+    assert len(found) == 1
+    assert found.pop().startswith("no baseline: 2 lines are named train, so ")
+    assert "Chance alone" not in summary.as_markdown([block])
 
 
 def test_the_lines_of_a_block_are_in_ascending_order_of_loss() -> None:

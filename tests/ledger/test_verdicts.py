@@ -66,7 +66,8 @@ def test_one_seed_needs_an_experiment_with_two() -> None:
     base, alone = judged(BASELINE, runs("a", 0.1, seeds=1))
     assert base.text == "baseline"
     assert alone.text == (
-        f"cannot tell: 1 seeds and {TASKS} tasks in common with the baseline; 2 seeds are needed"
+        f"cannot tell: seeds in common with the baseline: 1, tasks: {TASKS}; run both with 2 seeds"
+        " or more"
     )
     assert alone.difference is None
     _, alone, other = judged(BASELINE, runs("a", 0.1, seeds=1), runs("o", 0.1))
@@ -77,7 +78,7 @@ def test_one_seed_needs_an_experiment_with_two() -> None:
 def test_an_experiment_without_common_seeds_is_not_compared() -> None:
     later = [replace(one, seed=one.seed + 9) for one in runs("l", 0.1)]
     _, found = judged(BASELINE, later)
-    assert found.text.startswith("cannot tell: 0 seeds and 0 tasks in common")
+    assert found.text.startswith("cannot tell: seeds in common with the baseline: 0, tasks: 0;")
 
 
 def test_the_first_baseline_that_is_there_is_taken() -> None:
@@ -86,6 +87,25 @@ def test_the_first_baseline_that_is_there_is_taken() -> None:
     assert texts[0].startswith("worse by 0.1")
     nothing = judged(BASELINE, baselines=("x", "y"))
     assert [one.text for one in nothing] == ["no baseline: none of x, y is here"]
+
+
+def test_two_experiments_with_the_name_of_the_baseline_leave_no_baseline() -> None:
+    found = judged(BASELINE, BASELINE, runs("o", 0.1), baselines=("base", "o"))
+    expected = (
+        "no baseline: 2 lines are named base, so give each definition a name in datasets, or set"
+        " ablation.baseline to another dataset"
+    )
+    assert [one.text for one in found] == [expected] * 3
+
+
+def test_chance_alone_is_the_difference_of_one_half_of_the_seeds_from_the_other() -> None:
+    values = [[0.1, 0.4], [0.3, 0.4], [0.2, 0.2], [0.2, 0.6], [9.0, 9.0]]
+    rows = [row(seed=seed, per_cell=own) for seed, own in enumerate(values)]
+    found = verdicts.chance(rows)
+    assert found is not None
+    assert found.mean == pytest.approx((0.2 + 0.0 + 0.0 + 0.4) / 4)
+    assert (found.seeds, found.tasks) == (2, 2)
+    assert verdicts.chance(rows[:3]) is None
 
 
 def test_verdicts_are_corrected_for_their_number() -> None:

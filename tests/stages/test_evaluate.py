@@ -11,9 +11,9 @@ import pytest
 
 from arcmix import files, tasks
 from arcmix.scoring import metrics
+from arcmix.stats import shares
 from arcmix.tasks import Pair, Task
 from arcmix.training import outcomes
-from arcmix.stats import shares
 from stages import evaluate
 from tests.answers import PLAIN, stored_candidate, write_candidates, write_history, write_scores
 

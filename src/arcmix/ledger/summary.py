@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from arcmix.ledger import comparison, markdown
+from arcmix.ledger import comparison, markdown, verdicts
 from arcmix.ledger.table import Block, drawn
 from arcmix.stats import shares
 
@@ -24,6 +24,11 @@ from the adapter of the run B/0-123 of the ledger, `A ← folder B` one from an 
 made here. `untrained` is a model that is measured as it is. Where several lines have one name, or
 several tables one title, the values follow in which they differ."""
 """Explanation of the columns in the Markdown file."""
+
+CHANCE = """\
+Chance alone: every second seed of the baseline differs from the seed before it by {mean:+.3f} ±
+{half:.3f} nats per cell."""
+"""Paragraph below the table of a block whose baseline has enough seeds (`verdicts.chance`)."""
 
 COLUMNS = {
     "verdict": "<",
@@ -64,6 +69,8 @@ def as_markdown(blocks: Sequence[Block]) -> str:
     for block in blocks:
         parts.append(f"### {block.title}")
         parts.append(_summary(block))
+        if block.baseline and (found := verdicts.chance(block.baseline.rows)):
+            parts.append(CHANCE.format(mean=found.mean, half=found.half_width()))
         parts.append("Single runs:")
         parts.append(_runs(block, machines))
     listed = "\n".join(f"{number}. {machine}" for number, machine in enumerate(machines, 1))

@@ -145,6 +145,11 @@ class Block:
     stale: bool
     """Whether the rows were made by other code than the present one."""
 
+    @property
+    def baseline(self) -> Line | None:
+        """The line with which the others are compared, if there is one."""
+        return next((line for line in self.lines if line.verdict == verdicts.BASELINE), None)
+
 
 def blocks(rows: Iterable[Row], code: str, baselines: Sequence[str]) -> list[Block]:
     """Return the blocks of the table; the stale block is the last.
@@ -179,7 +184,7 @@ def blocks(rows: Iterable[Row], code: str, baselines: Sequence[str]) -> list[Blo
 def _judged(lines: Sequence[Line], baselines: Sequence[str]) -> tuple[Line, ...]:
     """Return lines with their verdicts."""
     judged = verdicts.verdicts(
-        [line.rows for line in lines], [line.label for line in lines], baselines
+        [line.rows for line in lines], [_name(line.rows[0]) for line in lines], baselines
     )
     return tuple(replace(line, verdict=one) for line, one in zip(lines, judged, strict=True))
 

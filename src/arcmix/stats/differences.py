@@ -10,7 +10,7 @@ with one baseline: the correlation of their estimates is 1/4. The variance of a 
 the seeds and one of the tasks. The quantile is the mean of Student's quantiles of both parts,
 weighted with the parts (Cochran 1964).
 
-docs/metrics.md has simulations of this and of other methods.
+docs/metrics.md has a simulation.
 """
 
 import math
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special
 
 LEVEL = 0.05
 """Probability of an interval that misses the truth, and of a table with a false finding."""
@@ -55,13 +55,20 @@ class Difference:
     rest: float
     """Variance of the rest."""
 
-    def half_width(self, level: float = LEVEL) -> float:
+    def half_width(self, level: float = LEVEL, seeds: int | None = None) -> float:
         """Return half of the width of the interval around the mean.
 
         Args:
             level: Probability that the interval misses the true mean.
+            seeds: Number of seeds, if it is not that of this comparison: what to expect of it.
         """
-        return self._half_width(level, self.seeds)
+        seeds = seeds or self.seeds
+        parts = np.array([self.of_seeds / seeds, (self.of_tasks + self.rest / seeds) / self.tasks])
+        if not (variance := parts.sum()):
+            return 0.0
+        degrees = [self.degrees * max(1, seeds - 1) / max(1, self.seeds - 1), self.tasks - 1]
+        quantiles = -special.stdtrit(degrees, level / 2)
+        return float(quantiles @ parts) / math.sqrt(variance)
 
     def p_value(self) -> float:
         """Return the probability of a mean at least as far from 0 if the true one is 0."""
@@ -81,7 +88,7 @@ class Difference:
         return self.half_width(level) + self.half_width(2 * (1 - POWER))
 
     def seeds_needed(self, level: float = LEVEL) -> int | None:
-        """Return the number of seeds with which a difference as large as this one would be found.
+        """Return the number of seeds with which this mean would be a finding.
 
         None if `MOST_SEEDS` would not do; then only more tasks help.
 
@@ -89,16 +96,7 @@ class Difference:
             level: Probability of a finding where there is no difference.
         """
         numbers = range(self.seeds, MOST_SEEDS + 1)
-        return next((n for n in numbers if abs(self.mean) > self._half_width(level, n)), None)
-
-    def _half_width(self, level: float, seeds: int) -> float:
-        """Return half of the width of the interval with some number of seeds."""
-        parts = np.array([self.of_seeds / seeds, (self.of_tasks + self.rest / seeds) / self.tasks])
-        if not (variance := parts.sum()):
-            return 0.0
-        degrees = [self.degrees * max(1, seeds - 1) / max(1, self.seeds - 1), self.tasks - 1]
-        quantiles = stats.t.ppf(1 - level / 2, degrees)
-        return float(quantiles @ parts) / math.sqrt(variance)
+        return next((n for n in numbers if abs(self.mean) > self.half_width(level, n)), None)
 
 
 def differences(values: Sequence[np.ndarray]) -> list[Difference]:
@@ -127,9 +125,18 @@ def differences(values: Sequence[np.ndarray]) -> list[Difference]:
         (len(one) - 1) * (one.mean(axis=1).var(ddof=1) - _rest(one) / one.shape[1])
         for one in repeated
     )
-    degrees = free / (1 + SHARED * (len(repeated) - 1))
+    degrees = shared_degrees([len(one) for one in repeated])
     rest = sum((len(one) - 1) * _rest(one) for one in repeated) / free
     return [_difference(one, max(0.0, of_seeds / free), degrees, rest) for one in values]
+
+
+def shared_degrees(seeds: Sequence[int]) -> float:
+    """Return the degrees of freedom of the variance of the seeds that experiments share.
+
+    Args:
+        seeds: Number of seeds of each experiment, at least 2.
+    """
+    return sum(number - 1 for number in seeds) / (1 + SHARED * (len(seeds) - 1))
 
 
 def _difference(values: np.ndarray, of_seeds: float, degrees: float, rest: float) -> Difference:
