@@ -77,7 +77,10 @@ class Difference:
             return 1.0
         if distance >= self.half_width(SMALLEST):
             return 0.0
-        return float(optimize.brentq(lambda p: self.half_width(p) - distance, SMALLEST, 1.0))
+        found = optimize.root_scalar(
+            lambda level: self.half_width(level) - distance, bracket=(SMALLEST, 1.0)
+        )
+        return float(found.root)
 
     def detectable(self, level: float = LEVEL) -> float:
         """Return the true difference that would be found with a probability of about `POWER`.
