@@ -1,6 +1,6 @@
 """How often the intervals of `stats.differences` cover the truth, and how often a table is wrong.
 
-    python benchmarks/coverage.py --studies 1000
+    python -m benchmarks.coverage --studies 1000
 
 Simulates studies: experiments with known losses on random tasks, each with some seeds, against a
 baseline. Prints Markdown: the share of intervals that cover the true difference, the share of
