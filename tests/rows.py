@@ -1,5 +1,7 @@
 """Rows of a ledger for tests, with the minimum that the table and the figures need."""
 
+import statistics
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -79,12 +81,14 @@ def row(
     tasks: int = 800,
     start: str = "none",
     answering: float | None = None,
+    per_cell: Sequence[float] | None = None,
     **machine: Any,
 ) -> Row:
     """Return a row; another `variant` or other `settings` stand for another experiment.
 
     The loss falls from 0.99 to `loss` at the last step, or, where the `last` one is
     given, at half of the steps. The models that answer have the loss `answering`, or the last one.
+    They have the losses `per_cell` on the tasks, in nats per cell, or the last one on one task.
     `machine` changes fields of the machine.
     """
     values = plain_settings(
@@ -118,6 +122,7 @@ def row(
             adapter=f"{fingerprint(dataset, seed)}{'0' * 20}.dir",
             metrics={
                 "accuracy": accuracy,
+                "answering_loss_per_cell": end if per_cell is None else statistics.fmean(per_cell),
                 "answering_val_loss": end if answering is None else answering,
                 "best_val_loss": loss,
                 "best_val_step": steps if last is None else steps // 2,
@@ -140,7 +145,15 @@ def row(
                 }
                 for step, value in curve
             ],
-            tasks={"00576224": {"tests": 1, "accuracy": accuracy, "val_loss": None}},
+            tasks={
+                f"{number:08x}": {
+                    "tests": 1,
+                    "accuracy": accuracy,
+                    "val_loss": None,
+                    "answering_loss_per_cell": value,
+                }
+                for number, value in enumerate([end] if per_cell is None else per_cell)
+            },
             machines={"finetune": MACHINE | machine},
         )
     )

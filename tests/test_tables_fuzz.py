@@ -230,6 +230,7 @@ class Run:
     def ledger(self) -> None:
         code, rows = self.path("code"), self.path("ledger")
         ablation.run(
+            config=schema.load(ROOT / "params.yaml", ablation.Params),
             run_code=code,
             rows=rows,
             csv=self.out("ablation.csv"),

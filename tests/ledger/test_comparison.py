@@ -23,6 +23,7 @@ def test_the_table_has_both_numbers_and_the_machines_that_differ() -> None:
         [PUBLISHED.name, "best_val_loss", "0.5426", "0.5462", "+0.0036"],
         [PUBLISHED.name, "val_loss", "0.5426", "0.5462", "+0.0036"],
         [PUBLISHED.name, "answering_val_loss", "0.5426", "0.5462", "+0.0036"],
+        [PUBLISHED.name, "answering_loss_per_cell", "0.5426", "0.5462", "+0.0036"],
     ]
     assert reason == (
         f"{PUBLISHED.name}: the machines differ in instructions, threads. Ledger: Xeon, AVX512, 2"

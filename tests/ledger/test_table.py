@@ -1,5 +1,6 @@
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -7,12 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arcmix.ledger import table
+from arcmix.ledger import summary, table
 from arcmix.ledger.records import Row
 from tests.arc import component
 from tests.rows import plain_settings, row, sealed
 
 CODE = row().code
+
+
+def blocks(entries: Sequence[Row], code: str) -> list[table.Block]:
+    return table.blocks(entries, code, ["train"])
+
 
 rows = st.lists(
     st.builds(
@@ -32,8 +38,8 @@ rows = st.lists(
 )
 
 
-SCORES = ("4.2 %", "8.4 %", "12.6 % (4.2 to 16.8)")
-NONE = ("0.0 %", "0.0 %", "0.0 % (0.0 to 0.0)")
+SCORES = ("4.2 %", "8.4 %", "12.6 % (0.4 to 84.2)")
+NONE = ("0.0 %", "0.0 %", "0.0 % (0.0 to 79.3)")
 
 
 def titles(found: list[table.Block]) -> list[str]:
@@ -46,7 +52,7 @@ def labels(block: table.Block) -> list[str]:
 
 @given(rows)
 def test_every_row_is_in_one_line_with_its_repeats(entries: list[Row]) -> None:
-    found = table.blocks(entries, CODE)
+    found = blocks(entries, CODE)
     lines = [line for block in found for line in block.lines]
     placed = [entry for line in lines for entry in line.rows]
     assert sorted(map(repr, placed)) == sorted(map(repr, entries))
@@ -62,14 +68,14 @@ def test_every_row_is_in_one_line_with_its_repeats(entries: list[Row]) -> None:
 @given(rows, st.randoms())
 def test_the_order_of_rows_does_not_matter(entries: list[Row], random) -> None:
     shuffled = random.sample(entries, len(entries))
-    first, again = (table.blocks(found, CODE) for found in (entries, shuffled))
-    assert table.as_markdown(again) == table.as_markdown(first)
+    first, again = (blocks(found, CODE) for found in (entries, shuffled))
+    assert summary.as_markdown(again) == summary.as_markdown(first)
     pd.testing.assert_frame_equal(table.as_frame(again), table.as_frame(first))
 
 
 @given(rows)
 def test_the_csv_has_a_row_for_each_line(entries: list[Row]) -> None:
-    found = table.blocks(entries, CODE)
+    found = blocks(entries, CODE)
     frame = table.as_frame(found)
     assert tuple(frame.columns) == table.CSV_COLUMNS
     assert len(frame) == sum(len(block.lines) for block in found)
@@ -83,7 +89,7 @@ def test_the_csv_has_a_row_for_each_line(entries: list[Row]) -> None:
 def test_a_line_has_mean_and_standard_deviation_over_seeds() -> None:
     losses = [0.61, 0.64, 0.70]
     entries = [row(seed=seed, loss=loss) for seed, loss in enumerate(losses)]
-    (numbers,) = table.as_frame(table.blocks(entries, CODE)).to_dict("records")
+    (numbers,) = table.as_frame(blocks(entries, CODE)).to_dict("records")
     sd = statistics.stdev(losses)
     assert math.isclose(numbers["best_val_loss"], 0.65)
     assert math.isclose(numbers["best_val_loss_sd"], sd)
@@ -93,14 +99,14 @@ def test_a_line_has_mean_and_standard_deviation_over_seeds() -> None:
 
 
 def test_a_single_seed_has_no_standard_deviation() -> None:
-    (numbers,) = table.as_frame(table.blocks([row(loss=0.6)], CODE)).to_dict("records")
+    (numbers,) = table.as_frame(blocks([row(loss=0.6)], CODE)).to_dict("records")
     assert pd.isna(numbers["best_val_loss_sd"])
     assert numbers["best_val_loss_low"] == numbers["best_val_loss_high"] == 0.6
 
 
 def test_rows_of_other_code_are_in_the_last_block() -> None:
     entries = [row(seed=0, loss=0.7), row(seed=1, loss=0.1, code="0fe000000000")]
-    present, stale = table.blocks(entries, CODE)
+    present, stale = blocks(entries, CODE)
     assert titles([present, stale]) == [
         "smollm2-135m at quick on arc-agi-1 validation",
         table.STALE,
@@ -118,7 +124,7 @@ def test_rows_of_other_code_are_in_the_last_block() -> None:
 
 def test_two_definitions_of_a_dataset_have_labels_that_name_the_difference() -> None:
     small = sealed(row(loss=0.7), components=[component("combo-v2", subset="10%")])
-    (block,) = table.blocks([row(loss=0.6), small, row("train", loss=0.8)], CODE)
+    (block,) = blocks([row(loss=0.6), small, row("train", loss=0.8)], CODE)
     assert labels(block) == [
         "combo-v2 (combo-v2.subset=all)",
         "combo-v2 (combo-v2.subset=10%)",
@@ -133,7 +139,7 @@ def test_stale_lines_name_the_values_in_which_they_differ() -> None:
         for number, one in enumerate(chosen)
     ]
     again = row(code="0fe000000000", model="tiny", loss=0.9)
-    (stale,) = table.blocks([*entries, again], CODE)
+    (stale,) = blocks([*entries, again], CODE)
     assert labels(stale) == [
         "combo-v2 (selection=vote)",
         "combo-v2 (selection=product)",
@@ -145,16 +151,16 @@ def test_stale_lines_name_the_values_in_which_they_differ() -> None:
 
 
 def test_labels_of_the_csv_do_not_depend_on_other_blocks() -> None:
-    alone = table.as_frame(table.blocks([row()], CODE))
+    alone = table.as_frame(blocks([row()], CODE))
     more = [row(), row(model="tiny"), row(measured="train"), row(code="0fe000000000")]
-    among = table.as_frame(table.blocks(more, CODE))
+    among = table.as_frame(blocks(more, CODE))
     assert {*alone["label"]} < {*among["label"]}
 
 
 def test_a_second_stage_has_a_line_that_names_its_start() -> None:
     starts = ["none", "re-arc/0-0123456789ab", "re-arc/0-89ab01234567"]
     entries = [row(seed=seed, loss=0.6, start=start) for start in starts for seed in range(2)]
-    (block,) = table.blocks(entries, CODE)
+    (block,) = blocks(entries, CODE)
     assert labels(block) == [
         "combo-v2",
         "combo-v2 ← re-arc/0-0123456",
@@ -162,14 +168,14 @@ def test_a_second_stage_has_a_line_that_names_its_start() -> None:
     ]
     frame = table.as_frame([block])
     assert frame[["start", "seeds"]].to_numpy().tolist() == [[start, 2] for start in starts]
-    assert "| combo-v2 ← re-arc/0-0123456 | " in table.as_markdown([block])
+    assert "| combo-v2 ← re-arc/0-0123456 | " in summary.as_markdown([block])
 
 
 def test_a_second_stage_uses_the_validation_demonstrations_of_the_first() -> None:
     entry = row(start="combo-v2/0-0123456789ab")
     for used in (True, False):
         start = entry.start | {"uses_validation_demonstrations": used}
-        ((line,),) = (part.lines for part in table.blocks([replace(entry, start=start)], CODE))
+        ((line,),) = (part.lines for part in blocks([replace(entry, start=start)], CODE))
         assert line.uses_validation is used
 
 
@@ -177,41 +183,76 @@ def test_a_run_that_adapts_at_test_time_uses_validation_demonstrations() -> None
     entry = row()
     for count in (0, 3):
         metrics = entry.metrics | {"adapted_tasks": count}
-        found = table.blocks([replace(entry, metrics=metrics)], CODE)
+        found = blocks([replace(entry, metrics=metrics)], CODE)
         assert found[0].lines[0].uses_validation is (count > 0)
 
 
 def test_a_run_that_only_measures_is_no_line_of_its_dataset() -> None:
     entry = row(uses_validation=True)
     only = replace(entry, history=entry.history[:1])
-    (block,) = table.blocks([only], CODE)
+    (block,) = blocks([only], CODE)
     assert (labels(block), block.lines[0].uses_validation) == ([table.UNTRAINED], False)
     (numbers,) = table.as_frame([block]).to_dict("records")
     assert (numbers["tasks"], numbers["variations"], numbers["converged"]) == (0, 0, 0)
-    assert "| untrained |       0 |            0 |" in table.as_markdown([block])
+    assert "| untrained | no baseline: none of train is here | " in summary.as_markdown([block])
 
 
-@pytest.mark.parametrize(("used", "shown"), [(True, "yes"), (False, "unknown")])
-def test_a_run_from_a_folder_names_it_and_may_have_used_anything(used: bool, shown: str) -> None:
+@pytest.mark.parametrize(
+    ("used", "ending"),
+    [(True, "with validation demonstrations"), (False, "with unknown training data")],
+)
+def test_a_run_from_a_folder_names_it_and_may_have_used_anything(used: bool, ending: str) -> None:
     start = {"adapter": "folder mine", "uses_validation_demonstrations": None}
     entry = row(uses_validation=used)
-    (block,) = table.blocks([replace(entry, start=entry.start | start)], CODE)
+    (block,) = blocks([replace(entry, start=entry.start | start)], CODE)
     assert labels(block) == ["combo-v2 ← folder mine"]
-    text = table.as_markdown([block])
-    assert text.splitlines()[4].split("|")[-3].strip() == shown
+    assert block.title == f"smollm2-135m at quick on arc-agi-1 validation, {ending}"
     (numbers,) = table.as_frame([block]).to_dict("records")
     assert numbers["uses_validation_demonstrations"] == (1 if used else "unknown")
 
 
+def test_rows_with_validation_demonstrations_are_compared_among_themselves() -> None:
+    seen = [
+        row(name, seed, per_cell=[0.4 + shift, 0.6 + shift], uses_validation=used)
+        for name, shift, used in [("train", 0.0, False), ("a", 0.1, False), ("b", -0.1, True)]
+        for seed in range(2)
+    ]
+    found = table.blocks(seen, CODE, ["train", "b"])
+    assert [labels(block) for block in found] == [["a", "train"], ["b"]]
+    assert titles(found)[1] == f"{titles(found)[0]}, with validation demonstrations"
+    verdicts = [line.verdict.text for block in found for line in block.lines if line.verdict]
+    assert verdicts == ["worse by 0.100 ± 0.000", "baseline", "baseline"]
+    of_a, of_train, _ = table.as_frame(found).to_dict("records")
+    assert of_a["baseline_difference"] == pytest.approx(0.1)
+    assert of_a["baseline_p_value"] == 0
+    assert pd.isna(of_train["baseline_difference"])
+
+
+def test_the_baseline_is_found_by_the_name_of_its_dataset() -> None:
+    of_train = [row("train", seed, per_cell=[0.4, 0.6]) for seed in range(4)]
+    later = [row("train", seed, loss=0.8, start="re-arc/0-0123456789ab") for seed in range(2)]
+    (block,) = blocks([*of_train, *later], CODE)
+    assert block.baseline is not None
+    assert block.baseline.label == "train"
+    assert summary.CHANCE.format(mean=0.0, half=0.0) in summary.as_markdown([block])
+    small = sealed(row("train"), components=[component("train", subset="10%")])
+    (block,) = blocks([*of_train, small], CODE)
+    assert block.baseline is None
+    found = {line.verdict.text for line in block.lines if line.verdict}
+    assert len(found) == 1
+    assert found.pop().startswith("no baseline: 2 lines are named train, so ")
+    assert "Chance alone" not in summary.as_markdown([block])
+
+
 def test_the_lines_of_a_block_are_in_ascending_order_of_loss() -> None:
     entries = [row("train", loss=0.8), row("arc-1d", loss=0.9), row("combo-v2", loss=0.5)]
-    (block,) = table.blocks(entries, CODE)
+    (block,) = blocks(entries, CODE)
     assert labels(block) == ["combo-v2", "train", "arc-1d"]
 
 
 def test_each_model_and_scale_has_a_block() -> None:
     entries = [row(), row(model="tiny", scale="tiny"), row(scale="paper")]
-    found = table.blocks(entries, CODE)
+    found = blocks(entries, CODE)
     assert titles(found) == [
         "smollm2-135m at paper on arc-agi-1 validation",
         "smollm2-135m at quick on arc-agi-1 validation",
@@ -225,7 +266,7 @@ def test_each_model_and_scale_has_a_block() -> None:
 
 
 def test_rows_measured_on_other_tasks_have_a_block_that_names_these() -> None:
-    found = table.blocks([row(), row(measured="train")], CODE)
+    found = blocks([row(), row(measured="train")], CODE)
     assert sorted(titles(found)) == [
         "smollm2-135m at quick on arc-agi-1 train",
         "smollm2-135m at quick on arc-agi-1 validation",
@@ -234,7 +275,7 @@ def test_rows_measured_on_other_tasks_have_a_block_that_names_these() -> None:
 
 def test_rows_of_other_settings_have_another_block() -> None:
     entries = [row(), row(settings=1)]
-    found = table.blocks(entries, CODE)
+    found = blocks(entries, CODE)
     assert sorted(titles(found)) == [
         f"smollm2-135m at quick on arc-agi-1 validation (augment.color_swaps={count})"
         for count in range(2)
@@ -249,7 +290,7 @@ def test_a_line_has_converged_if_no_run_is_best_at_its_last_step(
     lasts: list[float | None], converged: bool
 ) -> None:
     entries = [row(seed=seed, last=last) for seed, last in enumerate(lasts)]
-    (block,) = table.blocks(entries, CODE)
+    (block,) = blocks(entries, CODE)
     assert block.lines[0].converged is converged
 
 
@@ -259,30 +300,36 @@ def test_markdown_shows_lines_and_single_runs() -> None:
         row("combo-v2", 1, loss=0.62, last=0.7, uses_validation=True, answering=0.6),
         row("train", 0, loss=0.8, tasks=400, accuracy=0.0),
     ]
-    text = table.as_markdown(table.blocks(entries, CODE))
+    text = summary.as_markdown(blocks(entries, CODE))
     cells = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")]
-    summary, runs = cells[:4], cells[4:]
-    assert [[cell.strip() for cell in line] for line in summary[2:]] == [
+    shown, runs = cells[:3], cells[3:6]
+    demonstrated, more = cells[6:9], cells[9:]
+    assert [[cell.strip() for cell in line] for line in shown[2:]] == [
         [
-            *("combo-v2", "800", "803", "0.6100 ± 0.0141", "20-40", "0.6500 ± 0.0707"),
-            "0.5500 ± 0.0707",
-            *("4.2 ± 0.0 %", "8.4 ± 0.0 %", "2", "no", "yes", "no"),
-        ],
+            *("train", "baseline", "0.8000", "1", "400", "160", "0.4", "0.8000", "40", "yes"),
+            *NONE,
+            "no",
+        ]
+    ]
+    assert [[cell.strip() for cell in line] for line in demonstrated[2:]] == [
         [
-            *("train", "400", "403", "0.8000", "40", "0.8000", "0.8000"),
-            *("0.0 %", "0.0 %", "1", "no", "no", "no"),
-        ],
+            *("combo-v2", "no baseline: none of train is here", "0.6500 ± 0.0707", "2", "800"),
+            *("160", "0.4", "0.6100 ± 0.0141", "20-40", "yes"),
+            *("4.2 ± 0.0 %", "8.4 ± 0.0 %", SCORES[-1], "no"),
+        ]
     ]
     assert [[cell.strip() for cell in line] for line in runs[2:]] == [
-        ["combo-v2", "0", "0.6000", "40", "0.6000", "0.5000", *SCORES, "1"],
-        ["combo-v2", "1", "0.6200", "20", "0.7000", "0.6000", *SCORES, "1"],
         ["train", "0", "0.8000", "40", "0.8000", "0.8000", *NONE, "1"],
     ]
-    assert [cell.strip() for cell in summary[0]] == ["dataset", *table.COLUMNS]
-    assert [cell.strip() for cell in runs[0]] == ["dataset", *table.RUN_COLUMNS]
+    assert [[cell.strip() for cell in line] for line in more[2:]] == [
+        ["combo-v2", "0", "0.6000", "40", "0.6000", "0.5000", *SCORES, "1"],
+        ["combo-v2", "1", "0.6200", "20", "0.7000", "0.6000", *SCORES, "1"],
+    ]
+    assert [cell.strip() for cell in shown[0]] == ["dataset", *summary.COLUMNS]
+    assert [cell.strip() for cell in runs[0]] == ["dataset", *summary.RUN_COLUMNS]
     assert text.startswith("### smollm2-135m at quick on arc-agi-1 validation\n\n| dataset ")
     machine = "1. Xeon, AVX512, 2 threads, python 3.11.7, torch 2.13.0"
-    assert text.endswith(f"{table.LEGEND}\n\nMachines:\n\n{machine}\n")
+    assert text.endswith(f"{summary.LEGEND}\n\nMachines:\n\n{machine}\n")
 
 
 def test_a_mean_over_other_machines_names_what_differs() -> None:
@@ -294,15 +341,15 @@ def test_a_mean_over_other_machines_names_what_differs() -> None:
         row("train", seed=0, device="NVIDIA H100"),
         row("train", seed=1, device="NVIDIA H100"),
     ]
-    found = table.blocks(entries, CODE)
+    found = blocks(entries, CODE)
     mixed = "instructions, threads, versions"
     lines = {line.label: ", ".join(line.mixed) for line in found[0].lines}
     assert lines == {"combo-v2": mixed, "train": ""}
     frame = table.as_frame(found).set_index("dataset")["mixed"]
     assert frame.to_dict() == {"combo-v2": mixed.replace(",", ""), "train": "no"}
-    text = table.as_markdown(found)
+    text = summary.as_markdown(found)
     [line] = [one for one in text.splitlines() if one.startswith("| combo-v2") and "±" in one]
-    assert line.split("|")[11].strip() == mixed
+    assert line.split("|")[-2].strip() == mixed
     [*_, listed] = text.split("\n\n")
     assert listed.splitlines() == [
         "1. Xeon, AVX512, 2 threads, python 3.11.7, torch 2.13.0",
@@ -316,13 +363,13 @@ def test_a_mean_over_other_machines_names_what_differs() -> None:
 
 def test_markdown_is_aligned_in_the_source() -> None:
     entries = [row(), row(seed=1), row("concept-arc", loss=0.123456), row(model="tiny", code="0")]
-    for block in table.as_markdown(table.blocks(entries, CODE)).split("\n\n"):
+    for block in summary.as_markdown(blocks(entries, CODE)).split("\n\n"):
         if block.startswith("|"):
             assert len({len(line) for line in block.splitlines()}) == 1
 
 
 def test_a_stale_line_names_its_model_and_scale() -> None:
-    text = table.as_markdown(table.blocks([row(code="0fe000000000")], CODE))
+    text = summary.as_markdown(blocks([row(code="0fe000000000")], CODE))
     assert text.startswith(f"### {table.STALE}\n\n| dataset ")
     assert text.count("| model at scale on tasks ") == 2
     assert text.count("| smollm2-135m at quick on arc-agi-1 validation |") == 2

@@ -29,7 +29,7 @@ DRAW = [figures.bars, figures.curves]
 
 
 def drawn(draw, path: Path, entries: list) -> np.ndarray:
-    draw(path, table.blocks(entries, CODE))
+    draw(path, table.blocks(entries, CODE, ["train"]))
     return matplotlib.image.imread(path)
 
 

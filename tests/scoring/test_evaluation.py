@@ -84,6 +84,14 @@ def test_the_headline_has_the_lowest_and_the_last_validation_loss() -> None:
     assert losses.to_dict() == {"b": 0.75, "a": 0.25}
 
 
+def test_the_loss_per_cell_is_that_of_the_models_that_answer() -> None:
+    found = evaluated()
+    losses = found.tasks.set_index("task").answering_loss_per_cell
+    # Six cells each.
+    assert losses.to_dict() == {"b": pytest.approx(8 / 6), "a": pytest.approx(4 / 6)}
+    assert found.headline["answering_loss_per_cell"] == pytest.approx(1)
+
+
 def test_the_headline_counts_tasks_tests_and_outcomes() -> None:
     found = evaluated(seen=["b", "of another scale"]).headline
     assert (found["val_tasks"], found["val_tests"], found["clean_tasks"]) == (2, 3, 1)
@@ -149,7 +157,10 @@ def test_the_history_of_another_run_is_refused(
 def task_table(folder: Path, losses: dict[str, float | None]) -> Path:
     """Write a table of tasks with some losses."""
     shares = dict.fromkeys(evaluation.TASK_COLUMNS, 0.5)
-    rows = [{"task": task, "tests": 1} | shares | {"val_loss": one} for task, one in losses.items()]
+    rows = [
+        {"task": task, "tests": 1} | shares | {"val_loss": one, "answering_loss_per_cell": one}
+        for task, one in losses.items()
+    ]
     files.write_csv(folder / "tasks.csv", pd.DataFrame(rows))
     return folder / "tasks.csv"
 

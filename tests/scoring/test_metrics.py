@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from arcmix.prediction.selection import RULES, Candidate
 from arcmix.scoring import metrics
+from arcmix.stats import shares
 from tests.answers import FAR, FLAT, NEAR, TRUTH, TURNED, UNASKED, candidate, candidates
 
 
@@ -142,8 +143,7 @@ def test_the_summary_of_three_tests_in_two_tasks() -> None:
     found = metrics.summary({"a": [solved, missed], "b": [missed]}, ["a"])
     assert found.keys() == solved.keys()
     expected = {"mean": 1 / 4, "per_test": pytest.approx(1 / 3), "all_tests": 0, "clean": 1 / 2}
-    # Half of the bootstrap samples of two tasks consist of one task twice.
-    expected |= {"low": 0, "high": 1 / 2}
+    expected |= dict(zip(("low", "high"), shares.interval(1 / 4, 2), strict=True))
     assert found["vote_logprob_2"] == found["selected_2"] == found["pass_n"] == expected
     both = metrics.summary({"a": [solved, solved], "b": [missed]}, ["a"])
     assert both["selected_2"]["all_tests"] == 1 / 2
@@ -174,19 +174,6 @@ def test_all_tests_is_the_smallest_mean_and_the_interval_contains_the_mean(
         assert -1e-12 <= found["low"] <= found["mean"] + 1e-12
         assert found["mean"] - 1e-12 <= found["high"] <= 1 + 1e-12
         assert found["clean"] == found["mean"]
-
-
-def test_the_interval_of_a_share_is_close_to_the_binomial() -> None:
-    tasks = [{"pass_n": float(number < 30)} for number in range(100)]
-    found = metrics.intervals(tasks)
-    # The 2.5th and 97.5th percentiles of 100 draws with probability 0.3 are 21 and 39.
-    assert found == {"pass_n": pytest.approx((0.21, 0.39), abs=0.011)}
-    assert metrics.intervals(tasks) == found
-
-
-def test_the_interval_of_equal_scores_has_no_width() -> None:
-    found = metrics.intervals([{"accuracy": 0.3}] * 7)
-    assert found == {"accuracy": pytest.approx((0.3, 0.3))}
 
 
 @pytest.mark.parametrize(

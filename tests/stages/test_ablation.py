@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from arcmix.config import params
 from arcmix.ledger import records
 from stages import ablation
 from tests.rows import row
@@ -25,6 +26,7 @@ class Ledger:
     def sum_up(self) -> dict[str, bytes]:
         (self.folder / "code").write_text(f"{self.present}\n")
         ablation.run(
+            config=ablation.Params(ablation=params.Ablation(baseline=("train",))),
             run_code=self.folder / "code",
             rows=self.rows,
             csv=self.results / "ablation.csv",
@@ -57,7 +59,9 @@ def test_run_writes_the_table_and_its_figures(
         ("combo-v2, smollm2-135m at quick on arc-agi-1 validation", "0.75", "2"),
     ]
     assert ledger.lines()[0]["best_val_loss_sd"] == ""
-    assert "0.7500 ± 0.1768" in found["ablation.md"].decode()
+    text = found["ablation.md"].decode()
+    assert "0.7500 ± 0.1768" in text
+    assert "| baseline " in text
     assert caplog.messages == ["rows of the present code: 3, of other code: 0"]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from arcmix import files, tasks
 from arcmix.scoring import metrics
+from arcmix.stats import shares
 from arcmix.tasks import Pair, Task
 from arcmix.training import outcomes
 from stages import evaluate
@@ -103,32 +104,32 @@ def write(
     return {**paths, "config": config}
 
 
+def ends(name: str, share: float) -> dict[str, Any]:
+    """Return the ends of the interval of a share of two tasks."""
+    low, high = shares.interval(share, 2)
+    return {f"{name}_low": pytest.approx(low), f"{name}_high": pytest.approx(high)}
+
+
 def test_run_writes_the_metrics(tmp_path: Path) -> None:
     paths = write(tmp_path)
     evaluate.run(**paths)
     assert json.loads(paths["metrics"].read_text()) == {
-        # One task of two has one right view of two in one test of two. Half of the bootstrap
-        # samples of two tasks consist of one task twice. The other task is not clean.
+        # One task of two has one right view of two in one test of two. The other task is not clean.
         "accuracy": 1 / 8,
-        "accuracy_low": 0,
-        "accuracy_high": 1 / 4,
+        **ends("accuracy", 1 / 8),
         "clean_accuracy": 1 / 4,
         "correct_pixels": 1 / 8,
-        "correct_pixels_low": 0,
-        "correct_pixels_high": 1 / 4,
+        **ends("correct_pixels", 1 / 8),
         "clean_correct_pixels": 1 / 4,
         "pass_n": 1 / 4,
-        "pass_n_low": 0,
-        "pass_n_high": 1 / 2,
+        **ends("pass_n", 1 / 4),
         "clean_pass_n": 1 / 2,
         # The right grid is the first, and a more confident one follows.
         "selected_1": 0,
-        "selected_1_low": 0,
-        "selected_1_high": 0,
+        **ends("selected_1", 0),
         "clean_selected_1": 0,
         "selected_2": 1 / 4,
-        "selected_2_low": 0,
-        "selected_2_high": 1 / 2,
+        **ends("selected_2", 1 / 4),
         "clean_selected_2": 1 / 2,
         "correct_size": 1 / 8,
         "unanswered": (1 / 4 + 1) / 2,
@@ -136,6 +137,8 @@ def test_run_writes_the_metrics(tmp_path: Path) -> None:
         "stop_rate": 3 / 5,
         "metrics_version": metrics.VERSION,
         "adapted_tasks": 0,
+        # 4 nats for 6 cells in one task, 1 nat for 2 cells in the other.
+        "answering_loss_per_cell": pytest.approx((4 / 6 + 1 / 2) / 2),
         "answering_val_loss": (8 + 2) / 2 / (2 + 8),
         "adapt_failed": 0,
         "clean_tasks": 1,
@@ -190,8 +193,8 @@ def test_run_writes_a_row_for_each_metric_ordered_by_name(
     }
     assert found["vote_logprob_2"] == {
         "mean": 1 / 4,
-        "low": 0,
-        "high": 1 / 2,
+        "low": pytest.approx(shares.interval(1 / 4, 2)[0], rel=1e-5),
+        "high": pytest.approx(shares.interval(1 / 4, 2)[1], rel=1e-5),
         "per_test": pytest.approx(1 / 3, rel=1e-5),
         "all_tests": 0,
         "clean": 1 / 2,
@@ -229,9 +232,9 @@ def test_run_writes_a_row_for_each_task_in_the_order_of_the_validation_tasks(
     evaluate.run(**paths)
     assert paths["tasks"].read_text() == (
         "task,tests,accuracy,correct_pixels,correct_size,pass_n,selected_1,selected_2,unanswered,"
-        "val_loss\n"
-        "b,1,0,0,0,0,0,0,1,0.25\n"
-        "00000001,2,0.25,0.25,0.25,0.5,0,0.5,0.25,1\n"
+        "val_loss,answering_loss_per_cell\n"
+        "b,1,0,0,0,0,0,0,1,0.25,0.5\n"
+        "00000001,2,0.25,0.25,0.25,0.5,0,0.5,0.25,1,0.666667\n"
     )
 
 
@@ -343,7 +346,7 @@ def test_a_task_whose_prompts_are_too_long_has_scores_and_no_loss(tmp_path: Path
     evaluate.run(**paths)
     metrics = json.loads(paths["metrics"].read_text())
     assert (metrics["val_prompts_kept"], metrics["val_tasks"]) == (1, 2)
-    assert paths["tasks"].read_text().endswith("00000001,2,0.25,0.25,0.25,0.5,0,0.5,0.25,\n")
+    assert paths["tasks"].read_text().endswith("00000001,2,0.25,0.25,0.25,0.5,0,0.5,0.25,,\n")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from arcmix.config import schema
 from arcmix.ledger import records, store
-from arcmix.scoring import evaluation
+from arcmix.scoring import evaluation, metrics
 from arcmix.training import history
 from stages import record
 from tests.answers import write_history
@@ -21,7 +21,7 @@ METRICS = {
     "accuracy": 0.042,
     "best_val_loss": 0.67,
     "best_val_step": 30,
-    "metrics_version": 3,
+    "metrics_version": metrics.VERSION,
     "pass_n": 0.3,
     "selected_2": 0.1,
     "selected_2_high": 0.2,
@@ -29,6 +29,7 @@ METRICS = {
     "val_loss": 0.68,
     "val_loss_step_0": 0.99,
     "answering_val_loss": 0.6,
+    "answering_loss_per_cell": 0.8,
 }
 
 
@@ -50,7 +51,7 @@ MIX = {
 
 
 PIPELINE = "stages:\n  record: {cmd: record, deps: [code]}\n"
-TASK = "00576224,1,0.5,0.5,0.5,1,0,1,0,\n12e45678,2,0,0,0,0,0,0,1,0.7\n"
+TASK = "00576224,1,0.5,0.5,0.5,1,0,1,0,,\n12e45678,2,0,0,0,0,0,0,1,0.7,0.8\n"
 
 
 class Run:
@@ -140,7 +141,7 @@ def test_run_writes_the_numbers_and_everything_that_made_them(
         "init_seed": "seed",
         "selection": values["selection"],
         "checkpoint": values["checkpoint"],
-        "metrics_version": 3,
+        "metrics_version": metrics.VERSION,
         "validation_digest": "c" * 64,
     }
     assert row.components == [component("new-train"), component("val-n-1")]
@@ -154,9 +155,9 @@ def test_run_writes_the_numbers_and_everything_that_made_them(
     found = [tuple(entry[name] for name in shown) for entry in row.history]
     assert found == [(0, None, 0.99), (40, 0.9, 0.68)]
     assert [*row.tasks] == ["00576224", "12e45678"]
-    shown = ("tests", "accuracy", "val_loss")
+    shown = ("tests", "accuracy", "val_loss", "answering_loss_per_cell")
     found = [tuple(task[name] for name in shown) for task in row.tasks.values()]
-    assert found == [(1, 0.5, None), (2, 0.0, 0.7)]
+    assert found == [(1, 0.5, None, None), (2, 0.0, 0.7, 0.8)]
     assert row.machines == dict.fromkeys(("adapt", "finetune", "predict"), MACHINE)
     assert caplog.messages == [f"recorded {file}"]
 
@@ -323,7 +324,7 @@ def test_other_validation_tasks_are_other_settings(run: Run) -> None:
 
 def test_other_definitions_of_the_metrics_are_other_settings(run: Run) -> None:
     (before,) = run.enter()
-    run.write("metrics.json", json.dumps(METRICS | {"metrics_version": 4}))
+    run.write("metrics.json", json.dumps(METRICS | {"metrics_version": metrics.VERSION + 1}))
     (after,) = (row for row in run.enter() if row.fingerprint != before.fingerprint)
     assert after.settings_fingerprint != before.settings_fingerprint
 

@@ -75,8 +75,9 @@ def run(
     files.write_parquet(paths["candidates"], answers)
     files.write_parquet(paths["scores"], pd.DataFrame(scores or [], columns=COLUMNS))
     shares = dict.fromkeys(evaluation.TASK_COLUMNS, 0.5)
-    losses = {"task": ["b", "00000001"], "tests": [2, 1]} | shares | {"val_loss": [None, 0.5]}
-    files.write_csv(paths["table"], pd.DataFrame(losses))
+    table = {"task": ["b", "00000001"], "tests": [2, 1]} | shares
+    table |= {"val_loss": [None, 0.5], "answering_loss_per_cell": [None, 0.5]}
+    files.write_csv(paths["table"], pd.DataFrame(table))
     scores_ = [f"{name}{end}" for name in HEADLINE for end in ("", "_low", "_high")]
     files.write_json(paths["metrics"], dict.fromkeys([*scores_, "metrics_version"], 0.5))
     names = {"dataset": "mix", "model": "tiny", "scale": "quick", "seed": 3}

@@ -31,6 +31,8 @@ def check_file(path: Path) -> params.File:
                 f"{path}: {choice}: {unknown(name, allowed)}; choose with: dvc exp run -S"
                 f" {choice}=NAME"
             )
+    if wrong := [name for name in file.ablation.baseline if name not in file.datasets]:
+        raise ValueError(f"{path}: ablation.baseline: {unknown(wrong[0], file.datasets)}")
     _check_tables(path, file)
     _check_pools(path, file)
     if file.selection == "product" and not file.scales[file.scale].predict.rescore:

@@ -152,6 +152,14 @@ class Measure(Section):
     or val-n-1. For another source: the name of a split, or all."""
 
 
+class Ablation(Section):
+    """The comparisons of the ablation table."""
+
+    baseline: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """Names of datasets. The first one that a table has is what its other rows are compared with.
+    Rows that were trained on validation demonstrations are in a table of their own."""
+
+
 class Audit(Section):
     """The treatment of pairs that training and validation share."""
 
@@ -272,6 +280,8 @@ class File(Section):
     """The tasks on which a run is measured."""
     audit: Audit
     """The treatment of pairs that training and validation share."""
+    ablation: Ablation
+    """The comparisons of the ablation table."""
     augment: Augment
     """The augmentation of training samples."""
     checkpoint: Checkpoint

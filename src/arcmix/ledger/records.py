@@ -19,7 +19,7 @@ from arcmix.machines import Machine
 
 log = logging.getLogger("arcmix.ledger")
 
-VERSION = 4
+VERSION = 5
 """Version of the format of a row; it increases with every change of the fields. Rows before
 version 2 have no version."""
 
@@ -34,6 +34,7 @@ METRICS = (
     "val_loss",
     "val_loss_step_0",
     "answering_val_loss",
+    "answering_loss_per_cell",
 )
 """Metrics that the table and the figures show."""
 

@@ -1,21 +1,23 @@
 """The ablation table: means and standard deviations of the ledger's rows over seeds.
 
 A line is the repeats of one experiment, that is, rows with the same fingerprint, which differ in
-the seed alone. A block is the lines that can be compared: they have the same settings and were made
-by the present code. The last block holds the stale rows, which other code made.
+the seed alone. A block is the lines that can be compared: they have the same settings, were made by
+the present code, and either all of them saw validation demonstrations or none did. The last block
+holds the stale rows, which other code made.
 """
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from arcmix.fingerprints import LENGTH
-from arcmix.ledger import comparison, differences, form, markdown
+from arcmix.ledger import comparison, differences, form, verdicts
 from arcmix.ledger.differences import SHORT
 from arcmix.ledger.records import Row
+from arcmix.ledger.verdicts import Verdict
 
 STALE = "Stale: recorded by other code"
 """Title of the block of stale rows."""
@@ -23,21 +25,13 @@ STALE = "Stale: recorded by other code"
 UNTRAINED = "untrained"
 """Stands for the dataset of a run that only measured (`Row.trained`)."""
 
-LEGEND = """\
-A row sums up the runs of one dataset: the mean over its seeds ± the standard deviation. Losses are
-in nats per answer token. Scores are percentages of the validation tasks, which the heading names;
-brackets hold the 95 % interval over these tasks. `best val step` is the step of the lowest
-validation loss, `answering val loss` the loss of the models that answer: after test-time
-fine-tuning, if there is any. A row has converged if the best step is not the last one in any of its
-runs. A dataset that uses validation demonstrations was trained on the solved pairs of the
-validation tasks, though not on their tests: compare it with others of its kind. A row is `mixed` if
-its runs were made on other hardware, with other numbers of threads or ranks, or with other versions
-of libraries; it names what differs. Such runs may differ though their seeds do not, so their mean
-is not one over seeds alone. `A ← B/0-123` is a second stage of training: on A, from the adapter of
-the run B/0-123 of the ledger, `A ← folder B` one from an adapter that was not made here.
-`untrained` is a model that is measured as it is. Where several lines have one name, or several
-tables one title, the values follow in which they differ."""
-"""Explanation of the columns in the Markdown file."""
+USES = {
+    False: "",
+    True: ", with validation demonstrations",
+    None: ", with unknown training data",
+}
+"""Whether lines saw validation demonstrations (`Line.uses_validation`) -> end of the title of their
+block."""
 
 CSV_COLUMNS = (
     "dataset",
@@ -58,6 +52,16 @@ CSV_COLUMNS = (
     "last_val_loss_sd",
     "answering_val_loss",
     "answering_val_loss_sd",
+    "answering_loss_per_cell",
+    "answering_loss_per_cell_sd",
+    "baseline_difference",
+    "baseline_difference_low",
+    "baseline_difference_high",
+    "baseline_p_value",
+    "verdict",
+    "samples",
+    "epochs",
+    "answer_tokens",
     "accuracy",
     "accuracy_sd",
     "pass_n",
@@ -71,35 +75,6 @@ CSV_COLUMNS = (
 )
 """Columns of the table as CSV."""
 
-COLUMNS = {
-    "tasks": ">",
-    "variations": ">",
-    "best val loss": ">",
-    "best val step": ">",
-    "last val loss": ">",
-    "answering val loss": ">",
-    "accuracy": ">",
-    "pass_n": ">",
-    "seeds": ">",
-    "mixed": "<",
-    "uses validation demonstrations": "<",
-    "converged": "<",
-}
-"""Columns of a block's table after the names -> their alignment (`markdown.table`)."""
-
-RUN_COLUMNS = {
-    "seed": ">",
-    "best val loss": ">",
-    "best val step": ">",
-    "last val loss": ">",
-    "answering val loss": ">",
-    "accuracy": ">",
-    "pass_n": ">",
-    "selected_2": ">",
-    "machine": ">",
-}
-"""Columns of the table of single runs after the names -> their alignment (`markdown.table`)."""
-
 
 @dataclass(frozen=True)
 class Line:
@@ -110,11 +85,20 @@ class Line:
     this is ambiguous, the values follow in which the line differs from others of its name."""
     rows: tuple[Row, ...]
     """The runs, ordered by seed."""
+    verdict: Verdict | None = None
+    """The comparison with the baseline of the block; None for a stale line."""
 
     @property
     def title(self) -> str:
         """`MODEL at SCALE on SOURCE PART`, where SOURCE PART is the validation tasks."""
         return _title(self.rows[0])
+
+    @property
+    def exposure(self) -> dict[str, float]:
+        """Samples, epochs and answer tokens that a run trained on, means over the seeds."""
+        last = [row.history[-1] for row in self.rows]
+        names = ("samples", "epochs", "answer_tokens")
+        return {name: statistics.fmean(entry[name] for entry in last) for name in names}
 
     def mean(self, metric: str) -> float:
         """Return the mean of a metric over the seeds."""
@@ -161,13 +145,19 @@ class Block:
     stale: bool
     """Whether the rows were made by other code than the present one."""
 
+    @property
+    def baseline(self) -> Line | None:
+        """The line with which the others are compared, if there is one."""
+        return next((line for line in self.lines if line.verdict == verdicts.BASELINE), None)
 
-def blocks(rows: Iterable[Row], code: str) -> list[Block]:
+
+def blocks(rows: Iterable[Row], code: str, baselines: Sequence[str]) -> list[Block]:
     """Return the blocks of the table; the stale block is the last.
 
     Args:
         rows: The rows of the ledger.
         code: Fingerprint of the present code.
+        baselines: Names of datasets; the first one that a block has is its baseline.
     """
     groups = defaultdict(list)
     stale = []
@@ -178,13 +168,25 @@ def blocks(rows: Iterable[Row], code: str) -> list[Block]:
             stale.append(row)
     ordered = [groups[key] for key in sorted(groups)]
     apart = differences.apart([members[0] for members in ordered], _title, differences.of_settings)
-    found = [
-        Block(_title(members[0]) + text, _lines(members), stale=False)
-        for members, text in zip(ordered, apart, strict=True)
-    ]
+    found = []
+    for members, text in zip(ordered, apart, strict=True):
+        lines = _lines(members)
+        for uses, ending in USES.items():
+            own = [line for line in lines if line.uses_validation is uses]
+            if own:
+                title = f"{_title(members[0])}{text}{ending}"
+                found.append(Block(title, _judged(own, baselines), stale=False))
     if stale:
         found.append(Block(STALE, _lines(stale), stale=True))
     return found
+
+
+def _judged(lines: Sequence[Line], baselines: Sequence[str]) -> tuple[Line, ...]:
+    """Return lines with their verdicts."""
+    judged = verdicts.verdicts(
+        [line.rows for line in lines], [_name(line.rows[0]) for line in lines], baselines
+    )
+    return tuple(replace(line, verdict=one) for line, one in zip(lines, judged, strict=True))
 
 
 def _title(row: Row) -> str:
@@ -247,8 +249,8 @@ def _numbers(line: Line) -> dict[str, str | float | None]:
         "model": first.model,
         "scale": first.scale,
         "fingerprint": first.fingerprint,
-        "tasks": _drawn(first, "tasks"),
-        "variations": _drawn(first, "entries"),
+        "tasks": drawn(first, "tasks"),
+        "variations": drawn(first, "entries"),
         "best_val_loss": best,
         "best_val_loss_sd": sd,
         "best_val_loss_low": best - (sd or 0),
@@ -258,6 +260,10 @@ def _numbers(line: Line) -> dict[str, str | float | None]:
         "last_val_loss_sd": line.sd("val_loss"),
         "answering_val_loss": line.mean("answering_val_loss"),
         "answering_val_loss_sd": line.sd("answering_val_loss"),
+        "answering_loss_per_cell": line.mean("answering_loss_per_cell"),
+        "answering_loss_per_cell_sd": line.sd("answering_loss_per_cell"),
+        **_compared(line.verdict),
+        **line.exposure,
         "accuracy": line.mean("accuracy"),
         "accuracy_sd": line.sd("accuracy"),
         "pass_n": line.mean("pass_n"),
@@ -273,89 +279,20 @@ def _numbers(line: Line) -> dict[str, str | float | None]:
     }
 
 
-def _drawn(row: Row, what: str) -> int:
+def _compared(verdict: Verdict | None) -> dict[str, str | float | None]:
+    """Return the comparison of a line with its baseline; without one, empty cells."""
+    if verdict is None:
+        return {}
+    values = {"verdict": verdict.text, "baseline_p_value": verdict.p_value}
+    if (found := verdict.difference) is not None:
+        values |= {
+            "baseline_difference": found.mean,
+            "baseline_difference_low": found.mean - found.half_width(),
+            "baseline_difference_high": found.mean + found.half_width(),
+        }
+    return values
+
+
+def drawn(row: Row, what: str) -> int:
     """Return a count of the dataset that the run trained on."""
     return row.mix[what] if row.trained else 0
-
-
-def as_markdown(blocks: Sequence[Block]) -> str:
-    """Return the table as Markdown: for each block, its lines and its single runs."""
-    parts = []
-    rows = [row for block in blocks for line in block.lines for row in line.rows]
-    machines = [*dict.fromkeys(map(comparison.described, rows))]
-    for block in blocks:
-        parts.append(f"### {block.title}")
-        parts.append(_summary(block))
-        parts.append("Single runs:")
-        parts.append(_runs(block, machines))
-    listed = "\n".join(f"{number}. {machine}" for number, machine in enumerate(machines, 1))
-    notes = [*filter(None, [comparison.unpinned(rows)]), LEGEND]
-    return "\n\n".join([*parts, *notes, "Machines:", listed]) + "\n"
-
-
-def _summary(block: Block) -> str:
-    names = {"dataset": "<"} | _where(block)
-    rows = []
-    for line in block.lines:
-        steps = sorted({int(step) for step in line.values("best_val_step")})
-        rows.append(
-            [
-                line.label,
-                *([line.title] if block.stale else []),
-                str(_drawn(line.rows[0], "tasks")),
-                str(_drawn(line.rows[0], "entries")),
-                loss(line.mean("best_val_loss"), line.sd("best_val_loss")),
-                str(steps[0]) if len(steps) == 1 else f"{steps[0]}-{steps[-1]}",
-                loss(line.mean("val_loss"), line.sd("val_loss")),
-                loss(line.mean("answering_val_loss"), line.sd("answering_val_loss")),
-                _percent(line.mean("accuracy"), line.sd("accuracy")),
-                _percent(line.mean("pass_n"), line.sd("pass_n")),
-                str(len(line.rows)),
-                ", ".join(line.mixed) or "no",
-                {None: "unknown", True: "yes", False: "no"}[line.uses_validation],
-                "yes" if line.converged else "no",
-            ]
-        )
-    return markdown.table(names | COLUMNS, rows)
-
-
-def _runs(block: Block, machines: Sequence[str]) -> str:
-    names = {"dataset": "<"} | _where(block)
-    rows = [
-        [
-            line.label,
-            *([line.title] if block.stale else []),
-            str(row.seed),
-            loss(row.metrics["best_val_loss"]),
-            str(int(row.metrics["best_val_step"])),
-            loss(row.metrics["val_loss"]),
-            loss(row.metrics["answering_val_loss"]),
-            _percent(row.metrics["accuracy"]),
-            _percent(row.metrics["pass_n"]),
-            _interval(row.metrics, "selected_2"),
-            str(machines.index(comparison.described(row)) + 1),
-        ]
-        for line in block.lines
-        for row in line.rows
-    ]
-    return markdown.table(names | RUN_COLUMNS, rows)
-
-
-def _where(block: Block) -> dict[str, str]:
-    """Return the column with the title of a line, where that of the block is another."""
-    return {"model at scale on tasks": "<"} if block.stale else {}
-
-
-def loss(mean: float, sd: float | None = None) -> str:
-    """Return a loss in nats per token as text, with its standard deviation if there is one."""
-    return f"{mean:.4f}" if sd is None else f"{mean:.4f} ± {sd:.4f}"
-
-
-def _percent(mean: float, sd: float | None = None) -> str:
-    text = f"{100 * mean:.1f}" if sd is None else f"{100 * mean:.1f} ± {100 * sd:.1f}"
-    return f"{text} %"
-
-
-def _interval(metrics: Mapping[str, float], name: str) -> str:
-    low, high = (f"{100 * metrics[f'{name}_{end}']:.1f}" for end in ("low", "high"))
-    return f"{_percent(metrics[name])} ({low} to {high})"

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from arcmix import files
-from arcmix.ledger import table
+from arcmix.ledger import summary
 from arcmix.ledger.table import Block, Line
 from arcmix.pages import svg
 from arcmix.pages.report import Entry
@@ -212,7 +212,7 @@ def _draw_bars(axes: Axes, block: Block) -> None:
         axes.text(
             1.01,
             number,
-            f"{table.loss(mean, sd)}, {count} seed{'s' * (count > 1)}",
+            f"{summary.loss(mean, sd)}, {count} seed{'s' * (count > 1)}",
             transform=axes.get_yaxis_transform(),
             va="center_baseline",
         )

@@ -39,9 +39,10 @@ class TaskRow:
     selected_2: checked.Share
     unanswered: checked.Share
     val_loss: checked.Number | None
+    answering_loss_per_cell: checked.Number | None
 
 
-TASK_COLUMNS = tuple(field.name for field in fields(TaskRow))[2:-1]
+TASK_COLUMNS = tuple(field.name for field in fields(TaskRow))[2:-2]
 """Metrics in the table of tasks, one column each."""
 
 GROUP_COLUMNS = ("accuracy", "correct_pixels", "pass_n", "selected_1", "selected_2")
@@ -161,6 +162,7 @@ def evaluate(
     clean = [task for task in means if task not in {*seen}]
     scores = metrics.summary(tests, clean)
     curve = {step: mean_losses(found) for step, found in prompts.items()}
+    answered = mean_losses(answering)
     headline = (
         _headline(scores)
         | _stop_rate(answers.candidates)
@@ -168,7 +170,8 @@ def evaluate(
         | {
             "adapt_failed": adapted.get("failed", 0),
             "adapted_tasks": adapted.get("adapted", 0),
-            "answering_val_loss": mean_losses(answering).per_token,
+            "answering_loss_per_cell": answered.per_task_cell,
+            "answering_val_loss": answered.per_token,
             "clean_tasks": len(clean),
             "metrics_version": metrics.VERSION,
             "val_prompts_kept": len(prompts[0]),
@@ -180,7 +183,7 @@ def evaluate(
     return Evaluation(
         headline,
         pd.DataFrame(rows, columns=[*SCORE_COLUMNS]),
-        _task_table(answers.tasks, means, curve[max(curve)].tasks),
+        _task_table(answers.tasks, means, curve[max(curve)].tasks, answered.cells),
         _group_table(answers.tasks, means),
     )
 
@@ -300,11 +303,15 @@ def _task_table(
     tasks: Sequence[Task],
     means: Mapping[str, Mapping[str, float]],
     losses: Mapping[str, float],
+    cells: Mapping[str, float],
 ) -> pd.DataFrame:
     return pd.DataFrame(
         {"task": task.id, "tests": len(task.test)}
         | {name: means[task.id][name] for name in TASK_COLUMNS}
-        | {"val_loss": losses.get(task.id, math.nan)}
+        | {
+            "val_loss": losses.get(task.id, math.nan),
+            "answering_loss_per_cell": cells.get(task.id, math.nan),
+        }
         for task in tasks
     )
 

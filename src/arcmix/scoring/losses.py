@@ -66,8 +66,12 @@ class Losses:
     """Nats per answer token; all tasks have the same weight."""
     per_cell: float
     """Nats per cell of the answers; comparable between encoders and tokenizers."""
+    per_task_cell: float
+    """Nats per cell of the answers; all tasks have the same weight."""
     tasks: dict[str, float]
     """Task -> its loss in nats per answer token; all its tokens have the same weight."""
+    cells: dict[str, float]
+    """Task -> its loss in nats per cell of its answers; all its cells have the same weight."""
 
 
 def mean_losses(prompts: Sequence[PromptLoss]) -> Losses:
@@ -76,18 +80,24 @@ def mean_losses(prompts: Sequence[PromptLoss]) -> Losses:
     for prompt in prompts:
         by_task.setdefault(prompt.task, []).append(prompt)
     tasks = {task: _per_token(own) for task, own in by_task.items()}
+    cells = {task: _per_cell(own) for task, own in by_task.items()}
     return Losses(
         per_token=_per_token(prompts),
         per_prompt=math.fsum(prompt.nll / prompt.tokens for prompt in prompts) / len(prompts),
         per_task=math.fsum(tasks.values()) / len(tasks),
-        per_cell=math.fsum(prompt.nll for prompt in prompts)
-        / sum(prompt.cells for prompt in prompts),
+        per_cell=_per_cell(prompts),
+        per_task_cell=math.fsum(cells.values()) / len(cells),
         tasks=tasks,
+        cells=cells,
     )
 
 
 def _per_token(prompts: Sequence[PromptLoss]) -> float:
     return math.fsum(prompt.nll for prompt in prompts) / sum(prompt.tokens for prompt in prompts)
+
+
+def _per_cell(prompts: Sequence[PromptLoss]) -> float:
+    return math.fsum(prompt.nll for prompt in prompts) / sum(prompt.cells for prompt in prompts)
 
 
 def write(

@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from arcmix import randomness
 from arcmix.prediction.selection import Candidate, Scores, choices, ranked
+from arcmix.stats import shares
 
-VERSION = 3
+VERSION = 4
 """Version of the definitions; it increases with every change of a definition."""
 
 ATTEMPTS = 2
@@ -23,9 +23,6 @@ SELECTED = "selected"
 
 HEADLINE = ("accuracy", "correct_pixels", "pass_n", "selected_1", "selected_2")
 """Metrics that `metrics.json` holds with their interval and with their mean over clean tasks."""
-
-RESAMPLES = 10_000
-"""Number of bootstrap samples; all runs use the same samples."""
 
 
 def score_test(
@@ -119,7 +116,7 @@ def summary(
     """
     tasks = {task: mean(own) for task, own in tests.items()}
     whole = mean(tasks.values())
-    ends = intervals([*tasks.values()])
+    ends = {name: shares.interval(value, len(tasks)) for name, value in whole.items()}
     every = mean([test for own in tests.values() for test in own])
     least = mean(
         [{name: min(test[name] for test in own) for name in whole} for own in tests.values()]
@@ -136,26 +133,6 @@ def summary(
         | ({"clean": of_clean[name]} if clean else {})
         for name, value in whole.items()
     }
-
-
-def intervals(tasks: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
-    """Return metric -> the 95 % interval of its mean over tasks.
-
-    This is a percentile bootstrap over tasks (Efron 1979): the tasks are resampled with
-    replacement, and the interval runs from the 2.5th to the 97.5th percentile of the resampled
-    means. It covers the random choice of validation tasks, not the randomness of training.
-
-    Args:
-        tasks: The metrics of each task, at least one.
-    """
-    words = randomness.words(0, "score/bootstrap", 0, RESAMPLES, len(tasks))
-    drawn = randomness.below(words, len(tasks))
-    found = {}
-    for name in tasks[0]:
-        means = np.array([task[name] for task in tasks])[drawn].mean(axis=1)
-        low, high = np.quantile(means, (0.025, 0.975))
-        found[name] = float(low), float(high)
-    return found
 
 
 def mean(scores: Collection[dict[str, float]]) -> dict[str, float]:

@@ -1,0 +1,133 @@
+"""Verdicts: whether an experiment of the table is better or worse than its baseline.
+
+The loss of a run on a task is that of the models that answer, in nats per cell of the right
+answers, so it does not depend on how a grid is encoded. Two experiments are compared task by task
+and seed by seed, on the tasks and seeds that both have (`stats.differences`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from arcmix.ledger.records import Row
+from arcmix.stats import differences
+from arcmix.stats.differences import LEVEL, Difference
+
+LOSS = "answering_loss_per_cell"
+"""The metric of a task that is compared; a lower one is better."""
+
+MIN_SEEDS = 2
+"""Number of seeds that one experiment of a table at least has in common with the baseline."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the difference of an experiment from its baseline says."""
+
+    text: str
+    """The verdict in words."""
+    difference: Difference | None = None
+    """The difference from the baseline, in nats per cell; None where nothing can be compared."""
+    p_value: float | None = None
+    """The p-value of the difference, adjusted for the number of comparisons of the table."""
+
+
+BASELINE = Verdict("baseline")
+"""Stands for the verdict on the baseline itself."""
+
+
+def verdicts(
+    experiments: Sequence[Sequence[Row]], names: Sequence[str], baselines: Sequence[str]
+) -> list[Verdict]:
+    """Return the verdict on each experiment of a table.
+
+    The baseline of the table is the first of `baselines` that is the name of an experiment. If it
+    is the name of several, there is no baseline.
+
+    Args:
+        experiments: The rows of each experiment, which differ in their seeds alone.
+        names: The name of each experiment; several definitions of a dataset have the same name.
+        baselines: Names of experiments, the preferred one first.
+    """
+    baseline = next((name for name in baselines if name in names), None)
+    if baseline is None:
+        missing = Verdict(f"no baseline: none of {', '.join(baselines)} is here")
+        return [missing] * len(experiments)
+    if (count := names.count(baseline)) > 1:
+        several = Verdict(
+            f"no baseline: {count} lines are named {baseline}, so give each definition a name in"
+            " datasets, or set ablation.baseline to another dataset"
+        )
+        return [several] * len(experiments)
+    place = names.index(baseline)
+    paired = [_paired(_common(rows, experiments[place])) for rows in experiments]
+    able = [at for at, one in enumerate(paired) if at != place and len(one) and one.shape[1] > 1]
+    if all(len(paired[at]) < MIN_SEEDS for at in able):
+        able = []  # nothing says how much the seeds do
+    measured = differences.differences([paired[at] for at in able]) if able else []
+    adjusted = differences.holm([one.p_value() for one in measured])
+    found = {
+        at: Verdict(_text(one, p_value, len(able)), one, p_value)
+        for at, one, p_value in zip(able, measured, adjusted, strict=True)
+    }
+    found[place] = BASELINE
+    return [found.get(at) or _incomparable(one) for at, one in enumerate(paired)]
+
+
+def chance(rows: Sequence[Row]) -> Difference | None:
+    """Return the difference of the runs of one experiment with odd places from those before them.
+
+    It is that of two experiments that do not differ: of chance alone. None if there are fewer than
+    2 pairs of runs, or fewer than 2 tasks.
+
+    Args:
+        rows: The runs, which differ in their seeds alone.
+    """
+    paired = _paired([*zip(rows[1::2], rows[::2], strict=False)])
+    seeds, tasks = paired.shape
+    return differences.differences([paired])[0] if seeds >= MIN_SEEDS and tasks > 1 else None
+
+
+def _incomparable(paired: np.ndarray) -> Verdict:
+    seeds, tasks = paired.shape
+    return Verdict(
+        f"cannot tell: seeds in common with the baseline: {seeds}, tasks: {tasks}; run both with"
+        f" {MIN_SEEDS} seeds or more"
+    )
+
+
+def _common(rows: Sequence[Row], baseline: Sequence[Row]) -> list[tuple[Row, Row]]:
+    """Return the runs of both experiments that have the same seed."""
+    theirs = {row.seed: row for row in baseline}
+    return [(row, theirs[row.seed]) for row in rows if row.seed in theirs]
+
+
+def _paired(runs: Sequence[tuple[Row, Row]]) -> np.ndarray:
+    """Return the differences of the losses on the tasks that all runs have, (pairs, tasks)."""
+    losses = [[_losses(row) for row in pair] for pair in runs]
+    tasks = sorted(set.intersection(*({*one} for pair in losses for one in pair)) if runs else ())
+    values = [[own[task] - other[task] for task in tasks] for own, other in losses]
+    return np.array(values, dtype=float).reshape(len(runs), len(tasks))
+
+
+def _losses(row: Row) -> dict[str, float]:
+    found = {name: task.get(LOSS) for name, task in row.tasks.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _text(found: Difference, p_value: float, count: int) -> str:
+    size = f"{abs(found.mean):.3f} ± {found.half_width():.3f}"
+    if p_value < LEVEL:
+        return f"{'better' if found.mean < 0 else 'worse'} by {size}"
+    level = LEVEL / count
+    needed = found.seeds_needed(level)
+    more = (
+        "more validation tasks would be needed"
+        if needed is None
+        else f"about {needed} seeds would settle it"
+    )
+    return (
+        f"cannot tell: {'lower' if found.mean < 0 else 'higher'} by {size}; a difference of"
+        f" {found.detectable(level):.3f} would have shown, {more}"
+    )

@@ -1,0 +1,1 @@
+"""Statistics of comparisons: what a difference between runs is worth."""
