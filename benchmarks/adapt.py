@@ -161,7 +161,14 @@ def _chosen(
     )
     tokens = given.micro_tokens or setting.finetune.micro_tokens
     finetune = setting.finetune.model_copy(update={"micro_tokens": tokens, "too_long": "shorten"})
-    settings = adaptation.Settings(setting.augment, finetune, own, harness.SEED, harness.SEED)
+    settings = adaptation.Settings(
+        setting.augment,
+        finetune,
+        own,
+        harness.SEED,
+        harness.SEED,
+        adaptation.group_tokens(finetune),
+    )
     fitting = [
         task
         for task in setting.tasks

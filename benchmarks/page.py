@@ -62,7 +62,7 @@ SECTIONS = (
     Section(
         "Answers",
         "predict",
-        ["--tests", "16", "--views", "4", "--sizes", "all"],
+        ["--tests", "8", "--views", "2", "--sizes", "all"],
         ["--tests", "2", "--side", "6", "--max-tokens", "512"],
         share=130,
     ),

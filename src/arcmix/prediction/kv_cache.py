@@ -335,7 +335,8 @@ def cuda_graph(work: Work, given: torch.Tensor) -> Callable[[], torch.Tensor]:
     The result is overwritten by the next pass.
     """
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=_pool().id):
+    # Its stub has another type for the id of a pool.
+    with torch.cuda.graph(graph, pool=cast("Any", _pool().id)):
         output = work(given)
 
     def replay() -> torch.Tensor:
