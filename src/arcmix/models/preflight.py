@@ -102,8 +102,8 @@ def packing(model: PreTrainedModel, texts: Sequence[Example], settings: scales.F
 
 def vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Finding:
     """Return the sizes of the vocabulary and whether the output layer is tied to the embeddings."""
-    rows = len(cast("torch.nn.Embedding", model.get_input_embeddings()).weight)
     inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
+    rows = len(cast("torch.nn.Embedding", inputs).weight)
     tied = outputs is not None and inputs.weight is outputs.weight
     head = "tied to the embeddings" if tied else "separate from the embeddings"
     return Finding(

@@ -16,7 +16,7 @@ number of its tokens that one pass reads.
 import functools
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
