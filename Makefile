@@ -81,6 +81,8 @@ answer: $(STAMP) ## Answer the tests of CHALLENGES, a file of Kaggle, in OUT, wi
 	  --challenges "$(or $(CHALLENGES),$(error name a file: make answer CHALLENGES=FILE))" \
 	  --adapter data/adapter --partition data/partition --sources data/tasks \
 	  --out $(ANSWER)/tasks.parquet
+	@$(RUN) python -m tools.prompts --params params.yaml --tasks $(ANSWER)/tasks.parquet \
+	  --adapter data/adapter
 	@$(RUN) python -m arcmix.launch stages.adapt --code data/code/adapt --params params.yaml \
 	  --base-model data/base-model --adapter data/adapter --validation $(ANSWER)/tasks.parquet \
 	  --checkpoints .cache/checkpoints --adapted $(ANSWER)/adapted --table $(ANSWER)/adapt.csv \

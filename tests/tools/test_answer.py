@@ -20,7 +20,7 @@ from tests.arc import component, dataset
 from tests.archives import task
 from tests.repository import Repository
 from tests.training.test_trainer import settings as finetuned
-from tools import answer, challenges
+from tools import answer, challenges, prompts
 
 ROOT = Path(__file__).parents[2]
 ASKED = {
@@ -83,6 +83,18 @@ def test_every_test_has_two_attempts(answered, tmp_path, caplog) -> None:
     said = " ".join(caplog.messages)
     assert "two attempts at each of the 3 tests of 2 tasks" in said
     assert "the prompts of 1 tests have more than 150 tokens" in said
+
+
+@pytest.mark.parametrize("limit", [10, 150])
+def test_tests_whose_prompts_are_all_too_long_are_refused(answered, limit) -> None:
+    values = {"max_tokens": limit, "predict": predicting.settings()}
+    config = prompts.Params.model_validate(values)
+    files = {"tasks": answered / "validation.parquet", "adapter": answered / "adapter"}
+    if limit == 150:
+        prompts.run(config=config, **files)
+        return
+    with pytest.raises(ValueError, match=r"all 3 tests have more than 10 tokens, the shortest \d"):
+        prompts.run(config=config, **files)
 
 
 def test_tasks_are_adapted_on_their_demonstrations_and_no_loss_of_a_test_is_measured(
