@@ -85,6 +85,7 @@ def write_history(path: Path, losses: Mapping[int, tuple[float | None, float]]) 
             samples=4 * step,
             epochs=step / 10,
             answer_tokens=20 * step,
+            tokens=90 * step,
             learning_rate=0.1,
             train_loss=train if step else None,
             val_loss=loss,

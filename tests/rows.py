@@ -139,6 +139,7 @@ def row(
                     "samples": 4 * step,
                     "epochs": step / 100,
                     "answer_tokens": 9 * step,
+                    "tokens": 70 * step,
                     "learning_rate": 0.001,
                     "train_loss": None if step == 0 else value - 0.1,
                     "val_loss": value,

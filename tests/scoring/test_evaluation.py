@@ -90,6 +90,14 @@ def test_the_loss_per_cell_is_that_of_the_models_that_answer() -> None:
     # Six cells each.
     assert losses.to_dict() == {"b": pytest.approx(8 / 6), "a": pytest.approx(4 / 6)}
     assert found.headline["answering_loss_per_cell"] == pytest.approx(1)
+    assert found.headline["clean_answering_loss_per_cell"] == pytest.approx(1)
+
+
+def test_the_table_of_tasks_says_which_are_clean_and_the_clean_loss_is_theirs() -> None:
+    found = evaluated(seen=["b"])
+    assert found.tasks.set_index("task").clean.to_dict() == {"b": 0, "a": 1}
+    assert found.headline["clean_answering_loss_per_cell"] == pytest.approx(4 / 6)
+    assert "clean_answering_loss_per_cell" not in evaluated(seen=["a", "b"]).headline
 
 
 def test_the_headline_counts_tasks_tests_and_outcomes() -> None:
@@ -158,7 +166,7 @@ def task_table(folder: Path, losses: dict[str, float | None]) -> Path:
     """Write a table of tasks with some losses."""
     shares = dict.fromkeys(evaluation.TASK_COLUMNS, 0.5)
     rows = [
-        {"task": task, "tests": 1} | shares | {"val_loss": one, "answering_loss_per_cell": one}
+        {"task": task, "tests": 1, "clean": 1} | shares | {"val_loss": one, "answering_loss_per_cell": one}
         for task, one in losses.items()
     ]
     files.write_csv(folder / "tasks.csv", pd.DataFrame(rows))

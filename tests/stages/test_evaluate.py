@@ -139,6 +139,7 @@ def test_run_writes_the_metrics(tmp_path: Path) -> None:
         "adapted_tasks": 0,
         # 4 nats for 6 cells in one task, 1 nat for 2 cells in the other.
         "answering_loss_per_cell": pytest.approx((4 / 6 + 1 / 2) / 2),
+        "clean_answering_loss_per_cell": pytest.approx(4 / 6),
         "answering_val_loss": (8 + 2) / 2 / (2 + 8),
         "adapt_failed": 0,
         "clean_tasks": 1,
@@ -231,10 +232,10 @@ def test_run_writes_a_row_for_each_task_in_the_order_of_the_validation_tasks(
     paths = write(tmp_path)
     evaluate.run(**paths)
     assert paths["tasks"].read_text() == (
-        "task,tests,accuracy,correct_pixels,correct_size,pass_n,selected_1,selected_2,unanswered,"
-        "val_loss,answering_loss_per_cell\n"
-        "b,1,0,0,0,0,0,0,1,0.25,0.5\n"
-        "00000001,2,0.25,0.25,0.25,0.5,0,0.5,0.25,1,0.666667\n"
+        "task,tests,clean,accuracy,correct_pixels,correct_size,pass_n,selected_1,selected_2,"
+        "unanswered,val_loss,answering_loss_per_cell\n"
+        "b,1,0,0,0,0,0,0,0,1,0.25,0.5\n"
+        "00000001,2,1,0.25,0.25,0.25,0.5,0,0.5,0.25,1,0.666667\n"
     )
 
 
@@ -346,7 +347,7 @@ def test_a_task_whose_prompts_are_too_long_has_scores_and_no_loss(tmp_path: Path
     evaluate.run(**paths)
     metrics = json.loads(paths["metrics"].read_text())
     assert (metrics["val_prompts_kept"], metrics["val_tasks"]) == (1, 2)
-    assert paths["tasks"].read_text().endswith("00000001,2,0.25,0.25,0.25,0.5,0,0.5,0.25,,\n")
+    assert paths["tasks"].read_text().endswith("00000001,2,1,0.25,0.25,0.25,0.5,0,0.5,0.25,,\n")
 
 
 @pytest.mark.parametrize(

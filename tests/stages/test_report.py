@@ -75,7 +75,7 @@ def run(
     files.write_parquet(paths["candidates"], answers)
     files.write_parquet(paths["scores"], pd.DataFrame(scores or [], columns=COLUMNS))
     shares = dict.fromkeys(evaluation.TASK_COLUMNS, 0.5)
-    table = {"task": ["b", "00000001"], "tests": [2, 1]} | shares
+    table = {"task": ["b", "00000001"], "tests": [2, 1], "clean": [1, 0]} | shares
     table |= {"val_loss": [None, 0.5], "answering_loss_per_cell": [None, 0.5]}
     files.write_csv(paths["table"], pd.DataFrame(table))
     scores_ = [f"{name}{end}" for name in HEADLINE for end in ("", "_low", "_high")]

@@ -117,6 +117,7 @@ def test_the_summary_has_the_effective_settings_and_the_samples_seen(tmp_path, b
             "samples": 24,
             "epochs": pytest.approx(24 / len(SAMPLES)),
             "answer_tokens": found[-1].answer_tokens,
+            "tokens": found[-1].tokens,
             "components": components,
         }
     )

@@ -42,6 +42,7 @@ def test_samples_repeat_after_the_last_one(plain):
     answers = [one.trained_tokens for one in SAMPLES]
     expected = sum((answers * 3)[: STEPS * 4])
     assert plain[-1].answer_tokens == expected
+    assert plain[-1].tokens == sum(([len(one.input_ids) for one in SAMPLES] * 3)[: STEPS * 4])
     assert plain[-1].samples == STEPS * 4
 
 

@@ -119,6 +119,7 @@ class _Measurement:
     samples: checked.Count
     epochs: checked.Natural
     answer_tokens: checked.Count
+    tokens: checked.Count
     learning_rate: checked.Natural
     train_loss: checked.Number | None
     val_loss: checked.Number

@@ -19,7 +19,7 @@ from arcmix.machines import Machine
 
 log = logging.getLogger("arcmix.ledger")
 
-VERSION = 5
+VERSION = 6
 """Version of the format of a row; it increases with every change of the fields. Rows before
 version 2 have no version."""
 

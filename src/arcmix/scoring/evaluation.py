@@ -31,6 +31,7 @@ class TaskRow:
 
     task: checked.TaskId
     tests: checked.Positive
+    clean: checked.Flag
     accuracy: checked.Share
     correct_pixels: checked.Share
     correct_size: checked.Share
@@ -42,7 +43,7 @@ class TaskRow:
     answering_loss_per_cell: checked.Number | None
 
 
-TASK_COLUMNS = tuple(field.name for field in fields(TaskRow))[2:-2]
+TASK_COLUMNS = tuple(field.name for field in fields(TaskRow))[3:-2]
 """Metrics in the table of tasks, one column each."""
 
 GROUP_COLUMNS = ("accuracy", "correct_pixels", "pass_n", "selected_1", "selected_2")
@@ -167,6 +168,7 @@ def evaluate(
         _headline(scores)
         | _stop_rate(answers.candidates)
         | _losses(curve, train_loss)
+        | _clean_loss(answered.cells, clean)
         | {
             "adapt_failed": adapted.get("failed", 0),
             "adapted_tasks": adapted.get("adapted", 0),
@@ -183,7 +185,7 @@ def evaluate(
     return Evaluation(
         headline,
         pd.DataFrame(rows, columns=[*SCORE_COLUMNS]),
-        _task_table(answers.tasks, means, curve[max(curve)].tasks, answered.cells),
+        _task_table(answers.tasks, clean, means, curve[max(curve)].tasks, answered.cells),
         _group_table(answers.tasks, means),
     )
 
@@ -299,14 +301,21 @@ def _losses(curve: Mapping[int, Losses], train_loss: float | None) -> dict[str, 
     } | ({} if train_loss is None else {"train_loss": train_loss})
 
 
+def _clean_loss(cells: Mapping[str, float], clean: Sequence[str]) -> dict[str, float]:
+    """Return the mean loss per cell over the clean tasks, or no number if none has a loss."""
+    found = [cells[task] for task in clean if task in cells]
+    return {"clean_answering_loss_per_cell": math.fsum(found) / len(found)} if found else {}
+
+
 def _task_table(
     tasks: Sequence[Task],
+    clean: Sequence[str],
     means: Mapping[str, Mapping[str, float]],
     losses: Mapping[str, float],
     cells: Mapping[str, float],
 ) -> pd.DataFrame:
     return pd.DataFrame(
-        {"task": task.id, "tests": len(task.test)}
+        {"task": task.id, "tests": len(task.test), "clean": int(task.id in clean)}
         | {name: means[task.id][name] for name in TASK_COLUMNS}
         | {
             "val_loss": losses.get(task.id, math.nan),

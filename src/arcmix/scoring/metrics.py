@@ -12,7 +12,7 @@ import numpy as np
 from arcmix.prediction.selection import Candidate, Scores, choices, ranked
 from arcmix.stats import shares
 
-VERSION = 4
+VERSION = 5
 """Version of the definitions; it increases with every change of a definition."""
 
 ATTEMPTS = 2

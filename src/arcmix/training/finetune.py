@@ -166,5 +166,6 @@ def summary(
         "samples": len(plan.order),
         "epochs": measurements[-1].epochs,
         "answer_tokens": measurements[-1].answer_tokens,
+        "tokens": measurements[-1].tokens,
         "components": components,
     }

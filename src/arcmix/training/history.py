@@ -26,6 +26,8 @@ class Entry:
     """Number of passes over the training samples that are short enough."""
     answer_tokens: checked.Count
     """Number of trained tokens that carried loss."""
+    tokens: checked.Count
+    """Number of trained tokens, prompts included."""
     learning_rate: checked.Natural
     """Learning rate of the last step; 0 before the first."""
     train_loss: checked.Number | None

@@ -161,6 +161,7 @@ class Measure(TrainerCallback):
             samples=samples,
             epochs=samples / max(1, len(self.plan.samples)),
             answer_tokens=int(self.trained_per_step[:step].sum()),
+            tokens=int(self.tokens_per_step[:step].sum()),
             learning_rate=self.learning_rate,
             train_loss=float(np.average(self.step_losses, weights=trained)) if step else None,
             val_loss=float(losses.sum() / answers),
