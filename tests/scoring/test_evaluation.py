@@ -164,9 +164,9 @@ def test_the_history_of_another_run_is_refused(
 
 def task_table(folder: Path, losses: dict[str, float | None]) -> Path:
     """Write a table of tasks with some losses."""
-    shares = dict.fromkeys(evaluation.TASK_COLUMNS, 0.5)
+    shares = {"tests": 1, "clean": 1} | dict.fromkeys(evaluation.TASK_COLUMNS, 0.5)
     rows = [
-        {"task": task, "tests": 1, "clean": 1} | shares | {"val_loss": one, "answering_loss_per_cell": one}
+        {"task": task} | shares | {"val_loss": one, "answering_loss_per_cell": one}
         for task, one in losses.items()
     ]
     files.write_csv(folder / "tasks.csv", pd.DataFrame(rows))

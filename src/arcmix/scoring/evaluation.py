@@ -7,10 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from arcmix import checked
 from arcmix.prediction.selection import RULES, Candidate, Scores, ranked
@@ -31,7 +32,7 @@ class TaskRow:
 
     task: checked.TaskId
     tests: checked.Positive
-    clean: checked.Flag
+    clean: Annotated[int, Field(ge=0, le=1)]
     accuracy: checked.Share
     correct_pixels: checked.Share
     correct_size: checked.Share
