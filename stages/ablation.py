@@ -1,8 +1,8 @@
 """Stage `ablation`: make the ablation table and its figures from the ledger.
 
 Reads the rows of all runs. Writes the table as CSV and as Markdown, a bar chart and the loss
-curves. They depend on nothing
-but the rows, the fingerprint of the present code and the baseline.
+curves. They depend on the rows, the fingerprint of the present code and the baseline, and on the
+git history, which has the commits of earlier code.
 """
 
 import logging
@@ -12,7 +12,7 @@ from typing import Annotated
 from arcmix import files, program
 from arcmix.config import params
 from arcmix.config.schema import At, Section
-from arcmix.ledger import records, summary, table
+from arcmix.ledger import commits, records, summary, table
 from arcmix.pages import figures
 
 log = logging.getLogger("arcmix.ablation")
@@ -29,26 +29,31 @@ def run(
     *,
     config: Params,
     run_code: Path,
+    repository: Path,
     rows: Path,
     csv: Path,
     markdown: Path,
     bars: Path,
     curves: Path,
 ) -> None:
-    """Write the table and the figures of the ledger `rows`; rows of other code are stale."""
+    """Write the table and the figures of the ledger `rows`.
+
+    The git history of the folder `repository` names the commits of rows of earlier code.
+    """
     present = run_code.read_text().strip()
     found = records.read(rows)
     if not found:
         raise ValueError(
             f"no rows in {rows}; the table needs at least 1, so run an experiment first: dvc repro"
         )
-    blocks = table.blocks(found, present, config.ablation.baseline)
+    earlier = commits.of_codes(repository, {row.code for row in found} - {present})
+    blocks = table.blocks(found, present, config.ablation.baseline, earlier)
     files.write_csv(csv, table.as_frame(blocks))
     files.write_text(markdown, summary.as_markdown(blocks))
     figures.bars(bars, blocks)
     figures.curves(curves, blocks)
-    stale = sum(row.code != present for row in found)
-    log.info("rows of the present code: %d, of other code: %d", len(found) - stale, stale)
+    others = sum(row.code != present for row in found)
+    log.info("rows of the present code: %d, of other code: %d", len(found) - others, others)
 
 
 if __name__ == "__main__":

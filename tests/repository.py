@@ -47,6 +47,35 @@ def settings() -> dict[str, Any]:
     }
 
 
+def commit(folder: Path, name: str, text: str, time: int = 1) -> str:
+    """Commit a file in a git repository, which is made if there is none; return the hash.
+
+    Args:
+        folder: The repository.
+        name: Name of the file.
+        text: Its new content.
+        time: Time of the commit, in seconds.
+    """
+    dates = {f"GIT_{role}_DATE": f"@{time} +0000" for role in ("AUTHOR", "COMMITTER")}
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", *words],
+            cwd=folder,
+            env=os.environ | WHO | dates,
+            check=True,
+            text=True,
+            capture_output=True,
+        )
+        return done.stdout.strip()
+
+    git("init", "--quiet")
+    (folder / name).write_text(text)
+    git("add", name)
+    git("commit", "--quiet", f"--message={name}")
+    return git("rev-parse", "HEAD")
+
+
 class Repository:
     """A repository whose pipeline copies an adapter from one folder to another."""
 

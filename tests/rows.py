@@ -82,6 +82,7 @@ def row(
     start: str = "none",
     answering: float | None = None,
     per_cell: Sequence[float] | None = None,
+    leaked: int = 0,
     **machine: Any,
 ) -> Row:
     """Return a row; another `variant` or other `settings` stand for another experiment.
@@ -89,7 +90,7 @@ def row(
     The loss falls from 0.99 to `loss` at the last step, or, where the `last` one is
     given, at half of the steps. The models that answer have the loss `answering`, or the last one.
     They have the losses `per_cell` on the tasks, in nats per cell, or the last one on one task.
-    `machine` changes fields of the machine.
+    The last `leaked` tasks are not clean. `machine` changes fields of the machine.
     """
     values = plain_settings(
         model={"kind": model},
@@ -98,6 +99,7 @@ def row(
     )
     middle = (0.99 + loss) / 2 if last is None else loss
     end = loss if last is None else last
+    cells = [end] if per_cell is None else [*per_cell]
     curve = [(0, 0.99), (steps // 2, middle), (steps, end)]
     drawn = {"table": dataset, "tasks": tasks, "entries": tasks + 3, "weight": 1, "samples": 3000}
     return sealed(
@@ -122,10 +124,19 @@ def row(
             adapter=f"{fingerprint(dataset, seed)}{'0' * 20}.dir",
             metrics={
                 "accuracy": accuracy,
-                "answering_loss_per_cell": end if per_cell is None else statistics.fmean(per_cell),
+                "answering_loss_per_cell": statistics.fmean(cells),
                 "answering_val_loss": end if answering is None else answering,
                 "best_val_loss": loss,
                 "best_val_step": steps if last is None else steps // 2,
+                "clean_tasks": len(cells) - leaked,
+                **(
+                    {
+                        "clean_answering_loss_per_cell": statistics.fmean(cells[: -leaked or None]),
+                        "clean_selected_2": 3 * accuracy,
+                    }
+                    if leaked < len(cells)
+                    else {}
+                ),
                 "pass_n": 2 * accuracy,
                 "selected_2": 3 * accuracy,
                 "selected_2_high": 4 * accuracy,
@@ -149,11 +160,14 @@ def row(
             tasks={
                 f"{number:08x}": {
                     "tests": 1,
+                    "clean": int(number < len(cells) - leaked),
                     "accuracy": accuracy,
+                    "pass_n": 2 * accuracy,
+                    "selected_2": 3 * accuracy,
                     "val_loss": None,
                     "answering_loss_per_cell": value,
                 }
-                for number, value in enumerate([end] if per_cell is None else per_cell)
+                for number, value in enumerate(cells)
             },
             machines={"finetune": MACHINE | machine},
         )

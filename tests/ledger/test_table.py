@@ -14,10 +14,12 @@ from tests.arc import component
 from tests.rows import plain_settings, row, sealed
 
 CODE = row().code
+OTHER = "0fe000000000"
+COMMIT = "87e13db5" * 5
 
 
-def blocks(entries: Sequence[Row], code: str) -> list[table.Block]:
-    return table.blocks(entries, code, ["train"])
+def blocks(entries: Sequence[Row], code: str = CODE) -> list[table.Block]:
+    return table.blocks(entries, code, ["train"], {OTHER: COMMIT})
 
 
 rows = st.lists(
@@ -27,7 +29,7 @@ rows = st.lists(
         seed=st.integers(0, 3),
         loss=st.floats(0.1, 0.9),
         model=st.sampled_from(["tiny", "smollm2-135m"]),
-        code=st.sampled_from([CODE, "0fe000000000"]),
+        code=st.sampled_from([CODE, OTHER]),
         variant=st.integers(0, 1),
         settings=st.integers(0, 1),
         start=st.sampled_from(["none", "re-arc/0-0123456789ab", "re-arc/0-0123456abcde"]),
@@ -52,14 +54,14 @@ def labels(block: table.Block) -> list[str]:
 
 @given(rows)
 def test_every_row_is_in_one_line_with_its_repeats(entries: list[Row]) -> None:
-    found = blocks(entries, CODE)
+    found = blocks(entries)
     lines = [line for block in found for line in block.lines]
     placed = [entry for line in lines for entry in line.rows]
     assert sorted(map(repr, placed)) == sorted(map(repr, entries))
     for block in found:
         for line in block.lines:
             assert len({entry.fingerprint for entry in line.rows}) == 1
-            assert {entry.code != CODE for entry in line.rows} == {block.stale}
+            assert {entry.code == CODE for entry in line.rows} == {block.present}
             assert [entry.seed for entry in line.rows] == sorted(e.seed for e in line.rows)
     fingerprints = [line.rows[0].fingerprint for line in lines]
     assert len(fingerprints) == len(set(fingerprints))
@@ -68,14 +70,14 @@ def test_every_row_is_in_one_line_with_its_repeats(entries: list[Row]) -> None:
 @given(rows, st.randoms())
 def test_the_order_of_rows_does_not_matter(entries: list[Row], random) -> None:
     shuffled = random.sample(entries, len(entries))
-    first, again = (blocks(found, CODE) for found in (entries, shuffled))
+    first, again = (blocks(found) for found in (entries, shuffled))
     assert summary.as_markdown(again) == summary.as_markdown(first)
     pd.testing.assert_frame_equal(table.as_frame(again), table.as_frame(first))
 
 
 @given(rows)
 def test_the_csv_has_a_row_for_each_line(entries: list[Row]) -> None:
-    found = blocks(entries, CODE)
+    found = blocks(entries)
     frame = table.as_frame(found)
     assert tuple(frame.columns) == table.CSV_COLUMNS
     assert len(frame) == sum(len(block.lines) for block in found)
@@ -89,7 +91,7 @@ def test_the_csv_has_a_row_for_each_line(entries: list[Row]) -> None:
 def test_a_line_has_mean_and_standard_deviation_over_seeds() -> None:
     losses = [0.61, 0.64, 0.70]
     entries = [row(seed=seed, loss=loss) for seed, loss in enumerate(losses)]
-    (numbers,) = table.as_frame(blocks(entries, CODE)).to_dict("records")
+    (numbers,) = table.as_frame(blocks(entries)).to_dict("records")
     sd = statistics.stdev(losses)
     assert math.isclose(numbers["best_val_loss"], 0.65)
     assert math.isclose(numbers["best_val_loss_sd"], sd)
@@ -99,32 +101,53 @@ def test_a_line_has_mean_and_standard_deviation_over_seeds() -> None:
 
 
 def test_a_single_seed_has_no_standard_deviation() -> None:
-    (numbers,) = table.as_frame(blocks([row(loss=0.6)], CODE)).to_dict("records")
+    (numbers,) = table.as_frame(blocks([row(loss=0.6)])).to_dict("records")
     assert pd.isna(numbers["best_val_loss_sd"])
     assert numbers["best_val_loss_low"] == numbers["best_val_loss_high"] == 0.6
 
 
-def test_rows_of_other_code_are_in_the_last_block() -> None:
-    entries = [row(seed=0, loss=0.7), row(seed=1, loss=0.1, code="0fe000000000")]
-    present, stale = blocks(entries, CODE)
-    assert titles([present, stale]) == [
-        "smollm2-135m at quick on arc-agi-1 validation",
-        table.STALE,
+def test_rows_of_other_code_follow_with_the_commit_of_their_code() -> None:
+    entries = [row(seed=0, loss=0.7), row(seed=1, loss=0.1, code=OTHER)]
+    present, earlier = blocks(entries)
+    title = "smollm2-135m at quick on arc-agi-1 validation"
+    assert titles([present, earlier]) == [title, f"{title}, made at commit 87e13db"]
+    assert [(one.present, one.commit) for one in (present, earlier)] == [
+        (True, None),
+        (False, COMMIT),
     ]
     assert [line.rows for line in present.lines] == [(entries[0],)]
-    assert [line.rows for line in stale.lines] == [(entries[1],)]
-    assert labels(stale) == ["combo-v2"]
-    frame = table.as_frame([present, stale])
-    assert frame["stale"].tolist() == [0, 1]
+    assert [line.rows for line in earlier.lines] == [(entries[1],)]
+    frame = table.as_frame([present, earlier])
+    assert frame["code"].tolist() == [CODE, OTHER]
+    assert frame["commit"].fillna("").tolist() == ["", COMMIT]
     assert frame["label"].tolist() == [
-        "combo-v2, smollm2-135m at quick on arc-agi-1 validation",
-        "combo-v2, smollm2-135m at quick on arc-agi-1 validation, stale",
+        f"combo-v2, {title}",
+        f"combo-v2, {title}, made at commit 87e13db",
     ]
+
+
+def test_code_without_a_commit_is_named_by_its_fingerprint() -> None:
+    (found,) = table.blocks([row(code=OTHER)], CODE, ["train"], {OTHER: None})
+    assert found.title.endswith(" validation, made by other code, 0fe0000")
+    assert "git checkout" not in summary.as_markdown([found])
+
+
+def test_rows_of_earlier_code_keep_their_verdicts() -> None:
+    earlier = [
+        row(name, seed, per_cell=[0.4 + shift, 0.6 + shift], code=OTHER)
+        for name, shift in [("train", 0.0), ("a", 0.1)]
+        for seed in range(2)
+    ]
+    _, found = blocks([row(), *earlier])
+    assert [line.verdict.text for line in found.lines] == ["worse by 0.100 ± 0.000", "baseline"]
+    text = summary.as_markdown([found])
+    assert "Compared with train: 1 worse: a." in text
+    assert "`git checkout 87e13db`, then\n`dvc exp run -S model=smollm2-135m -S scale=quick" in text
 
 
 def test_two_definitions_of_a_dataset_have_labels_that_name_the_difference() -> None:
     small = sealed(row(loss=0.7), components=[component("combo-v2", subset="10%")])
-    (block,) = blocks([row(loss=0.6), small, row("train", loss=0.8)], CODE)
+    (block,) = blocks([row(loss=0.6), small, row("train", loss=0.8)])
     assert labels(block) == [
         "combo-v2 (combo-v2.subset=all)",
         "combo-v2 (combo-v2.subset=10%)",
@@ -132,35 +155,34 @@ def test_two_definitions_of_a_dataset_have_labels_that_name_the_difference() -> 
     ]
 
 
-def test_stale_lines_name_the_values_in_which_they_differ() -> None:
+def test_blocks_of_earlier_code_name_the_values_in_which_they_differ() -> None:
     chosen = [{"selection": "vote", "partition": {"seed": 7}}, {"selection": "product"}]
     entries = [
-        sealed(row(code="0fe000000000", loss=0.5 + number / 10), settings=plain_settings(**one))
+        sealed(row(code=OTHER, loss=0.5 + number / 10), settings=plain_settings(**one))
         for number, one in enumerate(chosen)
     ]
-    again = row(code="0fe000000000", model="tiny", loss=0.9)
-    (stale,) = blocks([*entries, again], CODE)
-    assert labels(stale) == [
-        "combo-v2 (selection=vote)",
-        "combo-v2 (selection=product)",
-        "combo-v2",
+    again = row(code=OTHER, model="tiny", loss=0.9)
+    found = blocks([*entries, again])
+    place = "at quick on arc-agi-1 validation"
+    assert sorted(titles(found)) == [
+        f"smollm2-135m {place} (selection=product), made at commit 87e13db",
+        f"smollm2-135m {place} (selection=vote), made at commit 87e13db",
+        f"tiny {place}, made at commit 87e13db",
     ]
-    titles = [line.title for line in stale.lines]
-    assert [title.split()[0] for title in titles] == ["smollm2-135m", "smollm2-135m", "tiny"]
-    assert len(set(table.as_frame([stale])["label"])) == 3
+    assert len(set(table.as_frame(found)["label"])) == 3
 
 
 def test_labels_of_the_csv_do_not_depend_on_other_blocks() -> None:
-    alone = table.as_frame(blocks([row()], CODE))
-    more = [row(), row(model="tiny"), row(measured="train"), row(code="0fe000000000")]
-    among = table.as_frame(blocks(more, CODE))
+    alone = table.as_frame(blocks([row()]))
+    more = [row(), row(model="tiny"), row(measured="train"), row(code=OTHER)]
+    among = table.as_frame(blocks(more))
     assert {*alone["label"]} < {*among["label"]}
 
 
 def test_a_second_stage_has_a_line_that_names_its_start() -> None:
     starts = ["none", "re-arc/0-0123456789ab", "re-arc/0-89ab01234567"]
     entries = [row(seed=seed, loss=0.6, start=start) for start in starts for seed in range(2)]
-    (block,) = blocks(entries, CODE)
+    (block,) = blocks(entries)
     assert labels(block) == [
         "combo-v2",
         "combo-v2 ← re-arc/0-0123456",
@@ -175,7 +197,7 @@ def test_a_second_stage_uses_the_validation_demonstrations_of_the_first() -> Non
     entry = row(start="combo-v2/0-0123456789ab")
     for used in (True, False):
         start = entry.start | {"uses_validation_demonstrations": used}
-        ((line,),) = (part.lines for part in blocks([replace(entry, start=start)], CODE))
+        ((line,),) = (part.lines for part in blocks([replace(entry, start=start)]))
         assert line.uses_validation is used
 
 
@@ -183,14 +205,14 @@ def test_a_run_that_adapts_at_test_time_uses_validation_demonstrations() -> None
     entry = row()
     for count in (0, 3):
         metrics = entry.metrics | {"adapted_tasks": count}
-        found = blocks([replace(entry, metrics=metrics)], CODE)
+        found = blocks([replace(entry, metrics=metrics)])
         assert found[0].lines[0].uses_validation is (count > 0)
 
 
 def test_a_run_that_only_measures_is_no_line_of_its_dataset() -> None:
     entry = row(uses_validation=True)
     only = replace(entry, history=entry.history[:1])
-    (block,) = blocks([only], CODE)
+    (block,) = blocks([only])
     assert (labels(block), block.lines[0].uses_validation) == ([table.UNTRAINED], False)
     (numbers,) = table.as_frame([block]).to_dict("records")
     assert (numbers["tasks"], numbers["variations"], numbers["converged"]) == (0, 0, 0)
@@ -204,7 +226,7 @@ def test_a_run_that_only_measures_is_no_line_of_its_dataset() -> None:
 def test_a_run_from_a_folder_names_it_and_may_have_used_anything(used: bool, ending: str) -> None:
     start = {"adapter": "folder mine", "uses_validation_demonstrations": None}
     entry = row(uses_validation=used)
-    (block,) = blocks([replace(entry, start=entry.start | start)], CODE)
+    (block,) = blocks([replace(entry, start=entry.start | start)])
     assert labels(block) == ["combo-v2 ← folder mine"]
     assert block.title == f"smollm2-135m at quick on arc-agi-1 validation, {ending}"
     (numbers,) = table.as_frame([block]).to_dict("records")
@@ -217,7 +239,7 @@ def test_rows_with_validation_demonstrations_are_compared_among_themselves() -> 
         for name, shift, used in [("train", 0.0, False), ("a", 0.1, False), ("b", -0.1, True)]
         for seed in range(2)
     ]
-    found = table.blocks(seen, CODE, ["train", "b"])
+    found = table.blocks(seen, CODE, ["train", "b"], {})
     assert [labels(block) for block in found] == [["a", "train"], ["b"]]
     assert titles(found)[1] == f"{titles(found)[0]}, with validation demonstrations"
     verdicts = [line.verdict.text for block in found for line in block.lines if line.verdict]
@@ -231,12 +253,12 @@ def test_rows_with_validation_demonstrations_are_compared_among_themselves() -> 
 def test_the_baseline_is_found_by_the_name_of_its_dataset() -> None:
     of_train = [row("train", seed, per_cell=[0.4, 0.6]) for seed in range(4)]
     later = [row("train", seed, loss=0.8, start="re-arc/0-0123456789ab") for seed in range(2)]
-    (block,) = blocks([*of_train, *later], CODE)
+    (block,) = blocks([*of_train, *later])
     assert block.baseline is not None
     assert block.baseline.label == "train"
     assert summary.CHANCE.format(mean=0.0, half=0.0) in summary.as_markdown([block])
     small = sealed(row("train"), components=[component("train", subset="10%")])
-    (block,) = blocks([*of_train, small], CODE)
+    (block,) = blocks([*of_train, small])
     assert block.baseline is None
     found = {line.verdict.text for line in block.lines if line.verdict}
     assert len(found) == 1
@@ -246,13 +268,13 @@ def test_the_baseline_is_found_by_the_name_of_its_dataset() -> None:
 
 def test_the_lines_of_a_block_are_in_ascending_order_of_loss() -> None:
     entries = [row("train", loss=0.8), row("arc-1d", loss=0.9), row("combo-v2", loss=0.5)]
-    (block,) = blocks(entries, CODE)
+    (block,) = blocks(entries)
     assert labels(block) == ["combo-v2", "train", "arc-1d"]
 
 
 def test_each_model_and_scale_has_a_block() -> None:
     entries = [row(), row(model="tiny", scale="tiny"), row(scale="paper")]
-    found = blocks(entries, CODE)
+    found = blocks(entries)
     assert titles(found) == [
         "smollm2-135m at paper on arc-agi-1 validation",
         "smollm2-135m at quick on arc-agi-1 validation",
@@ -266,7 +288,7 @@ def test_each_model_and_scale_has_a_block() -> None:
 
 
 def test_rows_measured_on_other_tasks_have_a_block_that_names_these() -> None:
-    found = blocks([row(), row(measured="train")], CODE)
+    found = blocks([row(), row(measured="train")])
     assert sorted(titles(found)) == [
         "smollm2-135m at quick on arc-agi-1 train",
         "smollm2-135m at quick on arc-agi-1 validation",
@@ -275,7 +297,7 @@ def test_rows_measured_on_other_tasks_have_a_block_that_names_these() -> None:
 
 def test_rows_of_other_settings_have_another_block() -> None:
     entries = [row(), row(settings=1)]
-    found = blocks(entries, CODE)
+    found = blocks(entries)
     assert sorted(titles(found)) == [
         f"smollm2-135m at quick on arc-agi-1 validation (augment.color_swaps={count})"
         for count in range(2)
@@ -290,46 +312,108 @@ def test_a_line_has_converged_if_no_run_is_best_at_its_last_step(
     lasts: list[float | None], converged: bool
 ) -> None:
     entries = [row(seed=seed, last=last) for seed, last in enumerate(lasts)]
-    (block,) = blocks(entries, CODE)
+    (block,) = blocks(entries)
     assert block.lines[0].converged is converged
 
 
-def test_markdown_shows_lines_and_single_runs() -> None:
+def test_markdown_shows_lines_and_what_they_say() -> None:
     entries = [
         row("combo-v2", 0, loss=0.6, uses_validation=True, answering=0.5),
         row("combo-v2", 1, loss=0.62, last=0.7, uses_validation=True, answering=0.6),
         row("train", 0, loss=0.8, tasks=400, accuracy=0.0),
     ]
-    text = summary.as_markdown(blocks(entries, CODE))
+    text = summary.as_markdown(blocks(entries))
     cells = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")]
-    shown, runs = cells[:3], cells[3:6]
-    demonstrated, more = cells[6:9], cells[9:]
+    shown, demonstrated = cells[:3], cells[3:]
     assert [[cell.strip() for cell in line] for line in shown[2:]] == [
         [
-            *("train", "baseline", "0.8000", "1", "400", "160", "0.4", "0.8000", "40", "yes"),
-            *NONE,
-            "no",
+            *("train", "baseline", "0.8000", "1", "400", "160", "0.4", "360", "2.80 k", "0.8000"),
+            *("40 of 40", *NONE, "no"),
         ]
     ]
     assert [[cell.strip() for cell in line] for line in demonstrated[2:]] == [
         [
             *("combo-v2", "no baseline: none of train is here", "0.6500 ± 0.0707", "2", "800"),
-            *("160", "0.4", "0.6100 ± 0.0141", "20-40", "yes"),
+            *("160", "0.4", "360", "2.80 k", "0.6100 ± 0.0141", "20-40 of 40"),
             *("4.2 ± 0.0 %", "8.4 ± 0.0 %", SCORES[-1], "no"),
         ]
     ]
-    assert [[cell.strip() for cell in line] for line in runs[2:]] == [
-        ["train", "0", "0.8000", "40", "0.8000", "0.8000", *NONE, "1"],
-    ]
-    assert [[cell.strip() for cell in line] for line in more[2:]] == [
-        ["combo-v2", "0", "0.6000", "40", "0.6000", "0.5000", *SCORES, "1"],
-        ["combo-v2", "1", "0.6200", "20", "0.7000", "0.6000", *SCORES, "1"],
-    ]
-    assert [cell.strip() for cell in shown[0]] == ["dataset", *summary.COLUMNS]
-    assert [cell.strip() for cell in runs[0]] == ["dataset", *summary.RUN_COLUMNS]
+    assert [cell.strip() for cell in shown[0]] == [*summary.COLUMNS]
     assert text.startswith("### smollm2-135m at quick on arc-agi-1 validation\n\n| dataset ")
+    assert "No dataset can be compared with train yet. This needs 2 seeds that both have." in text
+    assert "Without a baseline, nothing is said about which dataset is better." in text
     machine = "1. Xeon, AVX512, 2 threads, python 3.11.7, torch 2.13.0"
     assert text.endswith(f"{summary.LEGEND}\n\nMachines:\n\n{machine}\n")
+
+
+def test_what_a_table_says_counts_its_verdicts_and_names_the_lowest_loss() -> None:
+    entries = [
+        row(name, seed, per_cell=[level + noise * (seed - 0.5), level + noise * (seed - 0.4)])
+        for name, level, noise in [
+            *(("train", 0.5, 0.0), ("a", 0.4, 0.0), ("b", 0.6, 0.0)),
+            ("c", 0.495, 1.0),
+        ]
+        for seed in range(2)
+    ]
+    (block,) = blocks([one for one in entries if one.dataset != "c"])
+    assert summary.findings(block) == (
+        "Compared with train: 1 better: a; 1 worse: b. The lowest loss of these is that of a, 0.100"
+        " ± 0.000 nats per cell below train, more than chance explains."
+    )
+    (block,) = blocks([one for one in entries if one.dataset in ("train", "c")])
+    found = summary.findings(block)
+    assert found.startswith("Compared with train: 1 not certain: c. The lowest loss of these is")
+    assert found.endswith(" nats per cell above train.")
+
+
+def test_a_block_with_leaks_shows_the_clean_tasks() -> None:
+    entries = [
+        row(per_cell=[0.5, 0.7, 0.1], leaked=1),
+        row("train", per_cell=[0.5, 0.5, 0.5], leaked=3),
+        row("concept-arc", per_cell=[0.6, 0.8, 1.0]),
+    ]
+    text = summary.as_markdown(blocks(entries))
+    cells = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")]
+    header, _, *lines = [[cell.strip() for cell in line][-3:] for line in cells]
+    assert [header, *lines] == [
+        [*summary.CLEAN_COLUMNS],
+        ["2", "0.6000", "12.6 % (0.7 to 73.7)"],
+        ["3", "0.8000", "12.6 % (1.1 to 66.1)"],
+        ["0", "", ""],
+    ]
+    frame = table.as_frame(blocks(entries)).set_index("dataset")
+    assert frame["clean_answering_loss_per_cell"].to_dict() == {
+        "combo-v2": pytest.approx(0.6),
+        "train": pytest.approx(math.nan, nan_ok=True),
+        "concept-arc": pytest.approx(0.8),
+    }
+    assert "clean tasks" not in summary.as_markdown(blocks(entries[2:]))
+
+
+def test_the_csv_compares_the_scores_with_the_baseline() -> None:
+    entries = [
+        row(name, seed, per_cell=[0.5] * 24, accuracy=accuracy)
+        for name, accuracy in [("train", 0.0), ("a", 0.0), ("b", 0.125)]
+        for seed in range(2)
+    ]
+    frame = table.as_frame(blocks(entries)).set_index("dataset")
+    assert frame.loc["a", "accuracy_difference"] == 0
+    assert frame.loc["a", "accuracy_difference_low"] == pytest.approx(-0.138, abs=1e-3)
+    assert frame.loc["a", "accuracy_difference_high"] == pytest.approx(0.138, abs=1e-3)
+    assert frame.loc["b", "pass_n_difference"] == pytest.approx(0.25)
+    assert frame.loc["b", "pass_n_difference_low"] < 0.25 < frame.loc["b", "pass_n_difference_high"]
+    assert pd.isna(frame.loc["train", "accuracy_difference"])
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        *((0, "0"), (999, "999"), (999.6, "1.00 k"), (5337, "5.34 k"), (41234, "41.2 k")),
+        *((999_400, "999 k"), (999_600, "1.00 M"), (4e6, "4.00 M"), (123_456_789, "123 M")),
+    ],
+)
+def test_a_number_of_tokens_has_three_digits(number: float, text: str) -> None:
+    assert summary.count(number) == text
 
 
 def test_a_mean_over_other_machines_names_what_differs() -> None:
@@ -341,7 +425,7 @@ def test_a_mean_over_other_machines_names_what_differs() -> None:
         row("train", seed=0, device="NVIDIA H100"),
         row("train", seed=1, device="NVIDIA H100"),
     ]
-    found = blocks(entries, CODE)
+    found = blocks(entries)
     mixed = "instructions, threads, versions"
     lines = {line.label: ", ".join(line.mixed) for line in found[0].lines}
     assert lines == {"combo-v2": mixed, "train": ""}
@@ -357,19 +441,10 @@ def test_a_mean_over_other_machines_names_what_differs() -> None:
         "3. Xeon, AVX512, 2 threads, python 3.12.1, torch 2.13.0",
         "4. NVIDIA H100, AVX512, 2 threads, python 3.11.7, torch 2.13.0",
     ]
-    runs = [one.split("|") for one in text.splitlines() if one.startswith("| train")][1:]
-    assert [cells[-2].strip() for cells in runs] == ["4", "4"]
 
 
 def test_markdown_is_aligned_in_the_source() -> None:
-    entries = [row(), row(seed=1), row("concept-arc", loss=0.123456), row(model="tiny", code="0")]
-    for block in summary.as_markdown(blocks(entries, CODE)).split("\n\n"):
+    entries = [row(), row(seed=1), row("concept-arc", loss=0.123456), row(model="tiny", code=OTHER)]
+    for block in summary.as_markdown(blocks(entries)).split("\n\n"):
         if block.startswith("|"):
             assert len({len(line) for line in block.splitlines()}) == 1
-
-
-def test_a_stale_line_names_its_model_and_scale() -> None:
-    text = summary.as_markdown(blocks([row(code="0fe000000000")], CODE))
-    assert text.startswith(f"### {table.STALE}\n\n| dataset ")
-    assert text.count("| model at scale on tasks ") == 2
-    assert text.count("| smollm2-135m at quick on arc-agi-1 validation |") == 2

@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import logging
 from pathlib import Path
 
@@ -6,7 +7,9 @@ import pytest
 
 from arcmix.config import params
 from arcmix.ledger import records
+from arcmix.ledger.commits import LOCK
 from stages import ablation
+from tests.repository import commit
 from tests.rows import row
 
 
@@ -28,6 +31,7 @@ class Ledger:
         ablation.run(
             config=ablation.Params(ablation=params.Ablation(baseline=("train",))),
             run_code=self.folder / "code",
+            repository=self.folder,
             rows=self.rows,
             csv=self.results / "ablation.csv",
             markdown=self.results / "ablation.md",
@@ -71,17 +75,18 @@ def test_run_writes_equal_bytes_for_an_equal_ledger(ledger: Ledger) -> None:
     assert ledger.sum_up() == ledger.sum_up()
 
 
-def test_rows_are_stale_after_a_change_of_the_code(ledger: Ledger) -> None:
+def test_rows_of_earlier_code_name_its_commit(ledger: Ledger) -> None:
     ledger.enter(seed=0, loss=0.5)
     ledger.sum_up()
-    assert [line["stale"] for line in ledger.lines()] == ["0"]
+    assert [line["code"] for line in ledger.lines()] == ["c0de00000001"]
+    hashed = hashlib.md5(b"c0de00000001\n", usedforsecurity=False).hexdigest()
+    made = commit(ledger.folder, LOCK, f"md5: {hashed}\n")
     ledger.present = "c0de00000002"
     ledger.enter(seed=1, loss=0.25)
     ledger.sum_up()
-    assert [(line["stale"], line["best_val_loss"]) for line in ledger.lines()] == [
-        ("0", "0.25"),
-        ("1", "0.5"),
-    ]
+    lines = [(line["code"], line["commit"], line["best_val_loss"]) for line in ledger.lines()]
+    assert lines == [("c0de00000002", "", "0.25"), ("c0de00000001", made, "0.5")]
+    assert f"made at commit {made[:7]}" in (ledger.results / "ablation.md").read_text()
 
 
 def test_run_refuses_an_empty_ledger(ledger: Ledger) -> None:

@@ -21,6 +21,7 @@ METRICS = {
     "accuracy": 0.042,
     "best_val_loss": 0.67,
     "best_val_step": 30,
+    "clean_tasks": 2,
     "metrics_version": metrics.VERSION,
     "pass_n": 0.3,
     "selected_2": 0.1,

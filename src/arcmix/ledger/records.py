@@ -35,6 +35,7 @@ METRICS = (
     "val_loss_step_0",
     "answering_val_loss",
     "answering_loss_per_cell",
+    "clean_tasks",
 )
 """Metrics that the table and the figures show."""
 

@@ -1,9 +1,11 @@
-"""The ablation table as Markdown: for each block, its lines and its single runs."""
+"""The ablation table as Markdown: for each block, its lines and what follows from them."""
 
+import math
 from collections.abc import Sequence
 
 from arcmix.ledger import comparison, markdown, verdicts
-from arcmix.ledger.table import Block, drawn
+from arcmix.ledger.differences import SHORT
+from arcmix.ledger.table import Block, Line, drawn
 from arcmix.stats import shares
 
 LEGEND = """\
@@ -12,17 +14,19 @@ cell` is that of the models that answer: after test-time fine-tuning, if there i
 per cell of the right answer, a mean over the validation tasks, which the heading names. A `verdict`
 compares it with the baseline, task by task and seed by seed: the difference ± half of its 95 %
 interval, which covers other tasks and other seeds. "Better" and "worse" are corrected for the
-number of rows, so at most 5 % of such tables have a false one. `samples` and `epochs` are what a
-run trained on. A row is `improving` if the last step is the best one of any of its runs. `best val
-loss` is the lowest validation loss of any step, in nats per answer token. Scores are percentages of
-the validation tasks; brackets hold the 95 % interval over these tasks. Rows that were trained on
-validation demonstrations, the solved pairs of the validation tasks, are in a table of their own. A
-row is `mixed` if its runs were made on other hardware, with other numbers of threads or ranks, or
-with other versions of libraries; it names what differs. Such runs may differ though their seeds do
-not, so their mean is not one over seeds alone. `A ← B/0-123` is a second stage of training: on A,
-from the adapter of the run B/0-123 of the ledger, `A ← folder B` one from an adapter that was not
-made here. `untrained` is a model that is measured as it is. Where several lines have one name, or
-several tables one title, the values follow in which they differ."""
+number of rows, so at most 5 % of such tables have a false one. `tasks` are the training tasks;
+`samples`, `epochs`, `answer tokens` and `tokens` are what a run trained on, `tokens` with the
+prompts. `best val loss` is the lowest validation loss of any step, in nats per answer token, and
+`best step` the step of the minimum and the last step. If they are equal, more training may help.
+Scores are percentages of the validation tasks; brackets hold the 95 % interval over these tasks.
+`clean` columns leave out the validation tasks of which the training data has pairs. Rows that were
+trained on validation demonstrations, the solved pairs of the validation tasks, are in a table of
+their own. A row is `mixed` if its runs were made on other hardware, with other numbers of threads
+or ranks, or with other versions of libraries; it names what differs. Such runs may differ though
+their seeds do not, so their mean is not one over seeds alone. `A ← B/0-123` is a second stage of
+training: on A, from the adapter of the run B/0-123 of the ledger, `A ← folder B` one from an
+adapter that was not made here. `untrained` is a model that is measured as it is. Where several
+lines have one name, or several tables one title, the values follow in which they differ."""
 """Explanation of the columns in the Markdown file."""
 
 CHANCE = """\
@@ -30,107 +34,136 @@ Chance alone: every second seed of the baseline differs from the seed before it 
 {half:.3f} nats per cell."""
 """Paragraph below the table of a block whose baseline has enough seeds (`verdicts.chance`)."""
 
+EARLIER = """\
+Made by earlier code, so these rows are compared with one another only. To repeat a run:
+`git checkout {commit}`, then
+`dvc exp run -S model={model} -S scale={scale} -S dataset=DATASET -S seed=SEED`."""
+"""Paragraph below the title of a block that an earlier commit made."""
+
 COLUMNS = {
+    "dataset": "<",
     "verdict": "<",
     "loss per cell": ">",
     "seeds": ">",
     "tasks": ">",
     "samples": ">",
     "epochs": ">",
+    "answer tokens": ">",
+    "tokens": ">",
     "best val loss": ">",
-    "best val step": ">",
-    "improving": "<",
+    "best step": ">",
     "accuracy": ">",
     "pass_n": ">",
     "selected_2": ">",
     "mixed": "<",
 }
-"""Columns of a block's table after the names -> their alignment (`markdown.table`)."""
+"""Columns of a block's table -> their alignment (`markdown.table`). The second `tokens` counts
+prompts too."""
 
-RUN_COLUMNS = {
-    "seed": ">",
-    "best val loss": ">",
-    "best val step": ">",
-    "last val loss": ">",
-    "answering val loss": ">",
-    "accuracy": ">",
-    "pass_n": ">",
-    "selected_2": ">",
-    "machine": ">",
-}
-"""Columns of the table of single runs after the names -> their alignment (`markdown.table`)."""
+CLEAN_COLUMNS = {"clean tasks": ">", "clean loss per cell": ">", "clean selected_2": ">"}
+"""More columns, for a block with a line some of whose validation tasks are not clean."""
 
 
 def as_markdown(blocks: Sequence[Block]) -> str:
-    """Return the table as Markdown: for each block, its lines and its single runs."""
+    """Return the table as Markdown: for each block, its lines and what follows from them."""
     parts = []
-    rows = [row for block in blocks for line in block.lines for row in line.rows]
-    machines = [*dict.fromkeys(map(comparison.described, rows))]
     for block in blocks:
         parts.append(f"### {block.title}")
-        parts.append(_summary(block))
+        if block.commit:
+            first = block.lines[0].rows[0]
+            commit = block.commit[:SHORT]
+            parts.append(EARLIER.format(commit=commit, model=first.model, scale=first.scale))
+        parts.append(_table(block))
+        parts.append(findings(block))
         if block.baseline and (found := verdicts.chance(block.baseline.rows)):
             parts.append(CHANCE.format(mean=found.mean, half=found.half_width()))
-        parts.append("Single runs:")
-        parts.append(_runs(block, machines))
-    listed = "\n".join(f"{number}. {machine}" for number, machine in enumerate(machines, 1))
+    rows = [row for block in blocks for line in block.lines for row in line.rows]
     notes = [*filter(None, [comparison.unpinned(rows)]), LEGEND]
+    listed = "\n".join(
+        f"{number}. {machine}"
+        for number, machine in enumerate(dict.fromkeys(map(comparison.described, rows)), 1)
+    )
     return "\n\n".join([*parts, *notes, "Machines:", listed]) + "\n"
 
 
-def _summary(block: Block) -> str:
-    names = {"dataset": "<"} | _where(block)
+def findings(block: Block) -> str:
+    """Return in two sentences what the verdicts of a block say."""
+    if block.baseline is None:
+        return "Without a baseline, nothing is said about which dataset is better."
+    name = block.baseline.label
+    judged = [line for line in block.lines if line.verdict.difference is not None]
+    if not judged:
+        return (
+            f"No dataset can be compared with {name} yet. This needs {verdicts.MIN_SEEDS} seeds"
+            " that both have."
+        )
+    kinds = {kind: [one for one in judged if one.verdict.kind == kind] for kind in verdicts.KINDS}
+    counts = [
+        f"{len(found)} {verdicts.KINDS[kind]}: {', '.join(line.label for line in found)}"
+        for kind, found in kinds.items()
+        if found
+    ]
+    first = min(judged, key=lambda line: line.mean(verdicts.LOSS))
+    difference = first.verdict.difference
+    size = f"{abs(difference.mean):.3f} ± {difference.half_width():.3f}"
+    ending = "" if first.verdict.kind == "unclear" else ", more than chance explains"
+    return (
+        f"Compared with {name}: {'; '.join(counts)}. The lowest loss of these is that of"
+        f" {first.label}, {size} nats per cell"
+        f" {'below' if difference.mean < 0 else 'above'} {name}{ending}."
+    )
+
+
+def _table(block: Block) -> str:
+    leaked = any(line.leaked for line in block.lines)
     rows = []
     for line in block.lines:
-        steps = sorted({int(step) for step in line.values("best_val_step")})
         seen = line.exposure
         rows.append(
             [
                 line.label,
-                *([line.title] if block.stale else []),
-                line.verdict.text if line.verdict else "",
-                loss(line.mean("answering_loss_per_cell"), line.sd("answering_loss_per_cell")),
+                line.verdict.text,
+                loss(line.mean(verdicts.LOSS), line.sd(verdicts.LOSS)),
                 str(len(line.rows)),
                 str(drawn(line.rows[0], "tasks")),
                 f"{seen['samples']:.0f}",
                 f"{seen['epochs']:.1f}",
+                count(seen["answer_tokens"]),
+                count(seen["tokens"]),
                 loss(line.mean("best_val_loss"), line.sd("best_val_loss")),
-                str(steps[0]) if len(steps) == 1 else f"{steps[0]}-{steps[-1]}",
-                "no" if line.converged else "yes",
+                f"{_steps(line.values('best_val_step'))} of {_steps(line.last_steps)}",
                 _percent(line.mean("accuracy"), line.sd("accuracy")),
                 _percent(line.mean("pass_n"), line.sd("pass_n")),
                 _interval(line.mean("selected_2"), len(line.rows[0].tasks)),
                 ", ".join(line.mixed) or "no",
+                *(_clean(line) if leaked else []),
             ]
         )
-    return markdown.table(names | COLUMNS, rows)
+    return markdown.table(COLUMNS | (CLEAN_COLUMNS if leaked else {}), rows)
 
 
-def _runs(block: Block, machines: Sequence[str]) -> str:
-    names = {"dataset": "<"} | _where(block)
-    rows = [
-        [
-            line.label,
-            *([line.title] if block.stale else []),
-            str(row.seed),
-            loss(row.metrics["best_val_loss"]),
-            str(int(row.metrics["best_val_step"])),
-            loss(row.metrics["val_loss"]),
-            loss(row.metrics["answering_val_loss"]),
-            _percent(row.metrics["accuracy"]),
-            _percent(row.metrics["pass_n"]),
-            _interval(row.metrics["selected_2"], len(row.tasks)),
-            str(machines.index(comparison.described(row)) + 1),
-        ]
-        for line in block.lines
-        for row in line.rows
+def _clean(line: Line) -> list[str]:
+    mean, score = line.clean(verdicts.LOSS), line.clean("selected_2")
+    tasks = int(line.rows[0].metrics["clean_tasks"])
+    return [
+        str(tasks),
+        "" if mean is None else loss(mean),
+        "" if score is None else _interval(score, tasks),
     ]
-    return markdown.table(names | RUN_COLUMNS, rows)
 
 
-def _where(block: Block) -> dict[str, str]:
-    """Return the column with the title of a line, where that of the block is another."""
-    return {"model at scale on tasks": "<"} if block.stale else {}
+def _steps(values: Sequence[float]) -> str:
+    low, high = int(min(values)), int(max(values))
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def count(number: float) -> str:
+    """Return a number of tokens as text, with three digits: 950, 5.34 k, 41.2 k, 4.00 M."""
+    for unit, size in ((" M", 10**6), (" k", 10**3)):
+        if number >= 0.9995 * size:
+            value = number / size
+            return f"{value:.{max(0, 2 - int(math.log10(value * 1.0005)))}f}{unit}"
+    return f"{number:.0f}"
 
 
 def loss(mean: float, sd: float | None = None) -> str:

@@ -2,13 +2,13 @@
 
 A line is the repeats of one experiment, that is, rows with the same fingerprint, which differ in
 the seed alone. A block is the lines that can be compared: they have the same settings, were made by
-the present code, and either all of them saw validation demonstrations or none did. The last block
-holds the stale rows, which other code made.
+the same code, and either all of them saw validation demonstrations or none did. The blocks of the
+present code are the first, and the others name the commit of their code.
 """
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -18,9 +18,6 @@ from arcmix.ledger import comparison, differences, form, verdicts
 from arcmix.ledger.differences import SHORT
 from arcmix.ledger.records import Row
 from arcmix.ledger.verdicts import Verdict
-
-STALE = "Stale: recorded by other code"
-"""Title of the block of stale rows."""
 
 UNTRAINED = "untrained"
 """Stands for the dataset of a run that only measured (`Row.trained`)."""
@@ -33,6 +30,12 @@ USES = {
 """Whether lines saw validation demonstrations (`Line.uses_validation`) -> end of the title of their
 block."""
 
+SCORES = verdicts.SCORES
+"""Scores that the table shows."""
+
+COMPARED = ("_difference", "_difference_low", "_difference_high")
+"""Ends of the columns that compare a score with that of the baseline."""
+
 CSV_COLUMNS = (
     "dataset",
     "start",
@@ -40,7 +43,8 @@ CSV_COLUMNS = (
     "model",
     "scale",
     "fingerprint",
-    "stale",
+    "code",
+    "commit",
     "tasks",
     "variations",
     "best_val_loss",
@@ -48,6 +52,7 @@ CSV_COLUMNS = (
     "best_val_loss_low",
     "best_val_loss_high",
     "best_val_step",
+    "last_step",
     "last_val_loss",
     "last_val_loss_sd",
     "answering_val_loss",
@@ -62,12 +67,11 @@ CSV_COLUMNS = (
     "samples",
     "epochs",
     "answer_tokens",
-    "accuracy",
-    "accuracy_sd",
-    "pass_n",
-    "pass_n_sd",
-    "selected_2",
-    "selected_2_sd",
+    "tokens",
+    *(f"{score}{end}" for score in SCORES for end in ("", "_sd", *COMPARED)),
+    "clean_tasks",
+    "clean_answering_loss_per_cell",
+    *(f"clean_{score}" for score in SCORES),
     "seeds",
     "mixed",
     "uses_validation_demonstrations",
@@ -85,19 +89,14 @@ class Line:
     this is ambiguous, the values follow in which the line differs from others of its name."""
     rows: tuple[Row, ...]
     """The runs, ordered by seed."""
-    verdict: Verdict | None = None
-    """The comparison with the baseline of the block; None for a stale line."""
-
-    @property
-    def title(self) -> str:
-        """`MODEL at SCALE on SOURCE PART`, where SOURCE PART is the validation tasks."""
-        return _title(self.rows[0])
+    verdict: Verdict = verdicts.NONE
+    """The comparison with the baseline of the block."""
 
     @property
     def exposure(self) -> dict[str, float]:
-        """Samples, epochs and answer tokens that a run trained on, means over the seeds."""
+        """Samples, epochs, answer tokens and all tokens that a run trained on, means over seeds."""
         last = [row.history[-1] for row in self.rows]
-        names = ("samples", "epochs", "answer_tokens")
+        names = ("samples", "epochs", "answer_tokens", "tokens")
         return {name: statistics.fmean(entry[name] for entry in last) for name in names}
 
     def mean(self, metric: str) -> float:
@@ -112,6 +111,18 @@ class Line:
     def values(self, metric: str) -> list[float]:
         """Return the value of a metric for each run, ordered by seed."""
         return [row.metrics[metric] for row in self.rows]
+
+    def clean(self, metric: str) -> float | None:
+        """Return the mean over the seeds of a metric on the clean tasks; None if a run has none."""
+        values = [row.metrics.get(f"clean_{metric}") for row in self.rows]
+        found = [value for value in values if value is not None]
+        return statistics.fmean(found) if len(found) == len(values) else None
+
+    @property
+    def leaked(self) -> int:
+        """Number of validation tasks that are not clean."""
+        first = self.rows[0]
+        return len(first.tasks) - int(first.metrics["clean_tasks"])
 
     @property
     def uses_validation(self) -> bool | None:
@@ -128,22 +139,31 @@ class Line:
         return comparison.mixed(self.rows)
 
     @property
+    def last_steps(self) -> list[int]:
+        """Number of steps of each run."""
+        return [row.history[-1]["step"] for row in self.rows]
+
+    @property
     def converged(self) -> bool:
         """Whether the best step of every run is before its last step."""
-        return all(row.metrics["best_val_step"] < row.history[-1]["step"] for row in self.rows)
+        best = self.values("best_val_step")
+        return all(one < last for one, last in zip(best, self.last_steps, strict=True))
 
 
 @dataclass(frozen=True)
 class Block:
-    """Lines that can be compared, or all stale lines."""
+    """Lines that can be compared."""
 
     title: str
-    """The title of its lines, or `STALE`. Where this is ambiguous, the settings follow in which the
-    block differs from the others of its title."""
+    """`MODEL at SCALE on SOURCE PART`, where SOURCE PART is the validation tasks. Where this is
+    ambiguous, the settings follow in which the block differs from the others of its title. Then
+    follow what the lines saw of the validation tasks, and the commit of earlier code."""
     lines: tuple[Line, ...]
     """The lines, by ascending best validation loss."""
-    stale: bool
-    """Whether the rows were made by other code than the present one."""
+    present: bool
+    """Whether the rows were made by the present code."""
+    commit: str | None
+    """The commit whose code made the rows; None for the present code, and if it is unknown."""
 
     @property
     def baseline(self) -> Line | None:
@@ -151,34 +171,52 @@ class Block:
         return next((line for line in self.lines if line.verdict == verdicts.BASELINE), None)
 
 
-def blocks(rows: Iterable[Row], code: str, baselines: Sequence[str]) -> list[Block]:
-    """Return the blocks of the table; the stale block is the last.
+def blocks(
+    rows: Iterable[Row],
+    code: str,
+    baselines: Sequence[str],
+    commits: Mapping[str, str | None],
+) -> list[Block]:
+    """Return the blocks of the table: those of the present code, then those of earlier code.
 
     Args:
         rows: The rows of the ledger.
         code: Fingerprint of the present code.
         baselines: Names of datasets; the first one that a block has is its baseline.
+        commits: Other code of a row -> its commit, in the order of the blocks (`commits.of_codes`).
     """
-    groups = defaultdict(list)
-    stale = []
+    by_code = defaultdict(list)
     for row in rows:
-        if row.code == code:
-            groups[row.model, row.scale, row.settings_fingerprint].append(row)
-        else:
-            stale.append(row)
+        by_code[row.code].append(row)
+    found = []
+    for one in (code, *commits):
+        made = "" if one == code else f", {_made(one, commits[one])}"
+        found += [
+            Block(f"{title}{made}", lines, one == code, commits.get(one))
+            for title, lines in _titled(by_code[one], baselines)
+        ]
+    return found
+
+
+def _made(code: str, commit: str | None) -> str:
+    """Return what names earlier code."""
+    return f"made at commit {commit[:SHORT]}" if commit else f"made by other code, {code[:SHORT]}"
+
+
+def _titled(
+    rows: Iterable[Row], baselines: Sequence[str]
+) -> Iterator[tuple[str, tuple[Line, ...]]]:
+    """Yield the title and the lines of each block of rows that the same code made."""
+    groups = defaultdict(list)
+    for row in rows:
+        groups[row.model, row.scale, row.settings_fingerprint].append(row)
     ordered = [groups[key] for key in sorted(groups)]
     apart = differences.apart([members[0] for members in ordered], _title, differences.of_settings)
-    found = []
     for members, text in zip(ordered, apart, strict=True):
         lines = _lines(members)
         for uses, ending in USES.items():
-            own = [line for line in lines if line.uses_validation is uses]
-            if own:
-                title = f"{_title(members[0])}{text}{ending}"
-                found.append(Block(title, _judged(own, baselines), stale=False))
-    if stale:
-        found.append(Block(STALE, _lines(stale), stale=True))
-    return found
+            if own := [line for line in lines if line.uses_validation is uses]:
+                yield f"{_title(members[0])}{text}{ending}", _judged(own, baselines)
 
 
 def _judged(lines: Sequence[Line], baselines: Sequence[str]) -> tuple[Line, ...]:
@@ -230,13 +268,11 @@ def as_frame(blocks: Sequence[Block]) -> pd.DataFrame:
     `label` is unique, and does not depend on lines of other names, so that `dvc plots diff` finds
     a line in both tables.
     """
-    records = []
-    for block in blocks:
-        for line in block.lines:
-            title = f"{line.title}, stale" if block.stale else block.title
-            numbers = _numbers(line)
-            numbers |= {"label": f"{line.label}, {title}", "stale": int(block.stale)}
-            records.append(numbers)
+    records = [
+        _numbers(line) | {"label": f"{line.label}, {block.title}", "commit": block.commit}
+        for block in blocks
+        for line in block.lines
+    ]
     return pd.DataFrame(records, columns=CSV_COLUMNS)
 
 
@@ -249,6 +285,7 @@ def _numbers(line: Line) -> dict[str, str | float | None]:
         "model": first.model,
         "scale": first.scale,
         "fingerprint": first.fingerprint,
+        "code": first.code,
         "tasks": drawn(first, "tasks"),
         "variations": drawn(first, "entries"),
         "best_val_loss": best,
@@ -256,6 +293,7 @@ def _numbers(line: Line) -> dict[str, str | float | None]:
         "best_val_loss_low": best - (sd or 0),
         "best_val_loss_high": best + (sd or 0),
         "best_val_step": line.mean("best_val_step"),
+        "last_step": statistics.fmean(line.last_steps),
         "last_val_loss": line.mean("val_loss"),
         "last_val_loss_sd": line.sd("val_loss"),
         "answering_val_loss": line.mean("answering_val_loss"),
@@ -264,12 +302,10 @@ def _numbers(line: Line) -> dict[str, str | float | None]:
         "answering_loss_per_cell_sd": line.sd("answering_loss_per_cell"),
         **_compared(line.verdict),
         **line.exposure,
-        "accuracy": line.mean("accuracy"),
-        "accuracy_sd": line.sd("accuracy"),
-        "pass_n": line.mean("pass_n"),
-        "pass_n_sd": line.sd("pass_n"),
-        "selected_2": line.mean("selected_2"),
-        "selected_2_sd": line.sd("selected_2"),
+        **{score: line.mean(score) for score in SCORES},
+        **{f"{score}_sd": line.sd(score) for score in SCORES},
+        "clean_tasks": first.metrics["clean_tasks"],
+        **{f"clean_{name}": line.clean(name) for name in ("answering_loss_per_cell", *SCORES)},
         "seeds": len(line.rows),
         "mixed": " ".join(line.mixed) or "no",
         "uses_validation_demonstrations": {None: "unknown", True: 1, False: 0}[
@@ -279,17 +315,20 @@ def _numbers(line: Line) -> dict[str, str | float | None]:
     }
 
 
-def _compared(verdict: Verdict | None) -> dict[str, str | float | None]:
+def _compared(verdict: Verdict) -> dict[str, str | float | None]:
     """Return the comparison of a line with its baseline; without one, empty cells."""
-    if verdict is None:
-        return {}
-    values = {"verdict": verdict.text, "baseline_p_value": verdict.p_value}
+    values: dict[str, str | float | None] = {
+        "verdict": verdict.text,
+        "baseline_p_value": verdict.p_value,
+    }
     if (found := verdict.difference) is not None:
         values |= {
             "baseline_difference": found.mean,
             "baseline_difference_low": found.mean - found.half_width(),
             "baseline_difference_high": found.mean + found.half_width(),
         }
+    for score, numbers in verdict.scores.items():
+        values |= {f"{score}{end}": one for end, one in zip(COMPARED, numbers, strict=True)}
     return values
 
 

@@ -2,23 +2,40 @@
 
 The loss of a run on a task is that of the models that answer, in nats per cell of the right
 answers, so it does not depend on how a grid is encoded. Two experiments are compared task by task
-and seed by seed, on the tasks and seeds that both have (`stats.differences`).
+and seed by seed, on the tasks and seeds that both have (`stats.differences`). Their scores are
+compared in the same way, but no verdict is drawn from them: with few solved tasks, they say less
+than the loss.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from arcmix.ledger.records import Row
-from arcmix.stats import differences
+from arcmix.stats import differences, shares
 from arcmix.stats.differences import LEVEL, Difference
 
 LOSS = "answering_loss_per_cell"
 """The metric of a task that is compared; a lower one is better."""
 
+SCORES = ("accuracy", "pass_n", "selected_2")
+"""Metrics of a task that are compared beside the loss; a higher one is better."""
+
 MIN_SEEDS = 2
 """Number of seeds that one experiment of a table at least has in common with the baseline."""
+
+
+Kind = Literal["better", "worse", "unclear"]
+"""What a difference from the baseline is."""
+
+KINDS: Mapping[Kind, str] = {
+    "better": "better",
+    "worse": "worse",
+    "unclear": "not certain",
+}
+"""Kind of a difference -> its name in texts."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +48,22 @@ class Verdict:
     """The difference from the baseline, in nats per cell; None where nothing can be compared."""
     p_value: float | None = None
     """The p-value of the difference, adjusted for the number of comparisons of the table."""
+    scores: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    """Score -> its difference from the baseline, with the ends of the 95 % interval; empty where
+    nothing can be compared."""
 
+    @property
+    def kind(self) -> Kind | None:
+        """What the difference is; None where nothing can be compared."""
+        if self.difference is None or self.p_value is None:
+            return None
+        if self.p_value >= LEVEL:
+            return "unclear"
+        return "better" if self.difference.mean < 0 else "worse"
+
+
+NONE = Verdict("")
+"""Stands for the verdict on a line before it is compared."""
 
 BASELINE = Verdict("baseline")
 """Stands for the verdict on the baseline itself."""
@@ -61,15 +93,17 @@ def verdicts(
         )
         return [several] * len(experiments)
     place = names.index(baseline)
-    paired = [_paired(_common(rows, experiments[place])) for rows in experiments]
+    runs = [_common(rows, experiments[place]) for rows in experiments]
+    paired = [_paired(pairs, LOSS) for pairs in runs]
     able = [at for at, one in enumerate(paired) if at != place and len(one) and one.shape[1] > 1]
     if all(len(paired[at]) < MIN_SEEDS for at in able):
         able = []  # nothing says how much the seeds do
     measured = differences.differences([paired[at] for at in able]) if able else []
     adjusted = differences.holm([one.p_value() for one in measured])
+    scores = _scores([runs[at] for at in able])
     found = {
-        at: Verdict(_text(one, p_value, len(able)), one, p_value)
-        for at, one, p_value in zip(able, measured, adjusted, strict=True)
+        at: Verdict(_text(one, p_value, len(able)), one, p_value, compared)
+        for at, one, p_value, compared in zip(able, measured, adjusted, scores, strict=True)
     }
     found[place] = BASELINE
     return [found.get(at) or _incomparable(one) for at, one in enumerate(paired)]
@@ -84,7 +118,7 @@ def chance(rows: Sequence[Row]) -> Difference | None:
     Args:
         rows: The runs, which differ in their seeds alone.
     """
-    paired = _paired([*zip(rows[1::2], rows[::2], strict=False)])
+    paired = _paired([*zip(rows[1::2], rows[::2], strict=False)], LOSS)
     seeds, tasks = paired.shape
     return differences.differences([paired])[0] if seeds >= MIN_SEEDS and tasks > 1 else None
 
@@ -103,17 +137,46 @@ def _common(rows: Sequence[Row], baseline: Sequence[Row]) -> list[tuple[Row, Row
     return [(row, theirs[row.seed]) for row in rows if row.seed in theirs]
 
 
-def _paired(runs: Sequence[tuple[Row, Row]]) -> np.ndarray:
-    """Return the differences of the losses on the tasks that all runs have, (pairs, tasks)."""
-    losses = [[_losses(row) for row in pair] for pair in runs]
-    tasks = sorted(set.intersection(*({*one} for pair in losses for one in pair)) if runs else ())
-    values = [[own[task] - other[task] for task in tasks] for own, other in losses]
-    return np.array(values, dtype=float).reshape(len(runs), len(tasks))
+def _paired(runs: Sequence[tuple[Row, Row]], metric: str) -> np.ndarray:
+    """Return the differences of a metric on the tasks that all runs have, (pairs, tasks)."""
+    first, second = _values(runs, metric)
+    return first - second
 
 
-def _losses(row: Row) -> dict[str, float]:
-    found = {name: task.get(LOSS) for name, task in row.tasks.items()}
+def _values(runs: Sequence[tuple[Row, Row]], metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return a metric of both runs of each pair on the tasks that all have, (pairs, tasks)."""
+    found = [[_by_task(row, metric) for row in pair] for pair in runs]
+    tasks = sorted(set.intersection(*({*one} for pair in found for one in pair)) if runs else ())
+    values = [[[one[task] for task in tasks] for one in pair] for pair in found]
+    first, second = np.array(values, dtype=float).reshape(len(runs), 2, len(tasks)).swapaxes(0, 1)
+    return first, second
+
+
+def _by_task(row: Row, metric: str) -> dict[str, float]:
+    found = {name: task.get(metric) for name, task in row.tasks.items()}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _scores(
+    experiments: Sequence[Sequence[tuple[Row, Row]]],
+) -> list[dict[str, tuple[float, float, float]]]:
+    """Return the difference of each score, and the ends of its interval, for each experiment.
+
+    The interval covers other tasks also where few of them or none are solved (`shares.difference`),
+    and is at least as wide as that over tasks and seeds.
+
+    Args:
+        experiments: The runs of each experiment, each with that of the baseline.
+    """
+    found: list[dict[str, tuple[float, float, float]]] = [{} for _ in experiments]
+    for score in SCORES:
+        values = [_values(runs, score) for runs in experiments]
+        spread = differences.differences([own - other for own, other in values]) if values else []
+        for scores, (own, other), one in zip(found, values, spread, strict=True):
+            low, high = shares.difference(own.mean(axis=0), other.mean(axis=0))
+            half = one.half_width()
+            scores[score] = one.mean, min(low, one.mean - half), max(high, one.mean + half)
+    return found
 
 
 def _text(found: Difference, p_value: float, count: int) -> str:

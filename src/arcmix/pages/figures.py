@@ -78,7 +78,7 @@ STYLE = {
 def bars(path: Path, blocks: Sequence[Block]) -> None:
     """Draw the best validation loss of each line as bars in a PNG: mean and standard deviation.
 
-    Stale lines are left out. Equal blocks give equal bytes.
+    Equal blocks give equal bytes.
 
     Args:
         path: The PNG.
@@ -87,23 +87,20 @@ def bars(path: Path, blocks: Sequence[Block]) -> None:
     with _panels(path, blocks, columns=1) as (figure, panels):
         for block, (axes,) in panels:
             _draw_bars(axes, block)
-        if panels:
-            unknown = any(
-                line.uses_validation is None for block, _ in panels for line in block.lines
-            )
-            used = [look for uses, look in USES.items() if uses is not None or unknown]
-            keys = [
-                Line2D([], [], color=INK, linestyle=":", label="before training"),
-                *(Patch(color=color, label=label) for color, label in used),
-            ]
-            figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
+        unknown = any(line.uses_validation is None for block in blocks for line in block.lines)
+        used = [look for uses, look in USES.items() if uses is not None or unknown]
+        keys = [
+            Line2D([], [], color=INK, linestyle=":", label="before training"),
+            *(Patch(color=color, label=label) for color, label in used),
+        ]
+        figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
 
 
 def curves(path: Path, blocks: Sequence[Block]) -> None:
     """Draw the training loss and the validation loss of each line by step, as a PNG.
 
-    A curve is the mean over seeds, and a band shows the minimum and the maximum. Stale lines are
-    left out. Equal blocks give equal bytes.
+    A curve is the mean over seeds, and a band shows the minimum and the maximum. Equal blocks give
+    equal bytes.
 
     Args:
         path: The PNG.
@@ -146,19 +143,13 @@ def answers(path: Path, best: Sequence[Entry], worst: Sequence[Entry]) -> None:
 def _panels(
     path: Path, blocks: Sequence[Block], columns: int
 ) -> Iterator[tuple[Figure, list[tuple[Block, Sequence[Axes]]]]]:
-    """Yield a figure and a row of axes for each block that is not stale; then write the figure."""
-    shown = [block for block in blocks if not block.stale]
-    inches = [max(1.4 * columns, 1 + 0.25 * len(block.lines)) for block in shown]
+    """Yield a figure and a row of axes for each block; then write the figure."""
+    inches = [max(1.4 * columns, 1 + 0.25 * len(block.lines)) for block in blocks]
     # pyplot is not used, because it chooses a backend by the display and keeps figures in memory.
     with matplotlib.style.context(["default", STYLE]):
-        figure = Figure(figsize=(8, (sum(inches) or 1) + 0.3), layout="constrained")
-        panels = []
-        if shown:
-            axes = figure.subplots(len(shown), columns, squeeze=False, height_ratios=inches)
-            panels = list(zip(shown, axes, strict=True))
-        else:
-            figure.text(0.5, 0.5, "No run of the present code.", ha="center", va="center")
-        yield figure, panels
+        figure = Figure(figsize=(8, sum(inches) + 0.3), layout="constrained")
+        axes = figure.subplots(len(blocks), columns, squeeze=False, height_ratios=inches)
+        yield figure, list(zip(blocks, axes, strict=True))
         _save(figure, path)
 
 
