@@ -1,8 +1,8 @@
 """Stage `ablation`: make the ablation table and its figures from the ledger.
 
-Reads the rows of all runs. Writes the table as CSV and as Markdown, a bar chart and the loss
-curves. They depend on the rows, the fingerprint of the present code and the baseline, and on the
-git history, which has the commits of earlier code.
+Reads the rows of all runs. Writes the table as CSV and as Markdown, a chart of the losses and one
+of the loss curves, and the page of the study. They depend on the rows, the fingerprint of the
+present code and the baseline, and on the git history, which has the commits of earlier code.
 """
 
 import logging
@@ -13,7 +13,7 @@ from arcmix import files, program
 from arcmix.config import params
 from arcmix.config.schema import At, Section
 from arcmix.ledger import commits, records, summary, table
-from arcmix.pages import figures
+from arcmix.pages import charts, drawing, study
 
 log = logging.getLogger("arcmix.ablation")
 
@@ -25,7 +25,7 @@ class Params(Section):
     """What the rows of the table are compared with."""
 
 
-def run(
+def run(  # noqa: PLR0913 - one argument for each file
     *,
     config: Params,
     run_code: Path,
@@ -33,8 +33,9 @@ def run(
     rows: Path,
     csv: Path,
     markdown: Path,
-    bars: Path,
+    forest: Path,
     curves: Path,
+    page: Path,
 ) -> None:
     """Write the table and the figures of the ledger `rows`.
 
@@ -50,8 +51,9 @@ def run(
     blocks = table.blocks(found, present, config.ablation.baseline, earlier)
     files.write_csv(csv, table.as_frame(blocks))
     files.write_text(markdown, summary.as_markdown(blocks))
-    figures.bars(bars, blocks)
-    figures.curves(curves, blocks)
+    drawing.write_png(forest, charts.forest(blocks))
+    drawing.write_png(curves, charts.curves(blocks))
+    files.write_text(page, study.page(blocks))
     others = sum(row.code != present for row in found)
     log.info("rows of the present code: %d, of other code: %d", len(found) - others, others)
 

@@ -35,8 +35,9 @@ class Ledger:
             rows=self.rows,
             csv=self.results / "ablation.csv",
             markdown=self.results / "ablation.md",
-            bars=self.results / "ablation.png",
+            forest=self.results / "ablation.png",
             curves=self.results / "loss.png",
+            page=self.results / "study.html",
         )
         return {path.name: path.read_bytes() for path in self.results.iterdir()}
 
@@ -57,7 +58,8 @@ def test_run_writes_the_table_and_its_figures(
     ledger.enter("combo-v2", 1, loss=0.875)
     ledger.enter("train", 0, loss=0.5)
     found = ledger.sum_up()
-    assert found.keys() == {"ablation.csv", "ablation.md", "ablation.png", "loss.png"}
+    pages = {"ablation.md", "study.html"}
+    assert found.keys() == {"ablation.csv", "ablation.png", "loss.png"} | pages
     assert [(line["label"], line["best_val_loss"], line["seeds"]) for line in ledger.lines()] == [
         ("train, smollm2-135m at quick on arc-agi-1 validation", "0.5", "1"),
         ("combo-v2, smollm2-135m at quick on arc-agi-1 validation", "0.75", "2"),
@@ -65,6 +67,7 @@ def test_run_writes_the_table_and_its_figures(
     assert ledger.lines()[0]["best_val_loss_sd"] == ""
     text = found["ablation.md"].decode()
     assert "0.7500 ± 0.1768" in text
+    assert "combo-v2/1-" in found["study.html"].decode()
     assert "| baseline " in text
     assert caplog.messages == ["rows of the present code: 3, of other code: 0"]
 

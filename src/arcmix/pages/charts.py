@@ -1,0 +1,155 @@
+"""Charts of the ledger's runs."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import cycle
+from statistics import fmean
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from arcmix.ledger import summary, verdicts
+from arcmix.ledger.table import Block, Line
+from arcmix.pages import drawing
+from arcmix.pages.drawing import INK
+
+COLORS = (
+    "#332288",
+    "#cc6677",
+    "#117733",
+    "#88ccee",
+    "#882255",
+    "#ddcc77",
+    "#44aa99",
+    "#aa4499",
+    "#999933",
+)
+"""The "muted" scheme of Paul Tol, which color-blind people can distinguish. Dark colors alternate
+with light ones."""
+
+DASHES = ("-", "--", ":")
+"""Line styles; the next one is used each time the colors are exhausted."""
+
+KINDS = {
+    "better": "#0077bb",
+    "worse": "#cc3311",
+    "unclear": "#888888",
+    None: "#bbbbbb",
+}
+"""What a difference from the baseline is (`verdicts.Verdict.kind`) -> the color of its line."""
+
+
+def forest(blocks: Sequence[Block]) -> Figure:
+    """Return a chart with the loss per cell of each line, and how certain its difference is.
+
+    A vertical line marks the baseline. The bar of another line is the 95 % interval of its
+    difference from the baseline, around the loss of the line. A small mark is a run.
+
+    Args:
+        blocks: The blocks of the table, a panel each.
+    """
+    with drawing.styled():
+        figure, panels = _panels(blocks, columns=1)
+        for block, (axes,) in zip(blocks, panels, strict=True):
+            _draw_forest(axes, block)
+        names = verdicts.KINDS
+        keys = [
+            *(
+                Line2D([], [], color=KINDS[kind], marker="o", label=f"{name} than the baseline")
+                for kind, name in names.items()
+                if kind != "unclear"
+            ),
+            Line2D([], [], color=KINDS["unclear"], marker="o", label=names["unclear"]),
+            Line2D([], [], color=KINDS[None], marker="o", linestyle="", label="not compared"),
+            Line2D([], [], color=INK, marker="|", linestyle="", label="a run"),
+        ]
+        figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
+        return figure
+
+
+def curves(blocks: Sequence[Block]) -> Figure:
+    """Return a chart with the training loss and the validation loss of each line by step.
+
+    A curve is the mean over seeds, and a band shows the minimum and the maximum.
+
+    Args:
+        blocks: The blocks of the table, two panels each.
+    """
+    with drawing.styled():
+        figure, panels = _panels(blocks, columns=2)
+        for block, (train, validation) in zip(blocks, panels, strict=True):
+            _draw_curves(train, block, "train_loss")
+            _draw_curves(validation, block, "val_loss")
+            train.set_title(f"{block.title}, loss in nats per answer token")
+            train.set_ylabel("training loss")
+            validation.set_ylabel("validation loss")
+            validation.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        return figure
+
+
+def _panels(blocks: Sequence[Block], columns: int) -> tuple[Figure, Sequence[Sequence[Axes]]]:
+    """Return a figure and a row of axes for each block."""
+    inches = [max(1.4 * columns, 1 + 0.25 * len(block.lines)) for block in blocks]
+    # pyplot is not used, because it chooses a backend by the display and keeps figures in memory.
+    figure = Figure(figsize=(8, sum(inches) + 0.3), layout="constrained")
+    return figure, figure.subplots(len(blocks), columns, squeeze=False, height_ratios=inches)
+
+
+def _draw_forest(axes: Axes, block: Block) -> None:
+    if block.baseline:
+        axes.axvline(block.baseline.mean(verdicts.LOSS), color=INK, linestyle=":", linewidth=1)
+    for number, line in enumerate(block.lines):
+        mean, found = line.mean(verdicts.LOSS), line.verdict.difference
+        color = KINDS[line.verdict.kind]
+        if found is not None:
+            half = found.half_width()
+            axes.errorbar(mean, number, xerr=half, color=color, capsize=3, linewidth=2)
+        axes.plot(line.values(verdicts.LOSS), [number] * len(line.rows), "|", color=INK)
+        axes.plot(mean, number, "o", color=color)
+        axes.text(
+            1.01,
+            number,
+            _said(line),
+            transform=axes.get_yaxis_transform(),
+            va="center_baseline",
+        )
+    axes.set_title(block.title)
+    axes.set_xlabel("loss per cell (nats), a mean over the validation tasks")
+    axes.set_yticks(range(len(block.lines)), [line.label for line in block.lines])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(block.lines) - 0.5, -0.5)
+    axes.grid(axis="x")
+
+
+def _said(line: Line) -> str:
+    """Return the loss of a line, and what its verdict is in a word or two."""
+    count, kind = len(line.rows), line.verdict.kind
+    seeds = f"{count} seed{'s' * (count > 1)}"
+    word = "baseline" if line.verdict == verdicts.BASELINE else kind and verdicts.KINDS[kind]
+    said = [summary.loss(line.mean(verdicts.LOSS)), seeds, *([word] if word else [])]
+    return ", ".join(said)
+
+
+def _draw_curves(axes: Axes, block: Block, column: str) -> None:
+    looks = cycle((color, dash) for dash in DASHES for color in COLORS)
+    for line, (color, dash) in zip(block.lines, looks, strict=False):
+        losses = _by_step(line, column)
+        steps, runs = list(losses), losses.values()
+        low, mean, high = map(min, runs), map(fmean, runs), map(max, runs)
+        axes.fill_between(steps, list(low), list(high), color=color, alpha=0.15, linewidth=0)
+        mark = "o" if len(steps) == 1 else None  # a single point has no line
+        axes.plot(steps, list(mean), color=color, linestyle=dash, marker=mark, label=line.label)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("optimizer step")
+    axes.grid()
+
+
+def _by_step(line: Line, column: str) -> dict[int, list[float]]:
+    """Return step -> a loss of each run that measured it at this step."""
+    losses = defaultdict(list)
+    for row in line.rows:
+        for point in row.history:
+            if point[column] is not None:
+                losses[point["step"]].append(point[column])
+    return dict(sorted(losses.items()))

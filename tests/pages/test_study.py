@@ -1,0 +1,108 @@
+import re
+
+import pytest
+from selenium.webdriver.common.by import By
+
+from arcmix.ledger import table
+from arcmix.pages import study
+from tests.rows import row
+
+CODE = row().code
+RUNS = [
+    row(name, seed, per_cell=[0.5 + shift, 0.25 + shift, 0.75 + 2 * shift + seed / 100])
+    for name, shift in [("train", 0.0), ("combo-v2", -0.1), ("re-arc", 0.05)]
+    for seed in range(3)
+]
+
+
+def blocks(entries=RUNS, commits=None):
+    return table.blocks(entries, CODE, ["train"], commits or {})
+
+
+def test_the_matrix_has_the_difference_from_the_baseline_of_each_task() -> None:
+    found = study.matrix(blocks()[0])
+    assert sorted(found.names) == ["combo-v2", "re-arc", "train"]
+    # The easiest task of the baseline comes first.
+    assert [*found.rows] == ["00000001", "00000000", "00000002"]
+    cells = dict(zip(found.names, found.rows["00000002"], strict=True))
+    assert {name: (one.text, one.kind) for name, one in cells.items()} == {
+        "train": ("0.760", ""),
+        "combo-v2": ("-0.200", "better"),
+        "re-arc": ("+0.100", "worse"),
+    }
+    assert cells["combo-v2"].strength == pytest.approx(0.4)
+
+
+def test_the_matrix_says_how_many_runs_solve_a_task() -> None:
+    entries = [row(per_cell=[0.5, 0.6], accuracy=0.25 * seed, seed=seed) for seed in range(2)]
+    (cell,) = study.matrix(blocks(entries)[0]).rows["00000000"]
+    assert (cell.text, cell.kind, cell.solved) == ("0.500", "", "38 %")
+
+
+def test_a_task_without_a_loss_of_a_line_has_an_empty_cell() -> None:
+    entries = [row("train", per_cell=[0.5, 0.6]), row("re-arc", per_cell=[0.7])]
+    found = study.matrix(blocks(entries)[0])
+    cells = dict(zip(found.names, found.rows["00000001"], strict=True))
+    assert cells["re-arc"] is None
+    assert cells["train"] is not None
+
+
+def test_the_page_has_each_run_with_the_command_that_repeats_it() -> None:
+    text = study.page(blocks())
+    for run in RUNS:
+        assert f"<h4>{run.name}</h4>" in text
+    assert text.count("<pre>dvc exp run -S dataset=") == len(RUNS)
+    assert study.page(blocks(RUNS[::-1])) == text
+
+
+def test_the_page_of_earlier_code_names_its_commit() -> None:
+    entries = [row(code="0fe000000000")]
+    commit = "87e13db5" * 5
+    text = study.page(blocks(entries, {"0fe000000000": commit}))
+    assert f"<code>{commit}</code>" in text
+
+
+def test_names_are_escaped() -> None:
+    entry = row(device="<b>GPU</b>")
+    assert "<b>GPU" not in study.page(blocks([entry]))
+
+
+def widths(browser):
+    """Return the width of the page and that of the window, in pixels."""
+    script = "return [document.documentElement.scrollWidth, window.innerWidth]"
+    return browser.execute_script(script)
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_a_browser_shows_all_charts_and_needs_no_sideways_scrolling(
+    tmp_path, browse, browser, width
+) -> None:
+    page = tmp_path / "study.html"
+    page.write_text(study.page([*blocks(), *blocks([row("train", uses_validation=True)])]))
+    browse(page)
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
+    )
+    try:
+        charts = browser.find_elements(By.CSS_SELECTOR, ".chart img")
+        sizes = [one.get_property("naturalWidth") for one in charts]
+        assert len(sizes) == 4
+        assert min(sizes) > 300
+        found, room = widths(browser)
+        assert found <= room
+        for one in browser.find_elements(By.TAG_NAME, "summary"):
+            one.click()
+        found, room = widths(browser)
+        assert found <= room
+        assert browser.find_element(By.CSS_SELECTOR, ".matrix .better").text == "-0.100 ✓ 13 %"
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert browser.get_log("browser") == []
+
+
+def test_the_page_fetches_nothing() -> None:
+    text = study.page(blocks())
+    found = re.findall(r"(?:src|href)=\"([^\"]{0,30})", text)
+    assert found
+    assert all(one.startswith("data:image/svg+xml;base64,") for one in found)
