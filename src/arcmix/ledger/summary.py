@@ -91,6 +91,8 @@ def findings(block: Block) -> str:
     if block.baseline is None:
         return "Without a baseline, nothing is said about which dataset is better."
     name = block.baseline.label
+    if len(block.lines) == 1:
+        return f"{name} is the only dataset of this table, so nothing is compared."
     judged = [line for line in block.lines if line.verdict.difference is not None]
     if not judged:
         return (
