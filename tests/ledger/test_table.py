@@ -340,7 +340,7 @@ def test_markdown_shows_lines_and_what_they_say() -> None:
     ]
     assert [cell.strip() for cell in shown[0]] == [*summary.COLUMNS]
     assert text.startswith("### smollm2-135m at quick on arc-agi-1 validation\n\n| dataset ")
-    assert "No dataset can be compared with train yet. This needs 2 seeds that both have." in text
+    assert "train is the only dataset of this table, so nothing is compared." in text
     assert "Without a baseline, nothing is said about which dataset is better." in text
     machine = "1. Xeon, AVX512, 2 threads, python 3.11.7, torch 2.13.0"
     assert text.endswith(f"{summary.LEGEND}\n\nMachines:\n\n{machine}\n")
@@ -364,6 +364,12 @@ def test_what_a_table_says_counts_its_verdicts_and_names_the_lowest_loss() -> No
     found = summary.findings(block)
     assert found.startswith("Compared with train: 1 not certain: c. The lowest loss of these is")
     assert found.endswith(" nats per cell above train.")
+
+
+def test_what_a_table_of_single_seeds_says_is_how_many_seeds_it_needs() -> None:
+    (block,) = blocks([row("train", per_cell=[0.5, 0.6]), row("re-arc", per_cell=[0.4, 0.7])])
+    expected = "No dataset can be compared with train yet. This needs 2 seeds that both have."
+    assert summary.findings(block) == expected
 
 
 def test_a_block_with_leaks_shows_the_clean_tasks() -> None:
