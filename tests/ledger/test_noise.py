@@ -2,6 +2,7 @@ import dataclasses
 import statistics
 
 import pytest
+from scipy import stats
 
 from arcmix.ledger import noise
 from tests.rows import row
@@ -58,6 +59,43 @@ def test_runs_on_other_machines_are_in_no_group_together():
     assert found.deviation == pytest.approx(statistics.stdev([0.5, 0.6]))
     with pytest.raises(ValueError, match="no two of 2 runs"):
         noise.as_markdown([DATA[0], elsewhere], ["best_val_loss"])
+
+
+def test_the_shares_of_the_variance_have_intervals_of_the_f_distribution():
+    found = noise.spreads([*DATA, *INIT, *PARTITION], "best_val_loss")
+    shares = noise.shares(found)
+    variances = [statistics.variance(own) for own in ([0.5, 0.6, 0.8], [0.5, 0.51, 0.53])]
+    variances.append(statistics.variance([0.5, 0.9]))
+    assert shares is not None
+    assert [one.value for one in shares] == pytest.approx(
+        [own / sum(variances) for own in variances]
+    )
+    assert [one.degrees for one in found] == [2, 2, 1]
+    own, *others = variances
+    degrees = sum(others) ** 2 / (others[0] ** 2 / 2 + others[1] ** 2 / 1)
+    ends = [own / sum(others) / stats.f.ppf(end, 2, degrees) for end in (0.975, 0.025)]
+    assert (shares[0].low, shares[0].high) == pytest.approx(tuple(one / (1 + one) for one in ends))
+
+
+def test_a_seed_without_runs_or_without_effect_leaves_the_shares_open():
+    assert noise.shares(noise.spreads([*DATA, *INIT], "best_val_loss")) is None
+    every = [*DATA, *INIT, *PARTITION]
+    assert noise.shares(noise.spreads(every, "accuracy")) is None
+    same = [made(0.5, init=1), *DATA, *PARTITION]
+    shares = noise.shares(noise.spreads(same, "best_val_loss"))
+    assert shares is not None
+    none = shares[1]
+    assert (none.value, none.low, none.high) == (0, 0, 1)
+
+
+def test_the_second_table_has_the_shares_of_metrics_that_vary():
+    text = noise.as_markdown([*DATA, *INIT, *PARTITION], ["best_val_loss", "accuracy"])
+    _, table = text.split("\n\n| share")
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    assert lines[0] == ["best_val_loss"]
+    assert [line[0] for line in lines[2:]] == ["`seed`", "`init_seed`", "`partition.seed`"]
+    texts = ["23 % (0 to 92)", "0 % (0 to 8)", "77 % (8 to 100)"]
+    assert [line[1] for line in lines[2:]] == texts
 
 
 def test_the_table_has_a_line_for_each_seed():

@@ -6,6 +6,7 @@ from scipy import stats
 
 from arcmix.stats import differences
 from benchmarks import coverage
+from benchmarks.coverage import Setting
 
 
 def layout(seeds: int, tasks: int, of_seeds: float, mean: float = 0.0) -> np.ndarray:
@@ -108,14 +109,18 @@ def test_p_values_are_adjusted_as_in_the_example_of_holm() -> None:
     assert differences.holm([]) == []
 
 
-@pytest.mark.parametrize(("count", "seeds", "tasks"), [(1, 3, 24), (10, 3, 24), (10, 5, 60)])
 @pytest.mark.parametrize("ratio", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("count", "seeds", "tasks", "unequal"),
+    [(1, 3, 24, "equal"), (10, 3, 24, "equal"), (10, 5, 60, "equal"), (10, 3, 24, "spread")],
+)
 def test_intervals_cover_and_tables_are_right_as_often_as_they_say(
-    count: int, seeds: int, tasks: int, ratio: float
+    count: int, seeds: int, tasks: int, unequal: str, ratio: float
 ) -> None:
     studies = 200
-    covered, wrong, found = coverage.rates(studies, count, seeds, tasks, ratio, heavy=True)
+    setting = Setting(count, seeds, tasks, ratio, heavy=True, unequal=unequal)
+    rates = coverage.rates(studies, setting)
     # Four standard deviations of the simulation, beyond what its full size found (docs/metrics.md).
-    assert 0.93 - 4 * (0.06 / studies / count) ** 0.5 <= covered <= 1
-    assert wrong <= 0.05 + 4 * (0.05 / studies) ** 0.5
-    assert found >= 0.6
+    assert 0.93 - 4 * (0.06 / studies / count) ** 0.5 <= rates.covered <= 1
+    assert rates.wrong <= 0.05 + 4 * (0.05 / studies) ** 0.5
+    assert rates.found >= 0.6

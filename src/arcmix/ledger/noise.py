@@ -4,12 +4,17 @@ A run has three seeds: `seed` draws its samples and their order, `init_seed` dra
 initial weights and its dropout, and `partition.seed` draws the validation tasks. Runs with equal
 code and values, on machines that are alike, form a group if they differ in one seed. The variances
 of the groups are pooled.
+
+If the effects of the three seeds add up, the sum of their variances is that of a run with three
+other seeds. The share of a seed is its part of this sum. Few runs say little about it.
 """
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from scipy import stats
 
 from arcmix.ledger import markdown, records
 
@@ -32,6 +37,23 @@ class Spread:
     deviation: float | None
     """Pooled standard deviation within the groups; None without a group."""
 
+    @property
+    def degrees(self) -> int:
+        """Degrees of freedom of the standard deviation."""
+        return self.runs - self.groups
+
+
+@dataclass(frozen=True)
+class Share:
+    """The share of a seed in the sum of the variances of the three seeds, and its interval."""
+
+    value: float
+    """The share, from 0 to 1."""
+    low: float
+    """Lower end of the interval."""
+    high: float
+    """Upper end."""
+
 
 def spreads(rows: Sequence[records.Row], metric: str) -> list[Spread]:
     """Return the spread of a metric for each seed.
@@ -44,6 +66,39 @@ def spreads(rows: Sequence[records.Row], metric: str) -> list[Spread]:
         _spread(factor, _groups(rows, factor), lambda row: row.metrics[metric])
         for factor in FACTORS
     ]
+
+
+def shares(found: Sequence[Spread], level: float = 0.05) -> list[Share] | None:
+    """Return the share of each seed.
+
+    The ratio of its variance to the sum of the others has nearly the distribution of F. The degrees
+    of freedom of the sum are those of Satterthwaite (1946).
+
+    Args:
+        found: The spread of each seed (`spreads`).
+        level: Probability that an interval misses the true share.
+
+    Returns:
+        The shares; None if a seed has no spread, or if nothing varies.
+    """
+    variances = [one.deviation**2 for one in found if one.deviation is not None]
+    if len(variances) < len(found) or not any(variances):
+        return None
+    return [
+        _share(variances, [one.degrees for one in found], at, level) for at in range(len(found))
+    ]
+
+
+def _share(variances: Sequence[float], degrees: Sequence[int], at: int, level: float) -> Share:
+    others = [*zip(variances, degrees, strict=True)]
+    own, free = others.pop(at)
+    rest = sum(variance for variance, _ in others)
+    if own == 0 or rest == 0:  # as of a score that is 0 in all of a few runs
+        return Share(own / (own + rest), 0.0, 1.0)
+    of_rest = rest**2 / sum(variance**2 / number for variance, number in others)
+    ratio = own / rest
+    ends = [ratio / float(stats.f.ppf(end, free, of_rest)) for end in (1 - level / 2, level / 2)]
+    return Share(*(one / (1 + one) for one in (ratio, *ends)))
 
 
 def _spread(
@@ -88,7 +143,10 @@ def _without_seeds(row: records.Row) -> list[Any]:
 
 
 def as_markdown(rows: Sequence[records.Row], metrics: Sequence[str]) -> str:
-    """Return a Markdown table for each model and scale: mean ± standard deviation for each seed.
+    """Return two Markdown tables for each model and scale: standard deviations, shares of variance.
+
+    The first has mean ± standard deviation for each seed. The second has the share of each seed in
+    the sum of the variances, with its 95 % interval; it is left out if a seed has no spread.
 
     Args:
         rows: Rows of the ledger that were made by the same code.
@@ -107,7 +165,7 @@ def as_markdown(rows: Sequence[records.Row], metrics: Sequence[str]) -> str:
     for row in rows:
         sections.setdefault(f"{row.model} at {row.scale}", []).append(row)
     tables = [
-        f"### {title}\n\n{_table(members, metrics)}"
+        "\n\n".join([f"### {title}", *_tables(members, metrics)]) + "\n"
         for title, members in sorted(sections.items())
         if any(found.groups for found in spreads(members, metrics[0]))
     ]
@@ -119,9 +177,10 @@ def as_markdown(rows: Sequence[records.Row], metrics: Sequence[str]) -> str:
     return "\n".join(tables)
 
 
-def _table(rows: Sequence[records.Row], metrics: Sequence[str]) -> str:
+def _tables(rows: Sequence[records.Row], metrics: Sequence[str]) -> list[str]:
+    found = [spreads(rows, metric) for metric in metrics]
     names = {"what differs": "<", "groups": ">", "runs": ">"} | dict.fromkeys(metrics, ">")
-    found = [
+    deviations = [
         [
             f"`{spread[0].factor}`",
             str(spread[0].groups),
@@ -131,6 +190,21 @@ def _table(rows: Sequence[records.Row], metrics: Sequence[str]) -> str:
                 for one in spread
             ),
         ]
-        for spread in zip(*(spreads(rows, metric) for metric in metrics), strict=True)
+        for spread in zip(*found, strict=True)
     ]
-    return markdown.table(names, found) + "\n"
+    tables = [markdown.table(names, deviations)]
+    parts = {metric: shares(own) for metric, own in zip(metrics, found, strict=True)}
+    known = {metric: own for metric, own in parts.items() if own is not None}
+    if known:
+        names = {"share of the variance": "<"} | dict.fromkeys(known, ">")
+        texts = [
+            [f"`{factor}`", *map(_percent, own)]
+            for factor, own in zip(FACTORS, zip(*known.values(), strict=True), strict=True)
+        ]
+        tables.append(markdown.table(names, texts))
+    return tables
+
+
+def _percent(share: Share) -> str:
+    value, low, high = (f"{100 * one:.0f}" for one in (share.value, share.low, share.high))
+    return f"{value} % ({low} to {high})"
