@@ -1,11 +1,13 @@
 import re
 
+import numpy as np
 import pytest
 from selenium.webdriver.common.by import By
 
 from arcmix.ledger import table
 from arcmix.pages import study
-from tests.rows import row
+from tests.ledger.subset_rows import subset_row
+from tests.rows import row, sealed
 
 CODE = row().code
 RUNS = [
@@ -87,7 +89,7 @@ def test_a_browser_shows_all_charts_and_needs_no_sideways_scrolling(
     try:
         charts = browser.find_elements(By.CSS_SELECTOR, ".chart img")
         sizes = [one.get_property("naturalWidth") for one in charts]
-        assert len(sizes) == 4
+        assert len(sizes) == 5  # two of each block, and the metrics of three datasets
         assert min(sizes) > 300
         found, room = widths(browser)
         assert found <= room
@@ -106,3 +108,46 @@ def test_the_page_fetches_nothing() -> None:
     found = re.findall(r"(?:src|href)=\"([^\"]{0,30})", text)
     assert found
     assert all(one.startswith("data:image/svg+xml;base64,") for one in found)
+
+
+def sized(tasks: int, seed: int, examples: int | str = "all", losses: int = 24):
+    """Return a run on a subset of new-train whose loss falls with its tasks and examples."""
+    random = np.random.default_rng([tasks, seed])
+    fall = 0.2 * (700 / tasks) ** 0.5 + (0 if examples == "all" else 0.1 / examples)
+    values = np.linspace(0.2, 1.0, losses) + fall + 0.01 * random.standard_normal(losses)
+    return subset_row(tasks, seed, per_cell=values.tolist(), changes={"examples": examples})
+
+
+def test_the_page_shows_scaling_and_the_grid_of_tasks_and_examples() -> None:
+    plain = [sized(tasks, seed) for tasks in (70, 140, 350, 700) for seed in range(3)]
+    few = [
+        sized(tasks, seed, count) for tasks in (70, 700) for count in (1, 2) for seed in range(3)
+    ]
+    text = study.page(blocks([*plain, *few]))
+    assert "<h3>More training tasks</h3>" in text
+    assert "falls by 0." in text
+    assert "with each doubling of the tasks, from 70 to 700" in text
+    assert "<h3>More tasks, or more examples of each?</h3>" in text
+    assert "different tasks matter more: the loss with twice as many tasks is" in text
+    assert "Rank correlation over the datasets" in text
+    assert text.count('<figure class="chart">') >= 5
+    assert "<h3>More training tasks</h3>" not in study.page(blocks())
+
+
+def test_the_page_shows_the_noise_by_seed() -> None:
+    varied = [
+        sealed(one, settings=one.settings | changes)
+        for seed, changes in [
+            (0, {"init_seed": 0}),
+            (1, {"init_seed": 0}),
+            (0, {"init_seed": 1}),
+            (0, {"init_seed": 0, "partition": {"source": "arc-agi-1", "seed": 8, "tasks": 100}}),
+        ]
+        for one in [row("train", seed, per_cell=[0.5 + 0.01 * seed + 0.02 * len(changes)])]
+    ]
+    text = study.page(blocks(varied))
+    assert "<h2>Noise of the loss per cell</h2>" in text
+    cells = re.findall(r"<td>([^<]*)</td>", text[text.index('<table class="noise">') :])
+    assert cells[:4] == ["seed", "1", "2", "0.5250 ± 0.0071"]
+    assert cells[5:9] == ["init_seed", "1", "2", "0.5200 ± 0.0000"]
+    assert "Noise of the loss per cell" not in study.page(blocks())

@@ -198,13 +198,14 @@ def _tables(rows: Sequence[records.Row], metrics: Sequence[str]) -> list[str]:
     if known:
         names = {"share of the variance": "<"} | dict.fromkeys(known, ">")
         texts = [
-            [f"`{factor}`", *map(_percent, own)]
+            [f"`{factor}`", *map(percent, own)]
             for factor, own in zip(FACTORS, zip(*known.values(), strict=True), strict=True)
         ]
         tables.append(markdown.table(names, texts))
     return tables
 
 
-def _percent(share: Share) -> str:
+def percent(share: Share) -> str:
+    """Return a share of the variance as text, with its interval."""
     value, low, high = (f"{100 * one:.0f}" for one in (share.value, share.low, share.high))
     return f"{value} % ({low} to {high})"

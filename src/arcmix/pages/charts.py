@@ -5,11 +5,15 @@ from collections.abc import Sequence
 from itertools import cycle
 from statistics import fmean
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from arcmix.ledger import summary, verdicts
+from arcmix.ledger.correlations import Pairs
+from arcmix.ledger.grid import Grid
+from arcmix.ledger.scaling import Point, Scaling
 from arcmix.ledger.table import Block, Line
 from arcmix.pages import drawing
 from arcmix.pages.drawing import INK
@@ -85,6 +89,90 @@ def curves(blocks: Sequence[Block]) -> Figure:
             train.set_ylabel("training loss")
             validation.set_ylabel("validation loss")
             validation.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        return figure
+
+
+def scaling(found: Scaling) -> Figure:
+    """Return a chart with the loss per cell and the scores by the number of training tasks.
+
+    A small mark is a run. The bar of a loss is the interval of its difference from the loss with
+    the most tasks, that of a score its own interval. The band around the law is its interval.
+
+    Args:
+        found: The losses and scores of one design.
+    """
+    with drawing.styled():
+        figure = Figure(figsize=(8, 3.2), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        if found.curve:
+            sizes = [point.tasks for point in found.curve]
+            low, high = ([getattr(one, end) for one in found.curve] for end in ("low", "high"))
+            left.fill_between(sizes, low, high, color=COLORS[0], alpha=0.15, linewidth=0)
+            left.plot(sizes, [point.mean for point in found.curve], color=COLORS[0])
+        _draw_points(left, found.points, COLORS[0], "loss")
+        left.set_ylabel("loss per cell (nats)")
+        for (name, points), color in zip(found.scores.items(), COLORS, strict=False):
+            _draw_points(right, points, color, name)
+        right.set_ylabel("share of the validation tasks")
+        right.set_ylim(bottom=0)
+        right.legend()
+        for axes in (left, right):
+            axes.set_xscale("log")
+            axes.set_xlabel("training tasks")
+            axes.grid()
+        left.set_title(found.label)
+        return figure
+
+
+def _draw_points(axes: Axes, points: Sequence[Point], color: str, label: str) -> None:
+    sizes, means = [one.tasks for one in points], [one.mean for one in points]
+    below = [one.mean - one.low for one in points]
+    above = [one.high - one.mean for one in points]
+    axes.errorbar(sizes, means, yerr=[below, above], color=color, fmt="o", capsize=3, label=label)
+    for one in points:
+        axes.plot([one.tasks] * len(one.runs), one.runs, "_", color=INK, markersize=4)
+
+
+def heat(grid: Grid) -> Figure:
+    """Return a heat map of the loss per cell by training tasks and examples of each.
+
+    Args:
+        grid: The losses of one design; a cell without a run is white.
+    """
+    with drawing.styled():
+        size = 1.5 + 1.1 * len(grid.amounts), 1.2 + 0.45 * len(grid.tasks)
+        figure = Figure(figsize=(max(5.0, size[0]), size[1]), layout="constrained")
+        axes = figure.subplots()
+        means = grid.means
+        image = axes.imshow(means, cmap="viridis", aspect="auto")
+        middle = float(np.nanmean([np.nanmin(means), np.nanmax(means)]))
+        for (tasks, amount), loss in grid.losses.items():
+            place = grid.amounts.index(amount), grid.tasks.index(tasks)
+            color = "white" if loss.mean < middle else "black"
+            axes.text(*place, f"{loss.mean:.3f}", ha="center", va="center", color=color)
+        axes.set_xticks(range(len(grid.amounts)), [str(one) for one in grid.amounts])
+        axes.set_yticks(range(len(grid.tasks)), [str(one) for one in grid.tasks])
+        axes.set_xlabel(f"{grid.axis} of each task")
+        axes.set_ylabel("training tasks")
+        axes.set_title(grid.label)
+        figure.colorbar(image, label="loss per cell (nats)")
+        return figure
+
+
+def pairs(found: Sequence[Pairs]) -> Figure:
+    """Return a chart with a panel for each two metrics and a point for each experiment.
+
+    Args:
+        found: The metrics of the experiments of a table, one pair or more.
+    """
+    with drawing.styled():
+        figure = Figure(figsize=(8, 2.8), layout="constrained")
+        (panels,) = figure.subplots(1, len(found), squeeze=False)
+        for axes, one in zip(panels, found, strict=True):
+            axes.plot(*zip(*one.values, strict=True), "o", color=COLORS[0])
+            axes.set_xlabel(one.first)
+            axes.set_ylabel(one.second)
+            axes.grid()
         return figure
 
 

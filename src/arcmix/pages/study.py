@@ -7,8 +7,20 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from arcmix.ledger import comparison, repeat, summary, table, verdicts
+from arcmix.ledger import (
+    comparison,
+    correlations,
+    grid,
+    noise,
+    repeat,
+    scaling,
+    summary,
+    table,
+    verdicts,
+)
+from arcmix.ledger.differences import SHORT
 from arcmix.ledger.records import Row
+from arcmix.ledger.subsets import Axis
 from arcmix.ledger.table import Block, Line
 from arcmix.pages import charts, drawing, svg, templates
 
@@ -16,6 +28,12 @@ LEAD = """\
 Which training data makes the model better at ARC? A table for each model, scale and set of
 validation tasks, with the runs that it is made of."""
 """The first paragraph of the page."""
+
+AXES: tuple[Axis, ...] = ("examples", "variations")
+"""Settings of a component that stand beside its number of tasks in a heat map."""
+
+MIN_POINTS = 3
+"""Smallest number of datasets of which two metrics are drawn."""
 
 STRONGEST = 0.5
 """Difference from the baseline that has the strongest color, in nats per cell."""
@@ -70,12 +88,14 @@ def page(blocks: Sequence[Block]) -> str:
         palette=svg.PALETTE,
         legend=summary.LEGEND.split("`"),
         blocks=[_block(block) for block in blocks],
+        noise=_noise(blocks),
     )
 
 
 def _block(block: Block) -> dict[str, object]:
     """Return the values of a block for the template."""
     drawn, numbers = [block], _numbers(block)
+    rows = [row for line in block.lines for row in line.rows]
     return {
         "title": block.title,
         "commit": block.commit,
@@ -86,8 +106,58 @@ def _block(block: Block) -> dict[str, object]:
         "columns": [*numbers],
         "rows": [*zip(*numbers.values(), strict=True)],
         "matrix": matrix(block),
+        "scalings": [
+            (picture(charts.scaling(one), "Loss and scores by number of training tasks"), one.text)
+            for one in scaling.scalings(rows)
+        ],
+        "grids": [
+            (picture(charts.heat(one), f"Loss by training tasks and {one.axis} of each"), one.text)
+            for axis in AXES
+            for one in grid.grids(rows, axis)
+        ],
+        "pairs": _pairs(block),
         "runs": [_run(line, row) for line in block.lines for row in line.rows],
     }
+
+
+def _noise(blocks: Sequence[Block]) -> list[tuple[str, list[list[str]]]]:
+    """Return the spread of the loss by each seed, for each code, model and scale with such runs.
+
+    Returns:
+        Titles, with rows of texts: the seed, groups, runs, mean ± standard deviation, share.
+    """
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for block in blocks:
+        made = f", made at commit {block.commit[:SHORT]}" if block.commit else ""
+        for row in (row for line in block.lines for row in line.rows):
+            groups.setdefault((row.code, f"{row.model} at {row.scale}{made}"), []).append(row)
+    found = []
+    for (_, title), rows in groups.items():
+        spreads = noise.spreads(rows, verdicts.LOSS)
+        shares = noise.shares(spreads) or [None] * len(spreads)
+        lines = [
+            [
+                one.factor,
+                str(one.groups),
+                str(one.runs),
+                f"{one.mean:.4f} ± {one.deviation:.4f}",
+                "" if share is None else noise.percent(share),
+            ]
+            for one, share in zip(spreads, shares, strict=True)
+            if one.groups
+        ]
+        if lines:
+            found.append((title, lines))
+    return found
+
+
+def _pairs(block: Block) -> dict[str, object] | None:
+    """Return the chart of the metrics that go together and what it says; None for few lines."""
+    found = correlations.correlations([line.rows for line in block.lines if line.rows[0].trained])
+    if any(len(one.values) < MIN_POINTS for one in found):
+        return None
+    said = {f"{one.first} and {one.second}": one.text for one in found}
+    return {"picture": picture(charts.pairs(found), "Two metrics of each dataset"), "said": said}
 
 
 def picture(figure: Figure, text: str) -> Picture:
