@@ -90,3 +90,17 @@ def test_a_share_and_a_number_are_the_same_size() -> None:
     (found,) = subsets.designs([share, subset_row(140, 1), subset_row(700)])
     assert [len(cell.rows) for cell in found.cells] == [2, 1]
     assert row().components[0]["subset"] == "all"
+
+
+def test_designs_of_one_component_are_told_apart_by_its_values() -> None:
+    rows = [
+        subset_row(tasks, changes={"examples": examples})
+        for tasks in (70, 700)
+        for examples in (1, "all")
+    ]
+    assert [one.label for one in subsets.designs(rows)] == [
+        "new-train, smollm2-135m at quick, examples=1",
+        "new-train, smollm2-135m at quick, examples=all",
+    ]
+    (both,) = subsets.designs(rows, "examples")
+    assert both.label == "new-train, smollm2-135m at quick"

@@ -5,6 +5,7 @@ such runs show what more tasks do. They have the same settings, thus the same bu
 tasks, each is seen fewer times.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -54,7 +55,7 @@ def designs(rows: Iterable[Row], axis: Axis | None = None) -> list[Design]:
             other designs; so labels are unique for rows of the same settings and starts.
         axis: Another setting of the component that may differ; None for the number of tasks alone.
     """
-    found: dict[str, tuple[str, dict[tuple[int, Amount], dict[int, Row]]]] = {}
+    found: dict[str, tuple[Row, int, dict[tuple[int, Amount], dict[int, Row]]]] = {}
     for row in rows:
         if not row.trained:
             continue
@@ -62,10 +63,37 @@ def designs(rows: Iterable[Row], axis: Axis | None = None) -> list[Design]:
             drawn = row.mix["components"][place]["tasks"]
             amount = "all" if axis is None else component[axis]
             key = _key(row, place, {SUBSET, axis})
-            _, cells = found.setdefault(key, (_label(row, place), {}))
+            _, _, cells = found.setdefault(key, (row, place, {}))
             cells.setdefault((drawn, amount), {})[row.seed] = row
-    made = [Design(label, _cells(cells)) for label, cells in found.values()]
-    return sorted((one for one in made if _varies(one, axis)), key=lambda one: one.label)
+    made = [(row, place, _cells(cells)) for row, place, cells in found.values()]
+    varied = [one for one in made if _varies(one[-1], axis)]
+    labels = _labels([(row, place) for row, place, _ in varied], {SUBSET, axis})
+    designs = [Design(label, cells) for label, (*_, cells) in zip(labels, varied, strict=True)]
+    return sorted(designs, key=lambda one: one.label)
+
+
+def _labels(parts: Sequence[tuple[Row, int]], free: set[str | None]) -> list[str]:
+    """Return the label of each design, given a run and the place of its component.
+
+    Designs with the same component are told apart by its values.
+
+    Args:
+        parts: A run of each design, and the place of the component in it.
+        free: Settings of the component that vary within a design.
+    """
+    labels = [_label(row, place) for row, place in parts]
+    alike = defaultdict(list)
+    for label, (row, place) in zip(labels, parts, strict=True):
+        alike[label].append(row.components[place])
+    for at, (row, place) in enumerate(parts):
+        others, own = alike[labels[at]], row.components[place]
+        differing = [
+            f"{name}={value}"
+            for name, value in own.items()
+            if name not in free and any(one[name] != value for one in others)
+        ]
+        labels[at] += f", {', '.join(differing)}" if differing else ""
+    return labels
 
 
 def _key(row: Row, place: int, free: set[str | None]) -> str:
@@ -97,9 +125,9 @@ def _cells(cells: dict[tuple[int, Amount], dict[int, Row]]) -> tuple[Cell, ...]:
     )
 
 
-def _varies(design: Design, axis: Axis | None) -> bool:
-    tasks = {cell.tasks for cell in design.cells}
-    amounts = {cell.amount for cell in design.cells}
+def _varies(cells: Sequence[Cell], axis: Axis | None) -> bool:
+    tasks = {cell.tasks for cell in cells}
+    amounts = {cell.amount for cell in cells}
     return len(tasks) > 1 and (axis is None or len(amounts) > 1)
 
 

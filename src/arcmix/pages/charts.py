@@ -32,6 +32,9 @@ COLORS = (
 """The "muted" scheme of Paul Tol, which color-blind people can distinguish. Dark colors alternate
 with light ones."""
 
+ASIDE = 1.04
+"""Factor between the places of two points that stand for the same number of tasks."""
+
 DASHES = ("-", "--", ":")
 """Line styles; the next one is used each time the colors are exhausted."""
 
@@ -111,26 +114,31 @@ def scaling(found: Scaling) -> Figure:
             left.plot(sizes, [point.mean for point in found.curve], color=COLORS[0])
         _draw_points(left, found.points, COLORS[0], "loss")
         left.set_ylabel("loss per cell (nats)")
-        for (name, points), color in zip(found.scores.items(), COLORS, strict=False):
-            _draw_points(right, points, color, name)
+        for place, (name, points) in enumerate(found.scores.items()):
+            _draw_points(right, points, COLORS[place], name, shift=ASIDE**place)
         right.set_ylabel("share of the validation tasks")
         right.set_ylim(bottom=0)
         right.legend()
+        sizes = [one.tasks for one in found.scores[next(iter(found.scores))]]
         for axes in (left, right):
             axes.set_xscale("log")
+            axes.set_xticks(sizes, [str(size) for size in sizes])
+            axes.set_xticks([], minor=True)
             axes.set_xlabel("training tasks")
             axes.grid()
         left.set_title(found.label)
         return figure
 
 
-def _draw_points(axes: Axes, points: Sequence[Point], color: str, label: str) -> None:
-    sizes, means = [one.tasks for one in points], [one.mean for one in points]
+def _draw_points(
+    axes: Axes, points: Sequence[Point], color: str, label: str, shift: float = 1.0
+) -> None:
+    sizes, means = [one.tasks * shift for one in points], [one.mean for one in points]
     below = [one.mean - one.low for one in points]
     above = [one.high - one.mean for one in points]
     axes.errorbar(sizes, means, yerr=[below, above], color=color, fmt="o", capsize=3, label=label)
-    for one in points:
-        axes.plot([one.tasks] * len(one.runs), one.runs, "_", color=INK, markersize=4)
+    for size, one in zip(sizes, points, strict=True):
+        axes.plot([size] * len(one.runs), one.runs, "_", color=INK, markersize=4)
 
 
 def heat(grid: Grid) -> Figure:
