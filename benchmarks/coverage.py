@@ -180,8 +180,9 @@ def measured(folder: Path, baselines: Sequence[str]) -> list[Setting]:
     rows = records.read(folder)
     found = []
     for code in sorted({row.code for row in rows}):
-        for block in table.blocks([row for row in rows if row.code == code], code, baselines):
-            judged = [line.verdict.difference for line in block.lines if line.verdict]
+        own = [row for row in rows if row.code == code]
+        for block in table.blocks(own, code, baselines, {}):
+            judged = [line.verdict.difference for line in block.lines]
             if compared := [one for one in judged if one is not None]:
                 found += [_like(compared, heavy=heavy) for heavy in (False, True)]
     if not found:

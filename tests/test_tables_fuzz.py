@@ -232,11 +232,13 @@ class Run:
         ablation.run(
             config=schema.load(ROOT / "params.yaml", ablation.Params),
             run_code=code,
+            repository=self.folder,
             rows=rows,
             csv=self.out("ablation.csv"),
             markdown=self.out("ablation.md"),
-            bars=self.out("ablation.png"),
+            forest=self.out("ablation.png"),
             curves=self.out("loss.png"),
+            page=self.out("study.html"),
         )
         compare.run(run_code=code, rows=rows, own=self.path("own"))
 

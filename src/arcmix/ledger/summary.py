@@ -93,26 +93,26 @@ def findings(block: Block) -> str:
     name = block.baseline.label
     if len(block.lines) == 1:
         return f"{name} is the only dataset of this table, so nothing is compared."
-    judged = [line for line in block.lines if line.verdict.difference is not None]
+    judged = [
+        (line, found) for line in block.lines if (found := line.verdict.difference) is not None
+    ]
     if not judged:
         return (
             f"No dataset can be compared with {name} yet. This needs {verdicts.MIN_SEEDS} seeds"
             " that both have."
         )
-    kinds = {kind: [one for one in judged if one.verdict.kind == kind] for kind in verdicts.KINDS}
-    counts = [
-        f"{len(found)} {verdicts.KINDS[kind]}: {', '.join(line.label for line in found)}"
-        for kind, found in kinds.items()
-        if found
-    ]
-    first = min(judged, key=lambda line: line.mean(verdicts.LOSS))
-    difference = first.verdict.difference
-    size = f"{abs(difference.mean):.3f} ± {difference.half_width():.3f}"
+    groups = {
+        word: [line.label for line, _ in judged if line.verdict.kind == kind]
+        for kind, word in verdicts.KINDS.items()
+    }
+    counts = [f"{len(own)} {word}: {', '.join(own)}" for word, own in groups.items() if own]
+    first, found = min(judged, key=lambda one: one[0].mean(verdicts.LOSS))
+    size = f"{abs(found.mean):.3f} ± {found.half_width():.3f}"
     ending = "" if first.verdict.kind == "unclear" else ", more than chance explains"
     return (
         f"Compared with {name}: {'; '.join(counts)}. The lowest loss of these is that of"
-        f" {first.label}, {size} nats per cell"
-        f" {'below' if difference.mean < 0 else 'above'} {name}{ending}."
+        f" {first.label}, {size} nats per cell {'below' if found.mean < 0 else 'above'}"
+        f" {name}{ending}."
     )
 
 

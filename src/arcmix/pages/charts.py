@@ -184,8 +184,8 @@ def pairs(found: Sequence[Pairs]) -> Figure:
         return figure
 
 
-def _panels(blocks: Sequence[Block], columns: int) -> tuple[Figure, Sequence[Sequence[Axes]]]:
-    """Return a figure and a row of axes for each block."""
+def _panels(blocks: Sequence[Block], columns: int) -> tuple[Figure, np.ndarray]:
+    """Return a figure and its axes, object (blocks, columns)."""
     inches = [max(1.4 * columns, 1 + 0.25 * len(block.lines)) for block in blocks]
     # pyplot is not used, because it chooses a backend by the display and keeps figures in memory.
     figure = Figure(figsize=(8, sum(inches) + 0.3), layout="constrained")

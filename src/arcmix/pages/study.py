@@ -5,8 +5,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from matplotlib.figure import Figure
-
 from arcmix.ledger import (
     comparison,
     correlations,
@@ -160,7 +158,7 @@ def _pairs(block: Block) -> dict[str, object] | None:
     return {"picture": picture(charts.pairs(found), "Two metrics of each dataset"), "said": said}
 
 
-def picture(figure: Figure, text: str) -> Picture:
+def picture(figure: drawing.Figure, text: str) -> Picture:
     """Return a chart as an image that a page holds in itself."""
     encoded = base64.b64encode(drawing.as_svg(figure).encode()).decode()
     return Picture(f"data:image/svg+xml;base64,{encoded}", text)
