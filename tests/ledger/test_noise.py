@@ -1,6 +1,7 @@
 import dataclasses
 import statistics
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -75,6 +76,27 @@ def test_the_shares_of_the_variance_have_intervals_of_the_f_distribution():
     degrees = sum(others) ** 2 / (others[0] ** 2 / 2 + others[1] ** 2 / 1)
     ends = [own / sum(others) / stats.f.ppf(end, 2, degrees) for end in (0.975, 0.025)]
     assert (shares[0].low, shares[0].high) == pytest.approx(tuple(one / (1 + one) for one in ends))
+
+
+@pytest.mark.parametrize("runs", [(3, 3, 3), (5, 3, 9)])
+@pytest.mark.parametrize("variances", [(1, 1, 1), (10, 1, 0.1)])
+def test_the_intervals_of_the_shares_cover_as_often_as_they_say(runs, variances):
+    random = np.random.default_rng(0)
+    studies = 300
+    covered = []
+    for _ in range(studies):
+        found = [
+            noise.Spread("seed", number, 1, 0.0, random.normal(0, own**0.5, number).std(ddof=1))
+            for number, own in zip(runs, variances, strict=True)
+        ]
+        shares = noise.shares(found)
+        assert shares is not None
+        covered += [
+            one.low <= own / sum(variances) <= one.high
+            for one, own in zip(shares, variances, strict=True)
+        ]
+    # The degrees of freedom are approximate, so the intervals may cover 90 %.
+    assert np.mean(covered) >= 0.90 - 4 * (0.09 / studies) ** 0.5
 
 
 def test_a_seed_without_runs_or_without_effect_leaves_the_shares_open():
