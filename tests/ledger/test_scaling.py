@@ -109,6 +109,15 @@ def test_too_few_seeds_or_tasks_tell_nothing() -> None:
     assert few.text.startswith("cannot tell: 4 cells of 3 seeds and 2 tasks")
 
 
+def test_a_size_with_one_seed_does_not_count() -> None:
+    rows = runs(law)
+    (whole,) = scaling.scalings(rows)
+    (found,) = scaling.scalings([*rows, subset_row(35, per_cell=[9.0] * 40)])
+    assert found.text == whole.text
+    assert [point.tasks for point in found.points] == [*SIZES]
+    assert found.scores["accuracy"][0].tasks == 35
+
+
 def test_a_score_has_points_with_intervals_of_shares_also_where_all_are_0() -> None:
     rows = [
         subset_row(size, seed, per_cell=[0.5] * 24, accuracy=0.0 if size < 700 else 0.25)

@@ -58,6 +58,28 @@ def test_tasks_may_differ_more_in_one_cell_than_in_another() -> None:
         assert half == pytest.approx(stats.t.ppf(0.975, 24) * factor * tasks.std(ddof=1) / 5)
 
 
+@pytest.mark.parametrize(("seeds", "tasks"), [(3, 24), (5, 60)])
+@pytest.mark.parametrize("of_seeds", [0.1, 1.0])
+def test_intervals_cover_as_often_as_they_say(seeds: int, tasks: int, of_seeds: float) -> None:
+    random = np.random.default_rng(0)
+    studies = 300
+    weights = np.array([-0.5, -0.5, 0.5, 0.5])
+    covered = []
+    for _ in range(studies):
+        slopes = 1 + random.standard_normal(tasks)
+        values = (
+            9 * random.standard_normal((1, 1, tasks))
+            + np.array([0, 0, 1, 1])[:, None, None] * slopes
+            + random.standard_normal((1, seeds, 1))
+            + of_seeds * random.standard_normal((4, seeds, 1))
+            + random.standard_normal((4, seeds, tasks))
+        )
+        found = cells.cells(values).contrast(weights)
+        covered.append(abs(found.mean - 1) <= found.half_width())
+    # Four standard deviations of the simulation below 93 %.
+    assert np.mean(covered) >= 0.93 - 4 * (0.065 / studies) ** 0.5
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 9), (2, 1, 9), (2, 3, 2), (2, 0, 0)])
 def test_too_few_values_are_refused(shape: tuple[int, int, int]) -> None:
     count, seeds, tasks = shape

@@ -54,8 +54,8 @@ class Scaling:
     label: str
     """The label of the design (`subsets.Design`)."""
     points: tuple[Point, ...]
-    """The losses, in nats per cell, on the seeds and tasks that all sizes have; none if they have
-    too few."""
+    """The losses, in nats per cell, of the sizes with two seeds or more, on the seeds and tasks
+    that all of these have; none if they have too few."""
     curve: tuple[Point, ...]
     """The law and its band, at sizes that are even on a logarithmic axis, up to `FARTHEST` times
     the largest one; none without a fit. A point of it has no runs."""
@@ -79,10 +79,12 @@ def scalings(rows: Iterable[Row]) -> list[Scaling]:
 
 
 def _scaling(design: subsets.Design) -> Scaling:
-    sizes = [cell.tasks for cell in design.cells]
-    values = subsets.values(design.cells, LOSS)
+    repeated = [cell for cell in design.cells if len(cell.rows) >= cells.MIN_SEEDS]
+    counted = repeated if len(repeated) > 1 else design.cells
+    sizes = [cell.tasks for cell in counted]
     scores = {name: _scores(design.cells, name) for name in SCORES}
     try:
+        values = subsets.values(counted, LOSS)
         measured = cells.cells(values)
     except ValueError as error:
         return Scaling(design.label, (), (), scores, None, None, f"cannot tell: {error}")

@@ -135,7 +135,7 @@ def values(cells: Sequence[Cell], metric: str) -> np.ndarray:
     """Return a metric of the tasks on the seeds and the tasks that all cells have.
 
     Args:
-        cells: The cells.
+        cells: The cells, at least one.
         metric: The metric of a validation task.
 
     Returns:
