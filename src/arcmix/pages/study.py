@@ -27,6 +27,11 @@ Which training data makes the model better at ARC? A table for each model, scale
 validation tasks, with the runs that it is made of."""
 """The first paragraph of the page."""
 
+SCALING = """\
+Loss and scores by number of training tasks. The bars and the band of the loss are the intervals of
+its difference from the loss with the most tasks, so they have no width there."""
+"""Text of a chart of the scaling."""
+
 AXES: tuple[Axis, ...] = ("examples", "variations")
 """Settings of a component that stand beside its number of tasks in a heat map."""
 
@@ -105,8 +110,7 @@ def _block(block: Block) -> dict[str, object]:
         "rows": [*zip(*numbers.values(), strict=True)],
         "matrix": matrix(block),
         "scalings": [
-            (picture(charts.scaling(one), "Loss and scores by number of training tasks"), one.text)
-            for one in scaling.scalings(rows)
+            (picture(charts.scaling(one), SCALING), one.text) for one in scaling.scalings(rows)
         ],
         "grids": [
             (picture(charts.heat(one), f"Loss by training tasks and {one.axis} of each"), one.text)
