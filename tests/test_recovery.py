@@ -41,6 +41,20 @@ def test_many_changed_values_are_set_back_by_git(workspace: Path) -> None:
     assert recovery.hint().endswith("are back with: git checkout params.yaml")
 
 
+def test_an_entry_that_the_last_run_did_not_use_is_set_back_to_the_last_commit(
+    workspace: Path, monkeypatch
+) -> None:
+    params = workspace / "params.yaml"
+    params.write_text("seed: 1\ndatasets: {a: {b: {}}}\n")
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["add", "params.yaml"], [*identity, "commit", "--quiet", "-m", "a"]):
+        subprocess.run(["git", *command], cwd=workspace, check=True)
+    params.write_text("seed: 1\ndatasets: {a: {b: {subset: 0.1}}, mine: {b: {}}}\n")
+    assert recovery.hint() == ""
+    monkeypatch.setenv("DVC_STAGE", "check")
+    assert recovery.hint().endswith("are back with: dvc exp run -S '~datasets.a.b.subset'")
+
+
 def test_files_that_dvc_removed_come_back_from_git(workspace: Path) -> None:
     (workspace / "table.csv").unlink()
     hint = recovery.hint()

@@ -52,13 +52,13 @@ def run(*, config: Params, tasks: Path, candidates: Path, scores: Path, out: Pat
     empty = sum(not grids for own in answers.values() for grids in own)
     if empty:
         log.warning(
-            "%d of the %d tests have no answer that is a grid, so their attempts are %s; the"
-            " prompts of %d tests have more than %d tokens, the validation.max_tokens of the scale",
+            "%d of the %d tests have no answer that is a grid, so their attempts are %s; tests"
+            " whose prompt has more than %d tokens, the validation.max_tokens of the scale: %d",
             empty,
             len(tests),
             json.dumps(submission.FILLER),
-            unread,
             config.max_tokens,
+            unread,
         )
 
 

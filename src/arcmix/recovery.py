@@ -11,6 +11,9 @@ from pathlib import Path
 
 from arcmix.config import overrides
 
+CHECK = "check"
+"""The stage that reads all of `params.yaml`."""
+
 LIMIT = 6
 """Maximum number of values that are set back one by one."""
 
@@ -24,8 +27,10 @@ def hint() -> str:
     here, root = Path.cwd(), os.environ.get("DVC_ROOT")
     if "DVC_STAGE" not in os.environ or root is None or Path(root).resolve() != here:
         return ""
+    # The stage `check` alone reads the whole file, also what no other stage of the last run read.
+    unread = _committed("params.yaml") if os.environ["DVC_STAGE"] == CHECK else ""
     try:
-        changed = overrides.changed(here / "params.yaml", here / "dvc.lock")
+        changed = overrides.changed(here / "params.yaml", here / "dvc.lock", unread)
     except (OSError, ValueError):  # the error itself says so where it matters
         changed = []
     if changed:
@@ -34,7 +39,7 @@ def hint() -> str:
         return (
             f"; params.yaml keeps these values, and those of the last run are back with: {command}"
         )
-    if removed := _removed(here):
+    if removed := _removed():
         names = " ".join(map(shlex.quote, removed))
         return (
             "; DVC removed the outputs of this stage, and those of the last commit are back with:"
@@ -43,11 +48,20 @@ def hint() -> str:
     return ""
 
 
-def _removed(root: Path) -> list[str]:
+def _committed(name: str) -> str:
+    """Return the text of a file as the last commit has it, empty if it has none."""
+    return os.fsdecode(_git("show", f"HEAD:./{name}"))
+
+
+def _removed() -> list[str]:
     """Return the files that git tracks and that are missing."""
-    command = ["git", "ls-files", "--deleted", "-z"]
+    return [os.fsdecode(name) for name in _git("ls-files", "--deleted", "-z").split(b"\0") if name]
+
+
+def _git(*arguments: str) -> bytes:
+    """Return the output of git in the working directory, empty if there is none."""
     try:
-        found = subprocess.run(command, cwd=root, capture_output=True, check=False)  # noqa: S603
+        found = subprocess.run(["git", *arguments], capture_output=True, check=False)  # noqa: S603, S607
     except OSError:
-        return []
-    return [os.fsdecode(name) for name in found.stdout.split(b"\0") if name]
+        return b""
+    return found.stdout

@@ -82,7 +82,7 @@ def test_every_test_has_two_attempts(answered, tmp_path, caplog) -> None:
     assert found["far"] == [{name: [[0, 0], [0, 0]] for name in submission.NAMES}]
     said = " ".join(caplog.messages)
     assert "two attempts at each of the 3 tests of 2 tasks" in said
-    assert "the prompts of 1 tests have more than 150 tokens" in said
+    assert "prompt has more than 150 tokens, the validation.max_tokens of the scale: 1" in said
 
 
 @pytest.mark.parametrize("limit", [10, 150])

@@ -23,7 +23,7 @@ RECORD = "record"
 """The stage of `dvc.yaml` that has the values of a whole run."""
 
 
-def changed(params: Path, lock: Path) -> list[str]:
+def changed(params: Path, lock: Path, unread: str = "") -> list[str]:
     """Return the overrides that set `params.yaml` back to the values of the last run.
 
     The stage `record` has most of them, because it runs only after the stages that compute. For the
@@ -32,6 +32,8 @@ def changed(params: Path, lock: Path) -> list[str]:
     Args:
         params: `params.yaml`.
         lock: `dvc.lock`, which has the values of each stage when it last succeeded.
+        unread: An earlier `params.yaml` as text. It has the values that no stage of the last run
+            read, such as those of the datasets that were not chosen.
 
     Returns:
         Overrides as `dvc exp run -S` takes them, quoted for a shell. `~NAME` removes a value that
@@ -44,8 +46,9 @@ def changed(params: Path, lock: Path) -> list[str]:
     """
     present = dict(_leaves(document.read(params), ""))
     stages = _stages(lock)
-    earlier = _earlier(present, stages)
-    known = {section for own in stages.values() for section in _sections(own, "")}
+    rest = _parsed(unread)
+    earlier = dict(_leaves(rest, "")) | _earlier(present, stages)
+    known = {section for own in (rest, *stages.values()) for section in _sections(own, "")}
     if RECORD in stages:
         known.add("")  # each value at the top of the file is one of a stage
     added = [
@@ -57,6 +60,15 @@ def changed(params: Path, lock: Path) -> list[str]:
         *(shlex.quote(f"~{place}") for place in added),
         *differing(present, dict(sorted(earlier.items()))),
     ]
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """Return the values of a `params.yaml`, none if it is not YAML."""
+    try:
+        found = YAML(typ="safe").load(text)
+    except YAMLError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _stages(lock: Path) -> dict[str, dict[str, Any]]:

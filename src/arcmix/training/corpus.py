@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from arcmix.tasks import Task
     from arcmix.text.fastpath import Tokenize
 
-log = logging.getLogger("arcmix.finetune")
+log = logging.getLogger("arcmix.corpus")
 
 CHUNK = 512
 """Samples tokenized at once; they fit into the processor's cache."""
@@ -160,7 +160,10 @@ def validation_prompts(
         for (task, number), one in tokenized
         if len(one.input_ids) <= max_tokens
     ]
-    log.info("%d of %d validation prompts of at most %d tokens", len(kept), len(tests), max_tokens)
+    if tests:
+        log.info(
+            "%d of %d validation prompts of at most %d tokens", len(kept), len(tests), max_tokens
+        )
     return ValidationPrompts([(id_, number) for id_, number, _ in kept], [one for *_, one in kept])
 
 
