@@ -177,7 +177,7 @@ def test_a_change_of_a_dataset_that_is_not_chosen_reruns_the_check_alone(reposit
         ({"predict.rescore": 0}, "selection product ranks grids by their scores, but predict."),
         ({"measure.part": "nope"}, "measure.part of arc-agi-1: 'nope' is not one of ["),
         ({"scales.paper.samples": -100}, "scales.paper.samples: Input should be greater than"),
-        ({"augment.swop": True}, "augment.swop: Extra inputs are not permitted, got True"),
+        ({"augment.swop": True}, "augment.swop: 'swop' is not one of ['background'"),
         ({"sources.x; touch pwned #": {"kind": "counting"}}, "sources: a name starts with a "),
     ],
 )

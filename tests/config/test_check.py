@@ -73,7 +73,7 @@ def test_check_suggests_the_most_similar_name_for_a_typo(
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        pytest.param("sed", 1, "sed: Extra inputs are not permitted, got 1", id="name"),
+        pytest.param("sed", 1, "params.yaml: sed: 'sed' is not one of ['ablation'", id="name"),
         pytest.param(
             "datasets/v2.1",
             {},
@@ -117,7 +117,7 @@ def test_check_suggests_the_most_similar_name_for_a_typo(
         pytest.param(
             "datasets/train/train/subst",
             3,
-            "datasets.train.train.subst: Extra inputs are not permitted, got 3",
+            "datasets.train.train.subst: 'subst' is not one of ['examples'",
             id="component",
         ),
         pytest.param(

@@ -137,7 +137,7 @@ def test_load_reads_yaml_as_dvc_does(file) -> None:
             "depth: 2",
             "deep: 2",
             "scales.b.entry.depth: Field required;"
-            " scales.b.entry.deep: Extra inputs are not permitted, got 2",
+            " scales.b.entry.deep: 'deep' is not one of ['depth']; did you mean 'depth'?",
             id="names",
         ),
         pytest.param(

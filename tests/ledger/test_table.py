@@ -120,10 +120,9 @@ def test_rows_of_other_code_follow_with_the_commit_of_their_code() -> None:
     frame = table.as_frame([present, earlier])
     assert frame["code"].tolist() == [CODE, OTHER]
     assert frame["commit"].fillna("").tolist() == ["", COMMIT]
-    assert frame["label"].tolist() == [
-        f"combo-v2, {title}",
-        f"combo-v2, {title}, made at commit 87e13db",
-    ]
+    label, earlier_label = frame["label"]
+    assert label.startswith(f"combo-v2, {title} #")
+    assert earlier_label == f"{label}, made at commit 87e13db"
 
 
 def test_code_without_a_commit_is_named_by_its_fingerprint() -> None:
@@ -172,11 +171,26 @@ def test_blocks_of_earlier_code_name_the_values_in_which_they_differ() -> None:
     assert len(set(table.as_frame(found)["label"])) == 3
 
 
-def test_labels_of_the_csv_do_not_depend_on_other_blocks() -> None:
+def test_labels_of_the_csv_do_not_depend_on_other_lines() -> None:
     alone = table.as_frame(blocks([row()]))
-    more = [row(), row(model="tiny"), row(measured="train"), row(code=OTHER)]
+    small = sealed(row(), components=[component("combo-v2", subset="10%")])
+    more = [
+        row(),
+        row(model="tiny"),
+        row(measured="train"),
+        row(settings=1),
+        small,
+        row(code=OTHER),
+    ]
     among = table.as_frame(blocks(more))
     assert {*alone["label"]} < {*among["label"]}
+    assert "combo-v2.subset=10%" in among["differs"].tolist()
+
+
+def test_the_label_of_an_experiment_is_the_same_under_other_code() -> None:
+    (earlier,) = table.as_frame(table.blocks([row(code=OTHER)], OTHER, ["train"], {}))["label"]
+    (now,) = table.as_frame(blocks([row()]))["label"]
+    assert earlier == now
 
 
 def test_a_second_stage_has_a_line_that_names_its_start() -> None:
@@ -280,7 +294,8 @@ def test_each_model_and_scale_has_a_block() -> None:
         "smollm2-135m at quick on arc-agi-1 validation",
         "tiny at tiny on arc-agi-1 validation",
     ]
-    assert table.as_frame(found)["label"].tolist() == [
+    names = [label.partition(" #")[0] for label in table.as_frame(found)["label"]]
+    assert names == [
         "combo-v2, smollm2-135m at paper on arc-agi-1 validation",
         "combo-v2, smollm2-135m at quick on arc-agi-1 validation",
         "combo-v2, tiny at tiny on arc-agi-1 validation",

@@ -119,3 +119,10 @@ def test_a_chart_as_svg_is_equal_for_equal_rows() -> None:
 def test_a_dollar_sign_in_a_name_is_no_formula(draw, tmp_path: Path) -> None:
     drawn(draw, tmp_path / "a.png", [row("a$x{$", model="$^$")])
     assert (tmp_path / "a.png").stat().st_size
+
+
+@pytest.mark.parametrize("draw", DRAW)
+def test_a_long_title_stays_inside_the_figure(draw, tmp_path: Path) -> None:
+    model = " ".join(["model"] * 20)
+    image = drawn(draw, tmp_path / "a.png", [row(model=model, uses_validation=True)])
+    assert (image[:, -1, :3] == 1).all()

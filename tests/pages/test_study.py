@@ -135,7 +135,7 @@ def test_the_page_shows_scaling_and_the_grid_of_tasks_and_examples() -> None:
     assert "falls by 0." in text
     assert "with each doubling of the tasks, from 70 to 700" in text
     assert "<h3>More tasks, or more examples of each?</h3>" in text
-    assert "different tasks matter more: the loss with twice as many tasks is" in text
+    assert "Different tasks matter more: the loss with twice as many tasks is" in text
     assert "Rank correlation over the datasets" in text
     assert text.count('<figure class="chart">') >= 5
     assert "<h3>More training tasks</h3>" not in study.page(blocks())

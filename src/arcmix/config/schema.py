@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -224,13 +224,38 @@ def validate(
         problems: dict[str, None] = {}
         for problem in error.errors():
             place = _place(problem["loc"], values, roots or {})
-            silent = problem["type"] in ("missing", "value_error")
+            silent = problem["type"] in ("missing", "value_error", "extra_forbidden")
             got = "" if silent else f", got {shown(problem['input'])}"
             message = problem["msg"].removeprefix("Value error, ")
+            if problem["type"] == "extra_forbidden":
+                *steps, name = problem["loc"]
+                message = unknown(str(name), _names(section, steps))
             problems[f"{_stated(place, raw)}: {message}{got}"] = None
         listed = "; ".join([*problems][:MAX_PROBLEMS])
         more = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
         raise ValueError(f"{path}: {listed}{more}") from None
+
+
+def _names(kind: Any, steps: Sequence[int | str]) -> Iterator[str]:  # noqa: ANN401
+    """Yield the names that a section may have.
+
+    Args:
+        kind: Type of the values in which the section is.
+        steps: Pydantic's location of the section in them.
+    """
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        fields = kind.model_fields
+        if not steps:
+            yield from fields
+        elif (field := fields.get(str(steps[0]))) is not None:
+            yield from _names(field.annotation, steps[1:])
+        elif "kind" in fields and steps[0] in get_args(fields["kind"].annotation):
+            yield from _names(kind, steps[1:])
+        return
+    # A step into a collection is a name or an index; an alternative has no step.
+    below = steps[1:] if get_origin(kind) in (dict, list, tuple) else steps
+    for inner in get_args(kind):
+        yield from _names(inner, below)
 
 
 def _place(loc: Sequence[int | str], values: Values, roots: Mapping[str, str]) -> list[str]:

@@ -16,7 +16,7 @@ import pandas as pd
 from arcmix.fingerprints import LENGTH
 from arcmix.ledger import comparison, differences, form, verdicts
 from arcmix.ledger.differences import SHORT
-from arcmix.ledger.records import Row
+from arcmix.ledger.records import Row, fingerprint
 from arcmix.ledger.verdicts import Verdict
 
 UNTRAINED = "untrained"
@@ -36,10 +36,14 @@ SCORES = verdicts.SCORES
 COMPARED = ("_difference", "_difference_low", "_difference_high")
 """Ends of the columns that compare a score with that of the baseline."""
 
+VERSIONED = "metrics_version"
+"""The setting of a row that follows from its code alone."""
+
 CSV_COLUMNS = (
     "dataset",
     "start",
     "label",
+    "differs",
     "model",
     "scale",
     "fingerprint",
@@ -89,8 +93,22 @@ class Line:
     this is ambiguous, the values follow in which the line differs from others of its name."""
     rows: tuple[Row, ...]
     """The runs, ordered by seed."""
+    differs: str = ""
+    """These values."""
     verdict: Verdict = verdicts.NONE
     """The comparison with the baseline of the block."""
+
+    @property
+    def key(self) -> str:
+        """Name, model, scale, validation tasks, and a hash of all else but the seed and the code.
+
+        It does not depend on other lines, and is that of the same experiment under other code.
+        """
+        first = self.rows[0]
+        settings = {name: one for name, one in first.settings.items() if name != VERSIONED}
+        digests = [one["digest"] for one in first.mix["components"]]
+        hashed = fingerprint(settings, first.components, digests, first.start)[:SHORT]
+        return f"{_name(first)}, {_title(first)} #{hashed}"
 
     @property
     def exposure(self) -> dict[str, float]:
@@ -162,8 +180,10 @@ class Block:
     """The lines, by ascending best validation loss."""
     present: bool
     """Whether the rows were made by the present code."""
+    made: str
+    """What names earlier code at the end of the title; empty for the present code."""
     commit: str | None
-    """The commit whose code made the rows; None for the present code, and if it is unknown."""
+    """The commit of earlier code; None for the present code, and if it is unknown."""
 
     @property
     def baseline(self) -> Line | None:
@@ -192,7 +212,7 @@ def blocks(
     for one in (code, *commits):
         made = "" if one == code else f", {_made(one, commits[one])}"
         found += [
-            Block(f"{title}{made}", lines, one == code, commits.get(one))
+            Block(f"{title}{made}", lines, one == code, made, commits.get(one))
             for title, lines in _titled(by_code[one], baselines)
         ]
     return found
@@ -239,7 +259,7 @@ def _lines(rows: Iterable[Row]) -> tuple[Line, ...]:
     ordered = [repeats[key] for key in sorted(repeats)]
     apart = differences.apart([members[0] for members in ordered], _full_name, differences.of_runs)
     lines = [
-        Line(_name(members[0]) + text, tuple(members))
+        Line(_name(members[0]) + text, tuple(members), text.strip(" ()"))
         for members, text in zip(ordered, apart, strict=True)
     ]
     return tuple(sorted(lines, key=lambda line: (line.mean("best_val_loss"), line.label)))
@@ -265,11 +285,11 @@ def as_frame(blocks: Sequence[Block]) -> pd.DataFrame:
     """Return the table for CSV and `dvc plots`, with a row for each line.
 
     Scores are fractions. `low` and `high` are the mean minus and plus the standard deviation.
-    `label` is unique, and does not depend on lines of other names, so that `dvc plots diff` finds
-    a line in both tables.
+    `label` is unique, and does not depend on other lines, so that `dvc plots diff` finds a line in
+    both tables; `differs` has the values that tell lines of one name apart.
     """
     records = [
-        _numbers(line) | {"label": f"{line.label}, {block.title}", "commit": block.commit}
+        _numbers(line) | {"label": f"{line.key}{block.made}", "commit": block.commit}
         for block in blocks
         for line in block.lines
     ]
@@ -282,6 +302,7 @@ def _numbers(line: Line) -> dict[str, str | float | None]:
     return {
         "dataset": first.dataset,
         "start": first.start["adapter"],
+        "differs": line.differs,
         "model": first.model,
         "scale": first.scale,
         "fingerprint": first.fingerprint,

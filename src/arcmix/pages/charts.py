@@ -1,5 +1,6 @@
 """Charts of the ledger's runs."""
 
+import textwrap
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import cycle
@@ -88,9 +89,9 @@ def curves(blocks: Sequence[Block]) -> Figure:
         for block, (train, validation) in zip(blocks, panels, strict=True):
             _draw_curves(train, block, "train_loss")
             _draw_curves(validation, block, "val_loss")
-            train.set_title(f"{block.title}, loss in nats per answer token")
-            train.set_ylabel("training loss")
-            validation.set_ylabel("validation loss")
+            train.set_title(textwrap.fill(block.title, 48))
+            train.set_ylabel("training loss\n(nats per answer token)")
+            validation.set_ylabel("validation loss\n(nats per answer token)")
             validation.legend(loc="center left", bbox_to_anchor=(1, 0.5))
         return figure
 
@@ -210,7 +211,7 @@ def _draw_forest(axes: Axes, block: Block) -> None:
             transform=axes.get_yaxis_transform(),
             va="center_baseline",
         )
-    axes.set_title(block.title)
+    axes.set_title(textwrap.fill(block.title, 80))
     axes.set_xlabel("loss per cell (nats), a mean over the validation tasks")
     axes.set_yticks(range(len(block.lines)), [line.label for line in block.lines])
     axes.tick_params(axis="y", length=0)

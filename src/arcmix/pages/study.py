@@ -170,7 +170,7 @@ def picture(figure: drawing.Figure, text: str) -> Picture:
 
 def _numbers(block: Block) -> dict[str, list[str]]:
     """Return name -> the texts of the lines, for all columns of the CSV that are not empty."""
-    frame = table.as_frame([block]).drop(columns=["label", "verdict", "commit", "code"])
+    frame = table.as_frame([block]).drop(columns=["label", "differs", "verdict", "commit", "code"])
     frame.insert(0, "line", [line.label for line in block.lines])
     return {
         str(name): [_text(value) for value in values]

@@ -127,7 +127,8 @@ def _check_tasks(name: object, values: object, tests: Mapping[str, int]) -> dict
         if tasks:
             raise ValueError(
                 f"{name}: has {which} task {min(tasks)!r} (and {len(tasks) - 1} more such tasks);"
-                f" a submission has exactly the {len(tests)} tasks to answer, so correct the file"
+                f" a submission has exactly the {len(tests)} tasks to answer, so correct the file,"
+                " or name that of its tasks: make score SUBMISSION=FILE TASKS=FILE"
             )
     return values
 
