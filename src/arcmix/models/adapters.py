@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from arcmix import files
 from arcmix.config import scales
-from arcmix.models import pretrained, saved
+from arcmix.models import pretrained, products, saved
 from arcmix.text import tokenization
 from arcmix.text.encode import Encoder
 from arcmix.text.prompt import Style
@@ -71,6 +71,7 @@ def _add_adapter(
             f"rank {lora.rank} is too high for init {lora.init}: the smallest target layer allows"
             f" at most {min(ranks)}; lower the rank or choose init default"
         )
+    products.suit_device(tuned, base.device, base.dtype)
     return tuned
 
 
@@ -242,6 +243,7 @@ def _saved_adapter(base: PreTrainedModel, folder: Path) -> PeftModel:
     config.inference_mode = True
     tuned = peft.PeftModelForCausalLM(base, cast("peft.LoraConfig", config))
     saved.load_weights(folder, tuned)
+    products.suit_device(tuned, base.device, base.dtype)
     return tuned.eval()
 
 

@@ -76,7 +76,7 @@ def _places(model: Tuned) -> dict[nn.Parameter, nn.ModuleDict]:
 def _is_linear(module: nn.Module) -> bool:
     if type(module) is DoraLinearLayer:
         return not module.fan_in_fan_out
-    return type(module) is nn.Linear
+    return isinstance(module, nn.Linear)
 
 
 def moved(array: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -259,7 +259,8 @@ class _Linear(_Layer):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         flat, row = self.tokens(x)
-        return products(flat, self.weight, row).view(*x.shape[:-1], -1)
+        # peft has cast x to float32, unless `products` casts the weights to the dtype of x.
+        return products(flat, self.weight.to(x.dtype), row).view(*x.shape[:-1], -1)
 
 
 class _Dora(_Layer):

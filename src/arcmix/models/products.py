@@ -1,0 +1,61 @@
+"""The dtype in which an adapter computes: on an accelerator, that of the model.
+
+peft keeps the weights of LoRA in float32, and casts the input of each layer to float32 to multiply
+it with them. On a card, these casts take a fifth of the time of a step (docs/benchmarks.md). In
+bfloat16, the weights are cast instead, which are small. They, their gradients and the optimizer
+stay in float32, so that small updates add up.
+
+A CPU computes as peft does, and so does a card in float16, whose gradients would underflow.
+"""
+
+from typing import cast
+
+import torch
+from peft.tuners.lora import Linear
+from torch import nn
+from torch.nn import functional
+
+from arcmix.models.stacked import ADAPTER
+
+
+class Cast(nn.Linear):
+    """A matrix without bias whose product has the dtype of its input.
+
+    Args:
+        weight: The weights, which are shared.
+    """
+
+    def __init__(self, weight: nn.Parameter) -> None:
+        super().__init__(weight.shape[1], weight.shape[0], bias=False, device="meta")
+        self.weight = weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the product of x, float (..., in), with the weights, of the dtype of x."""
+        return functional.linear(x, self.weight.to(x.dtype))
+
+
+def suit_device(model: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Make the adapters of a model compute in the model's dtype where that is faster.
+
+    Args:
+        model: A model with adapters of peft, which are changed in place.
+        device: The device of the model.
+        dtype: The dtype of the model.
+    """
+    if device.type != "cpu" and dtype == torch.bfloat16:
+        follow_inputs(model)
+
+
+def follow_inputs(model: nn.Module) -> None:
+    """Make LoRA's two products of each linear layer compute in the dtype of the layer's input.
+
+    DoRA keeps computing in float32, because it subtracts norms that differ little.
+
+    Args:
+        model: A model with adapters of peft, which are changed in place.
+    """
+    for layer in model.modules():
+        if isinstance(layer, Linear) and not layer.lora_variant:
+            layer.cast_input_dtype_enabled = False
+            for side in (layer.lora_A, layer.lora_B):
+                side[ADAPTER] = Cast(cast("nn.Parameter", side[ADAPTER].weight))
