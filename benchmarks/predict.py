@@ -33,7 +33,7 @@ import torch
 import transformers
 
 from arcmix.models import adapters, parallel, pretrained
-from arcmix.prediction import answering, generate, views
+from arcmix.prediction import answering, drafts, views
 from arcmix.prediction.batching import ResultCache
 from arcmix.prediction.prompt_set import PromptSet
 from benchmarks import harness, padding
@@ -127,15 +127,13 @@ class Passes:
 
     def _after(self, _: object, __: object, given: Mapping[str, torch.Tensor], ___: object) -> None:
         # A pass with more tokens than any draft reads prompts. Only those wait for the card.
-        if given["input_ids"].shape[1] > generate.MAX_DRAFT + 1:
+        if given["input_ids"].shape[1] > drafts.MAX_DRAFT + 1:
             self.reading += harness.clock() - self._begun
 
 
-def by_generate(setting: Setting, asked: Asked, batch: int) -> Result:
-    """Answer by `generate` of transformers, with `batch` prompts at a time."""
-    prompts = asked.prompts(setting)
-    end, ids_of = prompts.language.end, prompts.prompts
-    model = adapters.load(
+def loaded(setting: Setting, prompts: PromptSet) -> transformers.PreTrainedModel:
+    """Return the model that answers."""
+    return adapters.load(
         setting.base_model,
         setting.adapter / "last",
         setting.dtype,
@@ -143,6 +141,13 @@ def by_generate(setting: Setting, asked: Asked, batch: int) -> Result:
         prompts.tokenizer,
         prompts.style.encoder.tokens,
     )
+
+
+def by_generate(setting: Setting, asked: Asked, batch: int) -> Result:
+    """Answer by `generate` of transformers, with `batch` prompts at a time."""
+    prompts = asked.prompts(setting)
+    end, ids_of = prompts.language.end, prompts.prompts
+    model = loaded(setting, prompts)
 
     def answered() -> list[list[int]]:
         found = []
@@ -172,7 +177,7 @@ def by_arcmix(setting: Setting, asked: Asked, draft: str) -> Result:
     settings = setting.predict.model_copy(update={"draft": draft})
     started: list[tuple[Passes, harness.Meter]] = []
 
-    def loaded(model: transformers.PreTrainedModel, _: Sequence[Any]) -> dict[Any, float]:
+    def begun(model: transformers.PreTrainedModel, _: Sequence[Any]) -> dict[Any, float]:
         # The stage measures its loss here, between loading the model and answering.
         started.append((Passes(model), harness.Meter()))
         return {}
@@ -185,7 +190,7 @@ def by_arcmix(setting: Setting, asked: Asked, draft: str) -> Result:
             ResultCache(Path(folder), ""),
             settings,
             harness.SEED,
-            loaded,
+            begun,
             lambda _: None,
         )
     ((passes, meter),) = started

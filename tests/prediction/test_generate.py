@@ -7,12 +7,15 @@ import pytest
 import torch
 
 from arcmix.models import pretrained
-from arcmix.prediction import generate, kv_cache
+from arcmix.prediction import generate
 from arcmix.prediction.language import Language, spellings
 from arcmix.prediction.reading import Query
+from arcmix.prediction.shapes import EXACT, ROUNDED, Shapes
 from tests import predicting, tolerance, transfers
 
 NONE = np.zeros(0, np.int32)
+SMALL = Shapes(rows=4, tokens=4, slots=8, at_once=200, joins=True)
+"""Steps that the prompts of these tests exceed, some of which share a pass."""
 WITHIN = tolerance.forward("float32")
 CLEAR = 0.001
 """Log-probabilities that differ by more have the same order on every processor."""
@@ -154,21 +157,6 @@ def test_a_right_draft_takes_fewer_passes(tiny, passes):
     assert (plain, len(passes) - plain) == (len(PROMPTS) + 39, len(PROMPTS) + 4)
 
 
-@pytest.mark.parametrize(
-    ("fixed", "token", "cost"), [(50, 1, 50), (3, 0.5, 6), (7, 0, generate.LARGEST_PASS_COST - 16)]
-)
-def test_the_fixed_cost_of_a_pass_follows_from_the_times_of_a_short_and_a_long_one(
-    tiny, passes, fixed, token, cost
-):
-    def seconds(work):
-        work()
-        return fixed + token * math.prod(passes[-1])
-
-    assert generate.measured_cost(tiny, seconds) == pytest.approx(cost)
-    assert passes[1:] == [(16, 1), (16, 64)]
-    assert generate.pass_cost(tiny) == generate.CPU_PASS_COST
-
-
 def test_few_tokens_of_a_wrong_draft_are_read(tiny, passes):
     answer(tiny, queries(PROMPTS), language(-1, budget=40))
     plain = sum(map(math.prod, passes))
@@ -208,27 +196,29 @@ KINDS = ["a", "a", "a", *range(2 * len(PROMPTS))]
 
 
 @pytest.mark.parametrize(
-    ("most", "draft", "steps"),
+    ("most", "draft", "shapes", "static"),
     [
-        (1, False, None),
-        (4, False, None),
-        (3, True, None),
-        (8, True, kv_cache.Steps(4, 4, 8)),
-        (100, False, kv_cache.Steps(4, 4, 8)),
+        (1, False, EXACT, False),
+        (4, False, EXACT, False),
+        (3, True, EXACT, True),
+        (8, True, SMALL, False),
+        (8, True, SMALL, True),
+        (100, False, SMALL, False),
+        (8, True, ROUNDED, True),
+        (100, True, ROUNDED, False),
     ],
 )
 def test_prompts_that_take_the_rows_of_complete_answers_have_the_same_answers(
-    tiny, end, monkeypatch, most, steps, draft
+    tiny, end, most, draft, shapes, static
 ):
-    if steps:
-        monkeypatch.setitem(kv_cache.STEPS, "cpu", steps)
     drafts = [
         [*reference(tiny, prompt, end)[0][: place % 7], 7, 8]
         for place, prompt in enumerate(FAMILIES)
     ]
     asked = queries(FAMILIES, drafts if draft else None, KINDS)
     units = [asked[:3], *([one] for one in asked[3:])]
-    found = dict(generate.answers(tiny, units, language(end), settings(), 0, most))
+    given = settings(kv_static=static)
+    found = dict(generate.answers(tiny, units, language(end), given, 0, most, shapes))
     assert_same([one for _, own in sorted(found.items()) for one in own], tiny, end, FAMILIES)
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from arcmix.models import pretrained
 from arcmix.prediction import prompt_set, views
-from arcmix.prediction.generate import Answer
+from arcmix.prediction.search import Answer
 from arcmix.prediction.selection import Candidate
 from arcmix.tasks import Pair, Task
 from tests import predicting

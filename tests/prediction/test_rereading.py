@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from arcmix.prediction import reading, rereading
-from arcmix.prediction.kv_cache import Rows
 from arcmix.prediction.reading import Query, read_prompts
+from arcmix.prediction.rows import Rows
 from tests import families, tolerance
 from tests.prediction.test_generate import (
     PROMPTS,
@@ -13,7 +13,7 @@ from tests.prediction.test_generate import (
     queries,
     reference,
 )
-from tests.prediction.test_kv_cache import assert_read, whole
+from tests.prediction.test_rows import assert_read, whole
 
 STATEFUL = ["qwen3.5", "qwen3-next", "lfm2"]
 each_family = pytest.mark.parametrize("family", STATEFUL)

@@ -5,9 +5,11 @@ import pytest
 
 from arcmix.models import pretrained
 from arcmix.prediction import rescore
+from arcmix.prediction.shapes import EXACT, ROUNDED
 from tests import tolerance, transfers
 from tests.prediction.test_generate import (
     PROMPTS,
+    SMALL,
     WITHIN,
     answer,
     language,
@@ -23,11 +25,13 @@ def tiny(base_model):
     return pretrained.load(base_model, "float32")
 
 
+@pytest.mark.parametrize("shapes", [EXACT, SMALL, ROUNDED], ids=["exact", "small", "rounded"])
 @pytest.mark.parametrize("families", [None, ["a", "a", "b"]])
-def test_log_probabilities_are_those_of_each_candidate_alone(tiny, families):
+def test_log_probabilities_are_those_of_each_candidate_alone(tiny, families, shapes):
     prompts = PROMPTS[:3]
     candidates = [[PROMPTS[3], PROMPTS[1]], [PROMPTS[5]], [PROMPTS[1], PROMPTS[5], PROMPTS[3][:1]]]
-    found = rescore.logprobs(tiny, queries(prompts, families=families), candidates, settings())
+    asked = queries(prompts, families=families)
+    found = rescore.logprobs(tiny, asked, candidates, settings(), shapes)
     for prompt, own, scores in zip(prompts, candidates, found, strict=True):
         for candidate, score in zip(own, scores, strict=True):
             steps = [

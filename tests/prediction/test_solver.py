@@ -6,6 +6,7 @@ from arcmix.models.parallel import ONE_RANK
 from arcmix.prediction import views
 from arcmix.prediction.batching import ResultCache
 from arcmix.prediction.prompt_set import PromptSet
+from arcmix.prediction.shapes import ROUNDED
 from arcmix.prediction.solver import Solver
 from tests import predicting, tolerance
 from tests.arc import task
@@ -33,11 +34,11 @@ def prompts(tmp_path_factory, base_model):
 def solver(tmp_path, base_model, prompts):
     """A function that returns a solver of the prompts; all share one cache by default."""
 
-    def made(model=None, cache="cache", join=None, **changes):
+    def made(model=None, cache="cache", shapes=None, **changes):
         model = pretrained.load(base_model, "float32") if model is None else model
         chosen = predicting.settings(grammar=True, **changes)
         kept = ResultCache(tmp_path / cache, "")
-        return Solver(model, prompts, kept, chosen, 0, ONE_RANK, join=join)
+        return Solver(model, prompts, kept, chosen, 0, ONE_RANK, shapes)
 
     return made
 
@@ -83,13 +84,14 @@ def test_a_run_with_fewer_views_has_the_same_answers_to_the_last_bit(solver):
     assert len(found) == len(few)
 
 
+@pytest.mark.parametrize("static", [False, True])
 @pytest.mark.parametrize("search", ["greedy", "beam"])
-def test_prompts_that_join_others_have_the_same_answers_and_scores_and_are_kept_by_family(
-    solver, tmp_path, search
+def test_the_shapes_of_an_accelerator_give_the_same_answers_and_scores_kept_by_family(
+    solver, tmp_path, search, static
 ):
     alone = solver(cache="alone", rescore=2, search=search)
     counts = []
-    joined = solver(cache="joined", join=True, rescore=2, search=search)
+    joined = solver(cache="joined", shapes=ROUNDED, rescore=2, search=search, kv_static=static)
     found, expected = joined.answer(ALL, counts.append), alone.answer(ALL, lambda _: None)
     assert sorted(counts) == [1] * VIEWS + [2] * VIEWS
     assert len([*(tmp_path / "joined").rglob("*.json")]) == 2 * VIEWS

@@ -10,9 +10,9 @@ from arcmix import files
 from arcmix.config import scales
 from arcmix.models import adapters, parallel
 from arcmix.prediction.batching import ResultCache
-from arcmix.prediction.generate import Answer
 from arcmix.prediction.prompt_set import PromptSet
 from arcmix.prediction.scores import Score
+from arcmix.prediction.search import Answer
 from arcmix.prediction.solver import Solver
 from arcmix.prediction.tables import Test
 

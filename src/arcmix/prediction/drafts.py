@@ -10,6 +10,9 @@ import numpy as np
 
 from arcmix.prediction.views import View
 
+MAX_DRAFT = 64
+"""Maximum number of draft tokens that one pass reads."""
+
 CONTEXT = 16
 """Number of the last generated tokens that are matched against a draft."""
 

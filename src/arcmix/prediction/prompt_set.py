@@ -7,9 +7,9 @@ import numpy as np
 
 from arcmix.config import scales
 from arcmix.models import adapters, pretrained
-from arcmix.prediction.generate import Answer
 from arcmix.prediction.grammar import Grammar
 from arcmix.prediction.language import Language, spellings
+from arcmix.prediction.search import Answer
 from arcmix.prediction.selection import Candidate
 from arcmix.prediction.views import View
 from arcmix.tasks import Pair, longest_side

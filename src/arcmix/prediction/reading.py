@@ -9,18 +9,12 @@ import torch
 from transformers import PreTrainedModel
 
 from arcmix.prediction import rereading
-from arcmix.prediction.kv_cache import Rows
+from arcmix.prediction.rows import Rows
 
 READ_ALIKE = 0.2
 """Maximum distance between the next token's probabilities in a batch and those of a text alone.
 
 It is the total variation, from 0 to 1. Rounding of SmolLM2-135M to bfloat16 makes it 0.001."""
-
-
-AT_ONCE = {"cpu": 0, "other": 32768}
-"""Most tokens of several families that one pass reads, by type of device, padding included. A CPU
-reads one family after another: a single prompt uses all its cores, and a batch of several families
-is slower because of its padding and masks."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +47,8 @@ def read_prompts(rows: Rows, queries: Sequence[Query]) -> torch.Tensor:
         [query.tokens.tolist() for query in own]
         for _, own in itertools.groupby(queries, key=lambda query: query.family)
     ]
-    most = AT_ONCE.get(rows.model.device.type, AT_ONCE["other"])
     parts, logits = [], []
-    for group in _groups(families, most):
+    for group in _groups(families, rows.shapes.at_once):
         parts.append(rows.empty())
         logits.append(_read_families(parts[-1], group))
     rows.extend(parts)

@@ -10,28 +10,30 @@ import torch
 from transformers import PreTrainedModel
 
 from arcmix.prediction import kv_cache
-from arcmix.prediction.kv_cache import Rows
+from arcmix.prediction.rows import Rows
+from arcmix.prediction.shapes import Shapes, shapes_of
 
 
-def rows(model: PreTrainedModel, format_: str, reserved: int) -> Rows:
+def rows(model: PreTrainedModel, format_: str, reserved: int, shapes: Shapes | None = None) -> Rows:
     """Return empty rows for a model, which read each text anew if its layers have a state.
 
     Args:
         model: A causal language model that passes `kv_cache.check`.
         format_: Format of the keys and values, one of `kv_cache.FORMATS`.
         reserved: Number of slots to allocate at first; 0 for a cache that grows.
+        shapes: The shapes of passes; None for those of the model's device.
 
     Raises:
         ValueError: If a format is given for a model without a cache.
     """
     if not (other := kv_cache.other_kinds(model)):
-        return Rows(model, format_, reserved)
+        return Rows(model, format_, reserved, shapes)
     if format_ != "none":
         raise ValueError(
             f"predict.kv_format {format_} rounds keys and values, but the model has layers of"
             f" {other}, and nothing of it is cached; set predict.kv_format to none"
         )
-    return Rereading(model)
+    return Rereading(model, shapes)
 
 
 class Rereading(Rows):
@@ -39,15 +41,17 @@ class Rereading(Rows):
 
     Args:
         model: A causal language model.
+        shapes: As in `Rows`; only `at_once` matters.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, shapes: Shapes | None = None) -> None:
         self.model, self.format = model, "none"
+        self.shapes = shapes or shapes_of(model.device)
         self.texts: list[list[int]] = []
 
     def empty(self) -> Rows:
         """Return empty rows of the same kind."""
-        return Rereading(self.model)
+        return Rereading(self.model, self.shapes)
 
     def read(self, tokens: Sequence[Sequence[int]], *, last: bool = False) -> torch.Tensor:
         """Append tokens to each row, and return the logits after them (`Rows.read`)."""

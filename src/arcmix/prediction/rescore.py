@@ -12,9 +12,7 @@ from transformers import PreTrainedModel
 from arcmix.config import scales
 from arcmix.prediction import rereading
 from arcmix.prediction.reading import Query, read_prompts
-
-AT_ONCE = 32768
-"""Most tokens that an accelerator scores at once: the logits of all of them take memory."""
+from arcmix.prediction.shapes import Shapes
 
 
 def logprobs(
@@ -22,6 +20,7 @@ def logprobs(
     queries: Sequence[Query],
     candidates: Sequence[Sequence[np.ndarray]],
     settings: scales.Predict,
+    shapes: Shapes | None = None,
 ) -> list[list[float]]:
     """Return the summed log-probability of each candidate of each query, in nats.
 
@@ -31,9 +30,10 @@ def logprobs(
         candidates: For each query, the tokens of its candidates with their end tokens, int32
             (n,) each.
         settings: The format of the keys and values.
+        shapes: The shapes of passes; None for those of the model's device.
     """
     model.eval()
-    rows = rereading.rows(model, settings.kv_format, 0)
+    rows = rereading.rows(model, settings.kv_format, 0, shapes)
     with torch.inference_mode():
         before = read_prompts(rows, queries)
         parents = [place for place, own in enumerate(candidates) for _ in own]

@@ -15,11 +15,12 @@ from arcmix.config import scales
 from arcmix.models.parallel import Ranks
 from arcmix.prediction import batching, drafts, generate, kv_cache, rescore, selection
 from arcmix.prediction.batching import Job, ResultCache
-from arcmix.prediction.generate import Answer
 from arcmix.prediction.prompt_set import PromptSet
 from arcmix.prediction.reading import Query
 from arcmix.prediction.scores import Score
+from arcmix.prediction.search import Answer
 from arcmix.prediction.selection import Candidate, Choice
+from arcmix.prediction.shapes import Shapes, shapes_of
 from arcmix.prediction.tables import Test
 from arcmix.prediction.views import View
 
@@ -36,8 +37,7 @@ class Solver:
         settings: The search, the drafts, the batches and the number of grids to score.
         seed: The experiment's seed.
         ranks: The ranks that share the views.
-        join: Whether prompts join the answers in progress, as on an accelerator; None to tell it by
-            the device of the model. If not, a batch is answered alone.
+        shapes: The shapes of passes; None for those of the model's device.
     """
 
     def __init__(
@@ -48,12 +48,11 @@ class Solver:
         settings: scales.Predict,
         seed: int,
         ranks: Ranks,
-        *,
-        join: bool | None = None,
+        shapes: Shapes | None = None,
     ) -> None:
         self._model, self._prompts, self._cache = model, prompts, cache
         self._settings, self._seed, self._ranks = settings, seed, ranks
-        self._join = model.device.type != "cpu" if join is None else join
+        self._shapes = shapes or shapes_of(model.device)
 
     def answer(
         self, numbers: Sequence[int], done: Callable[[int], object]
@@ -151,7 +150,7 @@ class Solver:
         def work(units: list[list[int]]) -> Iterator[tuple[int, list[Any]]]:
             chosen = [[queries[place] for place in unit] for unit in units]
             for place, found in generate.answers(
-                self._model, chosen, language, settings, self._seed, most
+                self._model, chosen, language, settings, self._seed, most, self._shapes
             ):
                 yield place, [[dataclasses.astuple(one) for one in own] for own in found]
 
@@ -165,7 +164,7 @@ class Solver:
             for query in queries
         ]
         tokens = kv_cache.room(self._model, settings.batch_tokens)
-        if self._join:
+        if self._shapes.joins:
             units, most = batching.families(jobs), tokens // max(job.length for job in jobs)
         else:
             units, most = batching.batches(jobs, tokens), 0
@@ -197,7 +196,7 @@ class Solver:
             for number, unit in enumerate(units):
                 chosen = [queries[place] for place in unit]
                 own = [answers[place] for place in unit]
-                yield number, rescore.logprobs(self._model, chosen, own, settings)
+                yield number, rescore.logprobs(self._model, chosen, own, settings, self._shapes)
 
         jobs = [
             Job(
@@ -209,7 +208,7 @@ class Solver:
             for query, own in zip(queries, answers, strict=True)
         ]
         tokens = kv_cache.room(self._model, settings.batch_tokens)
-        units = batching.batches(jobs, min(tokens, rescore.AT_ONCE) if self._join else tokens)
+        units = batching.batches(jobs, min(tokens, self._shapes.at_once or tokens))
         return batching.results(jobs, units, work, self._cache, self._ranks, lambda _: None)
 
 
