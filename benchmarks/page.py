@@ -62,14 +62,14 @@ SECTIONS = (
     Section(
         "Answers",
         "predict",
-        ["--tests", "8", "--views", "2", "--sizes", "all"],
+        ["--tests", "8", "--views", "2", "--sizes", "all", "--side", "8"],
         ["--tests", "2", "--side", "6", "--max-tokens", "512"],
         share=130,
     ),
     Section(
         "Scores",
         "score",
-        ["--tests", "64", "--sizes", "all"],
+        ["--tests", "32", "--sizes", "all"],
         ["--tests", "2", "--side", "6", "--max-tokens", "512"],
         share=50,
     ),
