@@ -43,8 +43,8 @@ SAME = 0.01
 AS_GOOD = 2
 """Maximum error of arcmix in bfloat16, in errors of the baseline.
 
-How far rounding alone goes depends on the model: the logits of SmolLM2-135M reach 20, where two
-neighbors in bfloat16 differ by 0.125."""
+How far rounding alone goes depends on the model and on the candidate: a score is a sum over tokens,
+and the error of a token is that of its logits (docs/benchmarks.md)."""
 
 HEAD = ("s", "wall s", "candidates/s", "tokens/s", "peak MiB", "error", "x")
 
