@@ -1,12 +1,13 @@
 import copy
 
 import numpy as np
+import peft
 import pytest
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from arcmix.models import adapters, loss, products, stacked
+from arcmix.models import adapters, loss, products, saved, stacked
 from tests import families, tolerance
 from tests.models.test_adapters import lora
 from tests.models.test_attention import AS_GOOD, examples
@@ -99,16 +100,27 @@ def test_small_updates_of_the_weights_add_up():
 
 
 def test_only_an_accelerator_in_bfloat16_computes_otherwise():
-    for device, dtype, expected in [
-        (CPU, torch.bfloat16, nn.Linear),
-        (CARD, torch.float32, nn.Linear),
-        (CARD, torch.float16, nn.Linear),
-        (CARD, torch.bfloat16, products.Cast),
-    ]:
-        model = tuned()
-        products.suit_device(model, device, dtype)
-        kinds = {type(one) for name, one in model.named_modules() if name.endswith("A.default")}
-        assert kinds == {expected}
+    assert products.in_dtype_of_model(CARD, torch.bfloat16)
+    assert not products.in_dtype_of_model(CPU, torch.bfloat16)
+    assert not products.in_dtype_of_model(CARD, torch.float32)
+    assert not products.in_dtype_of_model(CARD, torch.float16)
+    kinds = {type(one) for name, one in tuned().named_modules() if name.endswith("A.default")}
+    assert kinds == {nn.Linear}
+
+
+def test_weights_that_are_rounded_once_predict_the_same_to_the_last_bit(tmp_path):
+    adapters.save(tuned(), tmp_path)
+    logits = []
+    for rounded in (False, True):
+        config = peft.LoraConfig.from_pretrained(str(tmp_path))
+        base = families.model("qwen2", "bfloat16")
+        model = peft.PeftModelForCausalLM(base, config, autocast_adapter_dtype=not rounded)
+        saved.load_weights(tmp_path, model)
+        if not rounded:
+            products.follow_inputs(model)
+        with torch.no_grad():
+            logits.append(model.eval()(input_ids=torch.arange(4, 40)[None]).logits)
+    assert torch.equal(*logits)
 
 
 def test_the_weights_have_the_same_names_and_are_not_copied():

@@ -71,7 +71,8 @@ def _add_adapter(
             f"rank {lora.rank} is too high for init {lora.init}: the smallest target layer allows"
             f" at most {min(ranks)}; lower the rank or choose init default"
         )
-    products.suit_device(tuned, base.device, base.dtype)
+    if products.in_dtype_of_model(base.device, base.dtype):
+        products.follow_inputs(tuned)
     return tuned
 
 
@@ -240,10 +241,11 @@ def _saved_adapter(base: PreTrainedModel, folder: Path) -> PeftModel:
     # Without its file, peft would look for the config on the hub.
     saved.require_method(folder, "lora")
     config = peft.LoraConfig.from_pretrained(str(folder))
+    config = cast("peft.LoraConfig", config)
     config.inference_mode = True
-    tuned = peft.PeftModelForCausalLM(base, cast("peft.LoraConfig", config))
+    rounded = products.in_dtype_of_model(base.device, base.dtype) and not config.use_dora
+    tuned = peft.PeftModelForCausalLM(base, config, autocast_adapter_dtype=not rounded)
     saved.load_weights(folder, tuned)
-    products.suit_device(tuned, base.device, base.dtype)
     return tuned.eval()
 
 

@@ -34,20 +34,21 @@ class Cast(nn.Linear):
         return functional.linear(x, self.weight.to(x.dtype))
 
 
-def suit_device(model: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
-    """Make the adapters of a model compute in the model's dtype where that is faster.
+def in_dtype_of_model(device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether adapters compute in the dtype of the model.
 
     Args:
-        model: A model with adapters of peft, which are changed in place.
         device: The device of the model.
         dtype: The dtype of the model.
     """
-    if device.type != "cpu" and dtype == torch.bfloat16:
-        follow_inputs(model)
+    return device.type != "cpu" and dtype == torch.bfloat16
 
 
 def follow_inputs(model: nn.Module) -> None:
     """Make LoRA's two products of each linear layer compute in the dtype of the layer's input.
+
+    An adapter that is not trained may have weights of the model's dtype instead, with the same
+    results: `autocast_adapter_dtype` of peft.
 
     DoRA keeps computing in float32, because it subtracts norms that differ little.
 
