@@ -41,7 +41,10 @@ def test_the_ways_to_answer_give_the_same_tokens(validation):
     assert {row[9] for row in rows} == {"4/4"}
 
 
-def test_the_ways_to_score_give_the_same_log_probabilities(validation):
-    told, rows = run("score", *TINY, "--tasks", validation, "--batch", "3")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_ways_to_score_give_the_same_log_probabilities(validation, dtype):
+    flags = ("--sizes", "all", "--batch", "3", "--dtype", dtype)
+    told, rows = run("score", *TINY, "--tasks", validation, *flags)
     assert [row[0] for row in rows] == ["each anew, 3", "arcmix, prompt once"]
-    assert "| 1 prompts |" in told
+    assert "| 2 prompts |" in told
+    assert (rows[0][6] == "0.00000") == (dtype == "float32")

@@ -29,9 +29,9 @@ class Cast(nn.Linear):
         super().__init__(weight.shape[1], weight.shape[0], bias=False, device="meta")
         self.weight = weight
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the product of x, float (..., in), with the weights, of the dtype of x."""
-        return functional.linear(x, self.weight.to(x.dtype))
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
+        """Return the product of an input, float (..., in), with the weights, of its dtype."""
+        return functional.linear(input, self.weight.to(input.dtype))
 
 
 def in_dtype_of_model(device: torch.device, dtype: torch.dtype) -> bool:
