@@ -7,6 +7,7 @@ SHOWN := 40
 COMMITS := 1
 TASKS := data/validation.parquet
 OUT := submission.json
+JOBS := 1
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 ADAPTERS := python -m tools.adapters --params params.yaml --repository . --rows results/ledger
 
@@ -14,7 +15,7 @@ ADAPTERS := python -m tools.adapters --params params.yaml --repository . --rows 
 unexport DVC_ROOT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup whole repro noise experiments gallery score answer pin push adapters merged readme \
+.PHONY: help setup whole repro study noise experiments gallery score answer pin push adapters merged readme \
   test slow kills check bench bench-gpu
 
 help: ## List the targets.
@@ -36,6 +37,26 @@ repro: $(STAMP) whole ## Run the pipeline; print its table, and how own runs dif
 	@$(RUN) dvc repro
 	@cat results/ablation.md
 	@$(RUN) python -m tools.compare --run-code data/code/all --rows results/ledger --own .cache/rows
+
+# With ON, a script is written for other machines, with what each needs. Otherwise, the cells run
+# here; stage ablation alone makes the table of all rows, whatever the last run of the workspace was.
+REMOTE := origin
+GPUS := 1
+GPU := H100
+CPUS := 4
+MEMORY := 32
+HOURS := 12
+CELLS = --params params.yaml --repository . --library src/arcmix --programs stages \
+  --rows results/ledger --name "$(or $(STUDY),$(error name an entry of studies: make study STUDY=NAME))"
+study: $(STAMP) whole ## Run the cells of STUDY that the ledger lacks, JOBS at a time, or ON=slurm or ON=sky.
+ifdef ON
+	@$(RUN) python -m tools.cluster $(CELLS) --on "$(ON)" --remote "$(REMOTE)" --gpus "$(GPUS)" \
+	  --gpu "$(GPU)" --cpus "$(CPUS)" --memory "$(MEMORY)" --hours "$(HOURS)" \
+	  --partition "$(PARTITION)" --out .
+else
+	@$(RUN) python -m tools.study $(CELLS) --jobs "$(JOBS)"
+	@$(RUN) dvc repro --quiet --single-item code ablation
+endif
 
 noise: $(STAMP) whole ## Vary one seed at a time of the experiment NOISE; print the spread of each seed.
 	@# Values of seed, init_seed and partition.seed of each run.

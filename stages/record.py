@@ -19,6 +19,7 @@ from arcmix.ledger import comparison, form, records, store
 from arcmix.sampling import mix as mix_file
 from arcmix.sampling import partition as split
 from arcmix.scoring import evaluation
+from arcmix.sources import inputs
 from arcmix.training import history as history_table
 
 log = logging.getLogger("arcmix.record")
@@ -81,10 +82,12 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
             f"the stages {stale} have other values or files than when they ran, so the numbers are"
             " not those of the present values; run: dvc repro"
         )
+    used = inputs.used(config.partition.source, config.measure.source, config.components)
     row = records.make(
         config.model_dump(mode="json"),
         run_code.read_text().strip(),
-        mix=mix_file.pinned(mix_file.read(mix), config.sources),
+        mix=mix_file.pinned(mix_file.read(mix), config.sources)
+        | {"sources": inputs.contents(used, config.sources)},
         start=form.read_start(initial / "start.json"),
         adapter=store.address(adapter),
         metrics=evaluation.read_headline(metrics),

@@ -423,3 +423,89 @@ def test_check_accepts_a_folder_of_tasks_in_one_line_as_data_and_as_measured_sou
         values |= {"dataset": "my-tasks", "measure": {"source": "my-tasks", "part": part}}
         path.write_text(json.dumps(values))
         assert check.check_file(path).sources["my-tasks"].kind == "folder"
+
+
+def study(**fields: Any) -> dict[str, Any]:
+    """Return an entry of studies."""
+    values = {"datasets": ["train", "combo-v2"], "seeds": [0, 1], "baseline": "train"}
+    return values | {"scale": "tiny", "model": "tiny"} | fields
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"datasets": ["train", "trian"]}, "datasets: 'trian' is not one of [.*'train'?$"),
+        ({"datasets": ["train", "train"]}, "datasets: each is named once, got 'train' twice"),
+        ({"datasets": []}, "datasets: Tuple should have at least 1 item"),
+        ({"seeds": [0, 0]}, "seeds: each is named once, got 0 twice"),
+        ({"scale": "tny"}, "scale: 'tny' is not one of "),
+        ({"model": "tny"}, "model: 'tny' is not one of "),
+        ({"baseline": "eval"}, "baseline: 'eval' is not one of ['combo-v2', 'train']"),
+        ({"grids": {}}, "grids: Extra inputs are not permitted"),
+        ({"grid": {"seed": [1]}}, "grid.seed: a grid has the other values of a run"),
+        ({"grid": {"selection": "best"}}, "grid.selection: a place of a grid has a list of values"),
+        (
+            {"grid": {"datasets": {"eval": {"evaluation": {"subset": [1]}}}}},
+            "grid.datasets: the study does not use it: 'eval' is not one of ['combo-v2', 'train']",
+        ),
+        (
+            {"grid": {"datasets": {"combo-v2": {"train": {"subset": [1, 2]}}}}},
+            (
+                "grid.datasets.combo-v2: the dataset has no such component: 'train' is not one of"
+                " ['new-train', 'val-n-1']"
+            ),
+        ),
+        (
+            {"grid": {"scales": {"quick": {"samples": [1, 2]}}}},
+            "grid.scales: the study does not use it: 'quick' is not one of ['tiny']",
+        ),
+        ({"grid": {"datasets": [1]}}, "grid.datasets: a grid varies values below an entry, got "),
+        (
+            {"grid": {"datasets": {"train": {"train": {"subset": ["10%", "10 %"]}}}}},
+            "the cell train, train.subset=10 %, seed 0: datasets.train.train.subset.*got '10 %'",
+        ),
+        (
+            {"grid": {"datasets": {"train": {"train": {"subst": [1]}}}}},
+            "the cell train, train.subst=1, seed 0: datasets.train.train.subst: Extra inputs",
+        ),
+        (
+            {
+                "grid": {
+                    "augment": {"swap": [False]},
+                    "datasets": {"train": {"train": {"pool": [True]}}},
+                }
+            },
+            (
+                "the cell train, augment.swap=False, train.pool=True, seed 0: datasets.train.train.pool"
+                " is true and augment.swap is False"
+            ),
+        ),
+        (
+            {"grid": {"selection": ["best", "best"]}},
+            (
+                "the cells train, selection=best, seed 0 and train, selection=best, seed 0 have the"
+                " same values"
+            ),
+        ),
+        (
+            # The scale tiny states its own learning rate.
+            {"grid": {"finetune": {"learning_rate": [0.1, 0.2]}}},
+            (
+                "the cells train, finetune.learning_rate=0.1, seed 0 and"
+                " train, finetune.learning_rate=0.2, seed 0 have the same values, because"
+            ),
+        ),
+    ],
+)
+def test_check_refuses_a_study_that_cannot_run(
+    edited, fields: dict[str, Any], message: str
+) -> None:
+    pattern = re.escape(message).replace(r"\.\*", ".*").replace(r"\$", "$")
+    with pytest.raises(ValueError, match=rf"params.yaml: studies\.mine[.:] ?.*{pattern}"):
+        check.check_file(edited("studies/mine", study(**fields)))
+
+
+def test_check_accepts_a_study_with_a_grid(edited) -> None:
+    grid = {"datasets": {"train": {"train": {"subset": ["10%", "all"], "examples": [1, "all"]}}}}
+    found = check.check_file(edited("studies/mine", study(grid=grid)))
+    assert found.studies["mine"].grid == grid

@@ -146,7 +146,8 @@ def test_run_writes_the_numbers_and_everything_that_made_them(
         "validation_digest": "c" * 64,
     }
     assert row.components == [component("new-train"), component("val-n-1")]
-    assert row.mix == MIX
+    digest = values["sources"]["arc-agi-1"]["digest"]
+    assert row.mix == MIX | {"sources": {"arc-agi-1": digest}}
     assert row.start == {"adapter": "none"}
     assert row.adapter == store.address(run.folder / "adapter")
     assert row.metrics == METRICS

@@ -4,11 +4,12 @@ A stage sees only the values that it depends on. This check finds errors that no
 see, and errors that a stage would find only after an hour.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
-from arcmix.config import origins, params, schema
-from arcmix.config.document import unknown
+from arcmix.config import origins, params, schema, studies
+from arcmix.config.document import shown, unknown
 
 ARC_SPLITS = {"training", "evaluation"}
 """The splits that the source of the partition must have."""
@@ -24,6 +25,31 @@ def check_file(path: Path) -> params.File:
     """
     raw, values = schema.resolved(path)
     file = schema.validate(path, params.File, values, raw)
+    _check_run(path, file)
+    for name, study in file.studies.items():
+        _check_study(path, raw, file, f"studies.{name}", study)
+    return file
+
+
+def check_cell(path: Path, raw: schema.Values, cell: studies.Cell) -> params.File:
+    """Check the file with the values of a cell, and return it.
+
+    Args:
+        path: `params.yaml`, for error messages.
+        raw: Its content.
+        cell: The cell.
+
+    Raises:
+        ValueError: As `check_file`.
+    """
+    applied = cell.applied(raw)
+    file = schema.validate(path, params.File, schema.resolve(applied), applied)
+    _check_run(path, file)
+    return file
+
+
+def _check_run(path: Path, file: params.File) -> None:
+    """Check that the chosen entries exist, and that no two entries contradict each other."""
     for choice, entries in schema.CHOICES.items():
         name, allowed = getattr(file, choice), getattr(file, entries)
         if name not in allowed:
@@ -42,7 +68,6 @@ def check_file(path: Path) -> params.File:
             " selection"
         )
     _check_sizes(path, file)
-    return file
 
 
 def stated(path: Path, scale: str) -> dict[str, tuple[Any, Any]]:
@@ -143,3 +168,86 @@ def _check_sizes(path: Path, file: params.File) -> None:
                 f"{path}: scales.{name}.validation.tasks is {scale.validation.tasks}, more than"
                 f" the {file.partition.tasks} of partition.tasks; lower it or raise partition.tasks"
             )
+
+
+def _check_study(
+    path: Path, raw: schema.Values, file: params.File, place: str, study: studies.Study
+) -> None:
+    """Check that the names of a study exist, and that each of its cells is another valid run."""
+    known = {"model": file.models, "scale": file.scales} | {"baseline": study.datasets}
+    for name, allowed in known.items():
+        if (found := getattr(study, name)) not in allowed:
+            raise ValueError(f"{path}: {place}.{name}: {unknown(found, allowed)}")
+    if wrong := [name for name in study.datasets if name not in file.datasets]:
+        raise ValueError(f"{path}: {place}.datasets: {unknown(wrong[0], file.datasets)}")
+    try:
+        found = studies.cells(study)
+    except ValueError as error:
+        raise ValueError(f"{path}: {place}.grid.{error}") from None
+    _check_grid(path, file, place, study)
+    seen: dict[str, studies.Cell] = {}
+    for cell in found:
+        if cell.seed != study.seeds[0]:
+            continue  # the others differ from it in the seed alone
+        try:
+            values = made_of(check_cell(path, raw, cell))
+        except ValueError as error:
+            text = str(error).removeprefix(f"{path}: ")
+            raise ValueError(f"{path}: {place}: the cell {cell}: {text}") from None
+        if (other := seen.setdefault(json.dumps(values, sort_keys=True), cell)) is not cell:
+            raise ValueError(
+                f"{path}: {place}: the cells {other} and {cell} have the same values, because"
+                " nothing that the run uses has the value of the grid, or its scale or its dataset"
+                " states another one; remove one, or vary what is used"
+            )
+
+
+def _check_grid(path: Path, file: params.File, place: str, study: studies.Study) -> None:
+    """Check that each place of a grid is one that cells of the study use."""
+    grid = study.grid or {}
+    used = {"datasets": study.datasets, "scales": [study.scale], "models": [study.model]}
+    if own := sorted({*grid} & {*schema.CHOICES, "seed", "studies"}):
+        raise ValueError(
+            f"{path}: {place}.grid.{own[0]}: a grid has the other values of a run; the study itself"
+            " has datasets, seeds, one model and one scale, so write another study"
+        )
+    for section, allowed in used.items():
+        for name, below in _map(grid.get(section, {}), f"{path}: {place}.grid.{section}").items():
+            if name not in allowed:
+                raise ValueError(
+                    f"{path}: {place}.grid.{section}: the study does not use it:"
+                    f" {unknown(name, allowed)}"
+                )
+            parts = _map(below, f"{path}: {place}.grid.{section}.{name}")
+            known = file.datasets[name] if section == "datasets" else parts
+            if wrong := [part for part in parts if part not in known]:
+                raise ValueError(
+                    f"{path}: {place}.grid.{section}.{name}: the dataset has no such component:"
+                    f" {unknown(wrong[0], known)}"
+                )
+
+
+def _map(values: Any, place: str) -> dict[str, Any]:  # noqa: ANN401
+    if not isinstance(values, dict):
+        raise ValueError(  # noqa: TRY004 - the file is wrong, not the caller's type
+            f"{place}: a grid varies values below an entry, got {shown(values)}; write a map"
+        )
+    return values
+
+
+def made_of(file: params.File) -> dict[str, Any]:
+    """Return the chosen values of a run as JSON: all that makes its numbers but the code.
+
+    They have the names of the parameters of stage `record`. `sources` are those that the run uses.
+    """
+    values = file.model_dump(mode="json")
+    names = ("partition", "measure", "audit", "augment", "init", "init_seed", "selection")
+    components = values["datasets"][file.dataset]
+    used = {file.partition.source, file.measure.source}
+    used |= {one["tasks"] for one in components.values()}
+    return {name: values[name] for name in (*schema.CHOICES, "seed", "checkpoint", *names)} | {
+        "components": components,
+        "base": values["models"][file.model],
+        "budgets": values["scales"][file.scale],
+        "sources": {name: one for name, one in values["sources"].items() if name in used},
+    }

@@ -14,6 +14,7 @@ from arcmix.config.document import shown
 from arcmix.config.origins import Model, Source
 from arcmix.config.scales import Scale
 from arcmix.config.schema import Name, NaturalInt, PositiveInt, Probability, Section, Seed
+from arcmix.config.studies import Study
 
 PARTITION_TABLES = (
     "train",
@@ -294,3 +295,5 @@ class File(Section):
     """Base models by name."""
     sources: dict[str, Source]
     """Sources of tasks by name."""
+    studies: dict[str, Study]
+    """Studies by name: sets of runs for `make study`."""

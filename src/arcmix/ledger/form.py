@@ -20,10 +20,11 @@ Fingerprint = Annotated[str, Field(pattern="^[0-9a-f]{12}$"), Strict()]
 Address = Annotated[str, Field(pattern=r"^[0-9a-f]{32}\.dir$"), Strict()]
 """The address of a folder in DVC's cache (`store.address`)."""
 
-Reference = Annotated[
-    str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,99}/[0-9]{1,20}-[0-9a-f]{12}$"), Strict()
-]
-"""The name of a row: DATASET/SEED-FINGERPRINT."""
+REFERENCE = r"^[A-Za-z][A-Za-z0-9_-]{0,99}/[0-9]{1,20}-[0-9a-f]{12}$"
+"""Pattern of the name of a row: DATASET/SEED-FINGERPRINT."""
+
+Reference = Annotated[str, Field(pattern=REFERENCE), Strict()]
+"""The name of a row."""
 
 FOLDER = "folder "
 """Before the name of a folder, in the name of an adapter that is no row's."""

@@ -153,10 +153,7 @@ def make(  # noqa: PLR0913 - one argument for each part of a row
             f"the samples were drawn from {drawn}, and dataset {values['dataset']!r} is {named};"
             " both must be the same, so run: dvc repro"
         )
-    names = ("partition", "measure", "audit", "augment", "init_seed", "selection", "checkpoint")
-    settings = {name: values[name] for name in names} | {
-        "model": values["base"],
-        "scale": values["budgets"],
+    settings = chosen(values) | {
         "metrics_version": metrics["metrics_version"],
         "validation_digest": validation_digest,
     }
@@ -186,6 +183,17 @@ def make(  # noqa: PLR0913 - one argument for each part of a row
         },
         machines={stage: dataclasses.asdict(one) for stage, one in machines.items()},
     )
+
+
+def chosen(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a row that a user chose, without those that follow from them.
+
+    Args:
+        values: The parameters of stage `record`, as JSON.
+    """
+    names = ("partition", "measure", "audit", "augment", "init_seed", "selection", "checkpoint")
+    settings = {name: values[name] for name in names}
+    return settings | {"model": values["base"], "scale": values["budgets"]}
 
 
 def experiment(

@@ -1,7 +1,7 @@
 """A training dataset: the concatenated entries of its components."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +43,8 @@ class Mix:
     samples: checked.Count
     uses_validation_demonstrations: checked.Flag
     components: Annotated[list[_Drawn], Field(min_length=1)]
+    sources: dict[checked.Name, checked.Digest] = field(default_factory=dict)
+    """Source that the run used -> what decided its content (`inputs.contents`)."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 DVC compares the digests (stage `local`), so an edit of a local file makes a run stale.
 """
 
-from collections.abc import Iterable
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from arcmix import local
@@ -20,6 +22,28 @@ def used(partition: str, measured: str, dataset: params.Dataset) -> set[str]:
         dataset: The components of the training dataset.
     """
     return {partition, measured, *(part.tasks for part in dataset.values())}
+
+
+def contents(names: Iterable[str], sources: Mapping[str, origins.Source]) -> dict[str, str]:
+    """Return source -> a hash that decides its content: its digest, or that of what draws it.
+
+    Sources that are not pinned are left out: nothing in `params.yaml` decides their content.
+
+    Args:
+        names: Names of sources, among names of other tables (`used`).
+        sources: All sources by name.
+    """
+    found = {}
+    for name in sorted({*names} & sources.keys()):
+        match sources[name]:
+            case origins.Tasks(digest=str(pinned)) | origins.LooseTasks(digest=str(pinned)):
+                found[name] = pinned
+            case origins.Draws() | origins.Grids() as drawn:
+                settings = json.dumps(
+                    drawn.model_dump(mode="json", exclude={"pin"}), sort_keys=True
+                )
+                found[name] = hashlib.sha256(settings.encode()).hexdigest()
+    return found
 
 
 def digest(name: str, source: origins.Source, mirror: str, root: Path) -> dict[str, str]:
