@@ -6,6 +6,7 @@ commit.
 """
 
 import logging
+import re
 import shlex
 import subprocess
 import textwrap
@@ -20,6 +21,9 @@ log = logging.getLogger("arcmix.cluster")
 
 KINDS = {"slurm": "slurm.sh", "sky": "sky.yaml"}
 """Kinds of scripts -> the file of their form."""
+
+WORD = re.compile("[A-Za-z0-9._,-]*")
+"""Pattern of the name of a partition or of a kind of GPU."""
 
 FORMS = Path(__file__).parent / "cluster"
 """Folder of the forms; a word between @ stands for a value."""
@@ -48,7 +52,10 @@ def run(  # noqa: PLR0913 - a program's arguments are its files, and what a mach
         raise ValueError(f"ON: {unknown(on, KINDS)}")
     numbers = {"GPUS": gpus, "CPUS": cpus, "MEMORY": memory, "HOURS": hours}
     if wrong := [f"{key}={value}" for key, value in numbers.items() if not value.isdecimal()]:
-        raise ValueError(f"{wrong[0]} is no number; write a whole one, such as {wrong[0][:4]}=1")
+        raise ValueError(f"{wrong[0]} is no number; write a whole one")
+    names = {"GPU": gpu, "PARTITION": partition}
+    if wrong := [f"{key}={value}" for key, value in names.items() if not WORD.fullmatch(value)]:
+        raise ValueError(f"{wrong[0]} is no name; it has letters, digits and . _ , -")
     code = fingerprints.fingerprints(fingerprints.programs(programs), library)["all"]
     planned = study.planned(params, name, code)
     there = {study.of_row(row) for row in records.read(rows)}

@@ -476,8 +476,8 @@ def study(**fields: Any) -> dict[str, Any]:
                 }
             },
             (
-                "the cell train, augment.swap=False, train.pool=True, seed 0: datasets.train.train.pool"
-                " is true and augment.swap is False"
+                "the cell train, augment.swap=False, train.pool=True, seed 0: datasets.train.train"
+                ".pool is true and augment.swap is False"
             ),
         ),
         (

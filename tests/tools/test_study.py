@@ -118,18 +118,16 @@ def started_in(folder):
     return found
 
 
-@pytest.mark.parametrize("on", ["", "slurm"])
-def test_make_calls_the_tool(on):
+@pytest.mark.parametrize(("on", "module"), [("", study), ("slurm", cluster), ("sky", cluster)])
+def test_make_calls_the_tool(on, module):
     done = subprocess.run(
         ["make", "--no-print-directory", "-C", ROOT, "-n", "study", "STUDY=some", f"ON={on}"],
         capture_output=True,
         text=True,
         check=True,
     )
-    text = done.stdout.replace("\\\n", " ")
-    [told] = [line for line in text.splitlines() if "python -m tools." in line]
-    module = cluster if on else study
-    assert f"python -m {module.__name__} " in told
+    lines = done.stdout.replace("\\\n", " ").splitlines()
+    [told] = [line for line in lines if f"python -m {module.__name__} " in line]
     named = {flag.replace("-", "_") for flag in re.findall(r"--([a-z-]+) ", told)}
     assert named == {*inspect.signature(module.run).parameters}
 

@@ -26,7 +26,6 @@ dvc exp run --name "$name" "${values[@]}"
 
 # The branch has the dvc.lock of the run, so dvc gc --all-branches keeps its files in the remote.
 make -o .venv/.up-to-date push
-git add --update
-git add results/ledger
+git add --all
 git commit --quiet --message="Run $name of study @study@"
 git push --quiet "$repository" "$branch"
