@@ -12,7 +12,7 @@ from pathlib import Path
 
 from arcmix import fingerprints
 from arcmix.config import check
-from arcmix.ledger import records
+from arcmix.ledger import records, store
 from arcmix.sources import inputs
 from tests.rows import row, sealed
 
@@ -28,8 +28,13 @@ studies:
 """
 PIPELINE = """\
 stages:
+  finetune:
+    cmd: mkdir -p data/adapter && cat params.yaml > data/adapter/weights
+    params: [dataset, seed]
+    outs: [data/adapter]
   record:
     cmd: python -m tests.studying {fails} {seconds}
+    deps: [data/adapter]
     params: [dataset, model, scale, seed, datasets]
     outs: [results/ledger: {{cache: false, persist: true}}]
   code:
@@ -117,6 +122,7 @@ def write(fails: str, seconds: float) -> None:
     programs = fingerprints.programs(ROOT / "stages")
     made = sealed(
         made,
+        adapter=store.address(here / "data/adapter"),
         code=fingerprints.fingerprints(programs, ROOT / "src/arcmix")["all"],
         settings=records.chosen(values) | {"metrics_version": 1, "validation_digest": "c" * 64},
         components=[*values["components"].values()],

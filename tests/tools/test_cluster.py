@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from arcmix.ledger import records, store
 from tests.studying import Repository
 from tools import cluster
 
@@ -149,13 +150,18 @@ def test_a_cell_comes_back_as_a_branch_and_does_not_run_twice(
 
     assert [*(tmp_path / "scratch").iterdir()] == []
     assert again.endswith("is there already\n")
-    repository.run("git", "fetch", "--quiet", "origin")
-    listed = repository.run("git", "branch", "--remotes", "--list", "origin/study/some/*")
-    (branch,) = listed.split()
-    assert branch.startswith("origin/study/some/train-0-")
+    repository.run(
+        "git", "fetch", "--quiet", "origin", "refs/heads/study/some/*:refs/heads/study/some/*"
+    )
+    (branch,) = repository.run("git", "branch", "--list", "study/some/*").split()
+    assert branch.startswith("study/some/train-0-")
     assert repository.rows() == []
     repository.run("git", "checkout", "--quiet", branch, "--", "results/ledger")
     assert repository.rows() == [("train", 0)]
+    # With the branch, DVC's garbage collection keeps the adapter.
+    (row,) = records.read(repository.folder / "results/ledger")
+    repository.run("dvc", "gc", "--quiet", "--all-branches", "--cloud", "--force")
+    assert store.places(repository.folder, [row.adapter]) == {row.adapter: store.REMOTE}
     # Then the script has the other cells.
     path.unlink()
     repository.run("git", "commit", "--quiet", "--all", "--message=rows")

@@ -24,7 +24,7 @@ if [ -n "${ARCMIX_VENV:-}" ]; then ln -s "$ARCMIX_VENV" .venv; else make setup; 
 PATH=$PWD/.venv/bin:$PATH
 dvc exp run --name "$name" "${values[@]}"
 
-# The branch has the dvc.lock of the run, so dvc gc --all-branches keeps its files in the remote.
+# The branch has the dvc.lock of the run, by which dvc gc --all-branches knows its files.
 make -o .venv/.up-to-date push
 git add --all
 git commit --quiet --message="Run $name of study @study@"
