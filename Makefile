@@ -54,7 +54,7 @@ ifdef ON
 	  --gpu "$(GPU)" --cpus "$(CPUS)" --memory "$(MEMORY)" --hours "$(HOURS)" \
 	  --partition "$(PARTITION)" --out .
 else
-	@$(RUN) python -m tools.study $(CELLS) --jobs "$(JOBS)"
+	@$(RUN) python -m tools.study $(CELLS) --lock .cache/study --jobs "$(JOBS)"
 	@$(RUN) dvc repro --quiet --single-item code ablation
 endif
 

@@ -70,7 +70,9 @@ class Repository:
         start, end = text.index("studies:\n"), text.index("# The command that starts finetune")
         (folder / "params.yaml").write_text(text[:start] + STUDY + text[end:])
         (folder / "dvc.yaml").write_text(PIPELINE.format(fails=fails, seconds=seconds))
-        (folder / ".gitignore").write_text("/.venv\n/data\n/src\n/stages\n/runs\n/study-*\n")
+        (folder / ".gitignore").write_text(
+            "/.venv\n/data\n/src\n/stages\n/runs\n/.cache\n/study-*\n"
+        )
         self.run("git", "init", "--quiet", "--initial-branch=main")
         self.run("dvc", "init", "--quiet")
         self.run("git", "add", "--all")
@@ -94,7 +96,7 @@ class Repository:
         """Return the command that runs the study."""
         flags = {"params": "params.yaml", "repository": ".", "rows": "results/ledger"}
         flags |= {"library": "src/arcmix", "programs": "stages", "name": "some"}
-        flags |= {"jobs": str(jobs)}
+        flags |= {"lock": ".cache/study", "jobs": str(jobs)}
         words = [word for name, value in flags.items() for word in (f"--{name}", value)]
         return [sys.executable, "-m", "tools.study", *words]
 

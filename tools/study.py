@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arcmix import fingerprints, program
+from arcmix import files, fingerprints, program
 from arcmix.config import check
 from arcmix.config.studies import Cell
 from arcmix.ledger import queued, records, study, summary, table
@@ -40,10 +40,14 @@ def run(
     library: Path,
     programs: Path,
     rows: Path,
+    lock: Path,
     name: str,
     jobs: str,
 ) -> None:
-    """Run the cells of the study `name`, `jobs` at a time; with 0, only say which are missing."""
+    """Run the cells of the study `name`, `jobs` at a time; with 0, only say which are missing.
+
+    One program at a time holds the lock of the path `lock`.
+    """
     if not jobs.isdecimal():
         raise ValueError(f"JOBS is a number, got {jobs!r}; write JOBS=2, or JOBS=0 to run nothing")
     code = fingerprints.fingerprints(fingerprints.programs(programs), library)["all"]
@@ -55,8 +59,10 @@ def run(
             "Ctrl-C ends this program and not the runs, which the same command finds again; to end"
             " them: dvc queue stop --kill"
         )
-        work.put(int(jobs))
-        work.wait(int(jobs))
+        with files.locked(lock):  # two programs would queue a cell twice
+            work.look()
+            work.put(int(jobs))
+            work.wait(int(jobs))
     made = [*work.rows.values()]
     if made:
         baseline = check.check_file(params).studies[name].baseline

@@ -34,6 +34,24 @@ def test_each_cell_runs_once_and_the_table_has_all(tmp_path):
         assert re.search(r"^\| new-train +\| baseline ", output, re.MULTILINE)
     assert "queued" not in again
 
+    # A row that was removed is made again, though DVC has its experiment.
+    (removed,) = (tmp_path / "results/ledger/train").glob("1-*.json")
+    removed.unlink()
+    repository.run(*repository.command(2))
+    assert repository.rows() == ALL
+    assert repository.runs()[4:] == ["train 1"]
+
+
+@SLOW
+def test_two_programs_at_the_same_time_run_each_cell_once(tmp_path):
+    repository = Repository(tmp_path)
+    other = subprocess.Popen(
+        repository.command(2), cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.DEVNULL
+    )
+    repository.run(*repository.command(2))
+    assert other.wait() == 0
+    assert sorted(repository.runs()) == [f"{dataset} {seed}" for dataset, seed in ALL]
+
 
 @SLOW
 def test_no_job_runs_nothing_and_names_the_missing_cells(tmp_path):

@@ -4,6 +4,7 @@ A study is a set of runs that belong together. Each of its runs, a cell, has a d
 where the study has a grid, one value of each place of the grid.
 """
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,9 +73,8 @@ class Cell:
         """Return the content of `params.yaml` with the values of the cell."""
         found = raw
         for place, value in self.values.items():
-            for name in reversed(place.split(".")):
-                value = {name: value}  # noqa: PLW2901 - it grows to the root
-            found = merge(found, value)
+            steps = reversed(place.split("."))
+            found = merge(found, functools.reduce(lambda below, name: {name: below}, steps, value))
         return found
 
 
