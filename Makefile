@@ -15,7 +15,7 @@ ADAPTERS := python -m tools.adapters --params params.yaml --repository . --rows 
 unexport DVC_ROOT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup whole repro study noise experiments gallery score answer pin push adapters merged readme \
+.PHONY: help setup whole repro study noise experiments gallery score answer pin push adapters merged readme review \
   test slow kills check bench bench-gpu
 
 help: ## List the targets.
@@ -147,6 +147,13 @@ bench: $(STAMP) ## Run the benchmarks.
 
 bench-gpu: $(STAMP) ## Print a page of all benchmarks in short, for the device of this machine.
 	@$(RUN) python -m benchmarks.page
+
+# Without BASE, the present files are reviewed against the last commit.
+BASE := HEAD
+review: $(STAMP) whole ## Review results against BASE, such as main; fail if they belong to other code.
+	@$(RUN) python -m tools.review --params params.yaml --file params.yaml --base "$(BASE)" \
+	  --library src/arcmix --programs stages --code data/code --results results \
+	  --rows results/ledger --page README.md --out .cache/review.md
 
 readme: ## Copy the table into README.md, for a commit of new results.
 	@sed -i -e '/<!-- table -->/,/<!-- end -->/{//!d}' -e '/<!-- table -->/r results/ablation.md' README.md

@@ -14,6 +14,7 @@ from arcmix.config import params
 from arcmix.config.schema import At, Section
 from arcmix.ledger import commits, records, summary, table
 from arcmix.pages import charts, drawing, study
+from arcmix.scoring import consistency
 
 log = logging.getLogger("arcmix.ablation")
 
@@ -47,6 +48,12 @@ def run(  # noqa: PLR0913 - one argument for each file
         raise ValueError(
             f"no rows in {rows}; the table needs at least 1, so run an experiment first: dvc repro"
         )
+    for row in found:
+        if wrong := consistency.problems(row.metrics, [*row.tasks.values()], row.history):
+            raise ValueError(
+                f"{records.place(rows, row)}: {'; '.join(wrong)}; the metrics of a row follow from"
+                f" its tasks and its history, so one was edited: {records.REMEDY}"
+            )
     earlier = commits.of_codes(repository, {row.code for row in found} - {present})
     blocks = table.blocks(found, present, config.ablation.baseline, earlier)
     files.write_csv(csv, table.as_frame(blocks))

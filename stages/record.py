@@ -1,6 +1,7 @@
 """Stage `record`: add the run to the ledger.
 
-Reads the run's numbers, the values that made them and the machines that computed them. Adds one
+Reads the run's numbers, the values that made them and the machines that computed them, and hashes
+the tables that the numbers follow from. Adds one
 row, and changes no other: if the ledger has the same run with other numbers, such as those of
 another machine, it keeps them and says so. The row of each run also lies in the folder `own`. A
 queued run works in a temporary clone, so it also adds its row to the ledger of the repository that
@@ -71,6 +72,11 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     partition: Path,
     initial: Path,
     adapter: Path,
+    validation: Path,
+    candidates: Path,
+    scores: Path,
+    losses: Path,
+    answering_losses: Path,
     machine: Path,
     rows: Path,
     deposit: Path,
@@ -90,6 +96,10 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
         | {"sources": inputs.contents(used, config.sources)},
         start=form.read_start(initial / "start.json"),
         adapter=store.address(adapter),
+        data={
+            table.stem: store.address(table)
+            for table in (validation, candidates, scores, losses, answering_losses)
+        },
         metrics=evaluation.read_headline(metrics),
         history=[asdict(entry) for entry in history_table.read(history)],
         tasks=[asdict(task) for task in evaluation.read_tasks(tasks)],

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from arcmix.ledger import records
+from arcmix.ledger import records, verification
 from arcmix.ledger.records import Row, fingerprint
+from arcmix.scoring import metrics
+from arcmix.stats import shares
 from tests.arc import component
 
 MACHINE = {
@@ -101,6 +103,23 @@ def row(
     end = loss if last is None else last
     cells = [end] if per_cell is None else [*per_cell]
     curve = [(0, 0.99), (steps // 2, middle), (steps, end)]
+    clean = cells[: len(cells) - leaked]
+    shares_ = {
+        "accuracy": accuracy,
+        "correct_pixels": 0.5,
+        "correct_size": 0.75,
+        "pass_n": 2 * accuracy,
+        "selected_1": accuracy,
+        "selected_2": 3 * accuracy,
+        "unanswered": 0.125,
+    }
+    ends = {
+        f"{name}_{side}": end_
+        for name in metrics.HEADLINE
+        for side, end_ in zip(
+            ("low", "high"), shares.interval(min(1, shares_[name]), len(cells)), strict=True
+        )
+    }
     drawn = {"table": dataset, "tasks": tasks, "entries": tasks + 3, "weight": 1, "samples": 3000}
     return sealed(
         Row(
@@ -122,27 +141,29 @@ def row(
             },
             start=start_of(start),
             adapter=f"{fingerprint(dataset, seed)}{'0' * 20}.dir",
+            data={name: fingerprint(name, dataset, seed)[:8] * 4 for name in verification.TABLES},
             metrics={
-                "accuracy": accuracy,
+                **shares_,
+                **ends,
                 "answering_loss_per_cell": statistics.fmean(cells),
                 "answering_val_loss": end if answering is None else answering,
                 "best_val_loss": loss,
                 "best_val_step": steps if last is None else steps // 2,
-                "clean_tasks": len(cells) - leaked,
+                "steps": steps,
+                "train_loss": end - 0.1,
+                "clean_tasks": len(clean),
                 **(
                     {
-                        "clean_answering_loss_per_cell": statistics.fmean(cells[: -leaked or None]),
-                        "clean_selected_2": 3 * accuracy,
+                        **{f"clean_{name}": shares_[name] for name in metrics.HEADLINE},
+                        "clean_answering_loss_per_cell": statistics.fmean(clean),
                     }
-                    if leaked < len(cells)
+                    if clean
                     else {}
                 ),
-                "pass_n": 2 * accuracy,
-                "selected_2": 3 * accuracy,
-                "selected_2_high": 4 * accuracy,
-                "selected_2_low": accuracy,
                 "val_loss": end,
                 "val_loss_step_0": 0.99,
+                "val_tasks": len(cells),
+                "val_tests": len(cells),
             },
             history=[
                 {
@@ -160,10 +181,8 @@ def row(
             tasks={
                 f"{number:08x}": {
                     "tests": 1,
-                    "clean": int(number < len(cells) - leaked),
-                    "accuracy": accuracy,
-                    "pass_n": 2 * accuracy,
-                    "selected_2": 3 * accuracy,
+                    "clean": int(number < len(clean)),
+                    **shares_,
                     "val_loss": None,
                     "answering_loss_per_cell": value,
                 }

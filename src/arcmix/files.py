@@ -220,8 +220,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a table as CSV with floats of 6 significant digits."""
-    with replacing(path) as new:
-        table.to_csv(new, index=False, float_format="%.6g")
+    write_text(path, csv_text(table))
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """Return a table as CSV with floats of 6 significant digits."""
+    return table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:

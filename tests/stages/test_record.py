@@ -51,6 +51,7 @@ MIX = {
 }
 
 
+TABLES = ("validation", "candidates", "scores", "losses", "answering-losses")
 PIPELINE = "stages:\n  record: {cmd: record, deps: [code]}\n"
 TASK = "00576224,1,1,0.5,0.5,0.5,1,0,1,0,,\n12e45678,2,0,0,0,0,0,0,0,1,0.7,0.8\n"
 
@@ -76,6 +77,8 @@ class Run:
         self.write("adapter/last/weights", "0.5")
         columns = ",".join(field.name for field in fields(evaluation.TaskRow))
         self.write("tasks.csv", f"{columns}\n{TASK}")
+        for table in TABLES:
+            self.write(f"{table}.parquet", f"bytes of {table}")
         self.machine()
 
     def write(self, name: str, text: str) -> None:
@@ -110,6 +113,7 @@ class Run:
             partition=self.folder / "partition.json",
             initial=self.folder / "initial",
             adapter=self.folder / "adapter",
+            **{name.replace("-", "_"): self.folder / f"{name}.parquet" for name in TABLES},
             machine=self.folder / "machines",
             rows=self.folder / "ledger",
             deposit=self.folder / deposit,
@@ -150,6 +154,7 @@ def test_run_writes_the_numbers_and_everything_that_made_them(
     assert row.mix == MIX | {"sources": {"arc-agi-1": digest}}
     assert row.start == {"adapter": "none"}
     assert row.adapter == store.address(run.folder / "adapter")
+    assert row.data == {name: store.address(run.folder / f"{name}.parquet") for name in TABLES}
     assert row.metrics == METRICS
     known = {name for name in history.COLUMNS if name not in records.SPEEDS}
     assert [entry.keys() for entry in row.history] == [known, known]

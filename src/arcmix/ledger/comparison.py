@@ -1,6 +1,6 @@
 """The runs made here against the rows of the ledger, which other machines may have made."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from arcmix import machines
 from arcmix.ledger import markdown, records
@@ -13,8 +13,13 @@ COLUMNS = {"run": "<", "metric": "<", "ledger": ">", "own": ">", "difference": "
 
 def changed(first: Row, second: Row) -> list[str]:
     """Return the metrics in which two rows differ, those of the table first."""
-    names = [*METRICS, *sorted({*first.metrics, *second.metrics} - {*METRICS})]
-    return [name for name in names if first.metrics.get(name) != second.metrics.get(name)]
+    return differing(first.metrics, second.metrics)
+
+
+def differing(first: Mapping[str, float], second: Mapping[str, float]) -> list[str]:
+    """Return the names of metrics with other values, those of the table first."""
+    names = [*METRICS, *sorted({*first, *second} - {*METRICS})]
+    return [name for name in names if first.get(name) != second.get(name)]
 
 
 def unpinned(rows: Sequence[Row]) -> str:

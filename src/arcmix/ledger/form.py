@@ -26,6 +26,9 @@ REFERENCE = r"^[A-Za-z][A-Za-z0-9_-]{0,99}/[0-9]{1,20}-[0-9a-f]{12}$"
 Reference = Annotated[str, Field(pattern=REFERENCE), Strict()]
 """The name of a row."""
 
+Hash = Annotated[str, Field(pattern="^[0-9a-f]{32}$"), Strict()]
+"""The address of a file in DVC's cache."""
+
 FOLDER = "folder "
 """Before the name of a folder, in the name of an adapter that is no row's."""
 
@@ -144,6 +147,7 @@ class Form:
     mix: Mix
     start: Start
     adapter: Address
+    data: Annotated[dict[checked.Name, Hash], Field(min_length=1)]
     metrics: dict[checked.Name, checked.Number]
     history: Annotated[list[_Measurement], Field(min_length=1)]
     tasks: dict[checked.TaskId, dict[checked.Name, checked.Number | None]]

@@ -69,6 +69,8 @@ class Row:
     """The adapter that the run started from (`start.json`)."""
     adapter: str
     """Address of the trained adapter in DVC's cache (`store.address`)."""
+    data: dict[str, str]
+    """Name of each table that the numbers follow from -> its address in DVC's cache."""
     metrics: dict[str, float]
     """The run's numbers."""
     history: list[dict[str, Any]]
@@ -121,6 +123,7 @@ def make(  # noqa: PLR0913 - one argument for each part of a row
     mix: dict[str, Any],
     start: dict[str, Any],
     adapter: str,
+    data: dict[str, str],
     metrics: dict[str, Any],
     history: Sequence[Mapping[str, Any]],
     tasks: Sequence[Mapping[str, Any]],
@@ -135,6 +138,7 @@ def make(  # noqa: PLR0913 - one argument for each part of a row
         mix: The components that the samples were drawn from (`mix.json`).
         start: The adapter that the run started from (`start.json`).
         adapter: Address of the trained adapter in DVC's cache.
+        data: Name of each table that the numbers follow from -> its address in DVC's cache.
         metrics: The headline numbers.
         history: The measurements by step.
         tasks: The metrics and losses by task.
@@ -153,10 +157,7 @@ def make(  # noqa: PLR0913 - one argument for each part of a row
             f"the samples were drawn from {drawn}, and dataset {values['dataset']!r} is {named};"
             " both must be the same, so run: dvc repro"
         )
-    settings = chosen(values) | {
-        "metrics_version": metrics["metrics_version"],
-        "validation_digest": validation_digest,
-    }
+    settings = settings_of(values, metrics["metrics_version"], validation_digest)
     return Row(
         dataset=values["dataset"],
         model=values["model"],
@@ -172,15 +173,10 @@ def make(  # noqa: PLR0913 - one argument for each part of a row
         mix=mix,
         start=start,
         adapter=adapter,
+        data=data,
         metrics=metrics,
-        history=[
-            {name: value for name, value in entry.items() if name not in SPEEDS}
-            for entry in history
-        ],
-        tasks={
-            task["task"]: {name: value for name, value in task.items() if name != "task"}
-            for task in tasks
-        },
+        history=by_step(history),
+        tasks=by_task(tasks),
         machines={stage: dataclasses.asdict(one) for stage, one in machines.items()},
     )
 
@@ -194,6 +190,37 @@ def chosen(values: Mapping[str, Any]) -> dict[str, Any]:
     names = ("partition", "measure", "audit", "augment", "init_seed", "selection", "checkpoint")
     settings = {name: values[name] for name in names}
     return settings | {"model": values["base"], "scale": values["budgets"]}
+
+
+def settings_of(
+    values: Mapping[str, Any], metrics_version: int, validation_digest: str
+) -> dict[str, Any]:
+    """Return the settings of a row.
+
+    Args:
+        values: The parameters of stage `record`, as JSON.
+        metrics_version: Version of the definitions of the metrics.
+        validation_digest: Digest of the validation tasks.
+    """
+    return chosen(values) | {
+        "metrics_version": metrics_version,
+        "validation_digest": validation_digest,
+    }
+
+
+def by_step(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the measurements by step as a row has them, without `SPEEDS`."""
+    return [
+        {name: value for name, value in entry.items() if name not in SPEEDS} for entry in history
+    ]
+
+
+def by_task(tasks: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the metrics and losses by task as a row has them."""
+    return {
+        task["task"]: {name: value for name, value in task.items() if name != "task"}
+        for task in tasks
+    }
 
 
 def experiment(

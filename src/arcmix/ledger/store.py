@@ -9,13 +9,15 @@ import contextlib
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from dvc.config import NoRemoteError
+from dvc.dependency.param import ParamsDependency
 from dvc.exceptions import DvcException
+from dvc.output import Output
 from dvc.repo import Repo
 from dvc.stage import Stage
 from dvc_data.hashfile.hash import file_md5
@@ -32,6 +34,9 @@ Key = tuple[str, ...]
 
 ADDRESS = re.compile(r"[0-9a-f]{32}\.dir")
 """Pattern of an address."""
+
+HASH = re.compile("[0-9a-f]{32}")
+"""Pattern of the address of a file."""
 
 PART = re.compile(r"(?!\.{1,2}$)[^\x00-\x1f\x7f/\\:]+")
 """Pattern of a part of a path in a folder; `\\` and `:` have meanings on Windows."""
@@ -50,15 +55,80 @@ class _Entry:
     relpath: checked.Text
 
 
-def address(folder: Path) -> str:
-    """Return the address of a folder in DVC's cache: its MD5 hash with the suffix `.dir`."""
+@dataclass(frozen=True)
+class Recorded:
+    """What `dvc.lock` says of a stage."""
+
+    name: str
+    """Name of the stage."""
+    command: bool
+    """Whether the stage ran with the command of `dvc.yaml`."""
+    values: tuple[str, ...]
+    """Places in `params.yaml` whose value is not the one that the stage ran with."""
+    reads: dict[str, str | None]
+    """Path of a dependency -> its address when the stage ran; None if `dvc.lock` has none."""
+    writes: dict[str, str | None]
+    """Path of an output -> its address."""
+
+
+def address(path: Path) -> str:
+    """Return the address of a file or a folder in DVC's cache.
+
+    The address of a file is its MD5 hash; that of a folder ends with `.dir`.
+    """
+    if path.is_file():
+        return file_md5(str(path), localfs)
+    found = (file for file in sorted(path.rglob("*")) if file.is_file())
+    return address_of({str(file.relative_to(path)): address(file) for file in found})
+
+
+def address_of(files: Mapping[str, str]) -> str:
+    """Return the address of a folder, given the relative path -> the address of each file."""
     tree = Tree()
-    for file in sorted(folder.rglob("*")):
-        if file.is_file():
-            content = HashInfo("md5", file_md5(str(file), localfs))
-            tree.add(file.relative_to(folder).parts, Meta(), content)
+    for path, content in sorted(files.items()):
+        tree.add(tuple(path.split("/")), Meta(), HashInfo("md5", content))
     tree.digest()
     return str(tree.oid)
+
+
+def recorded(repository: Path) -> list[Recorded]:
+    """Return what `dvc.lock` says of each stage of `dvc.yaml`; no data is needed.
+
+    Raises:
+        ValueError: If a file of DVC or `params.yaml` cannot be read.
+    """
+    with _opened(repository) as opened:
+        return [_recorded(stage) for stage in opened.index.stages]
+
+
+def _recorded(stage: Stage) -> Recorded:
+    values = [one for one in stage.deps if isinstance(one, ParamsDependency)]
+    changed = (status for one in values for status in one.workspace_status().values())
+    reads = {one.def_path: _address(one) for one in stage.deps if one not in values}
+    return Recorded(
+        name=stage.addressing,
+        command=not getattr(stage, "cmd_changed", False),
+        values=tuple(place for status in changed for place in status),
+        reads=reads,
+        writes={one.def_path: _address(one) for one in stage.outs},
+    )
+
+
+def _address(output: Output) -> str | None:
+    return str(output.hash_info.value) if output.hash_info else None
+
+
+def cached(repository: Path, address: str) -> Path | None:
+    """Return the path of a file in the cache, or None if the cache does not have it.
+
+    Args:
+        repository: Root of the repository.
+        address: The address of a file.
+    """
+    with _opened(repository) as opened:
+        cache = opened.cache.local
+        held = bool(HASH.fullmatch(address)) and cache.exists(address)
+        return Path(cache.oid_to_path(address)) if held else None
 
 
 def address_at(repository: Path, revision: str, folder: str) -> str:

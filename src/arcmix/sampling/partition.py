@@ -114,3 +114,21 @@ def read_digest(path: Path) -> str:
     """
     remedy = "repeat the partition: dvc repro -f -s partition"
     return checked.read_json(path, _Summary, remedy)["measured_digest"]
+
+
+@checked.OPEN
+@dataclass(frozen=True)
+class _Measured:
+    """The validation tasks in the summary."""
+
+    measured: list[checked.TaskId]
+
+
+def read_measured(path: Path) -> list[str]:
+    """Return the ids of the validation tasks from the summary of the partition.
+
+    Raises:
+        ValueError: If the file is not a summary.
+    """
+    remedy = "repeat the partition: dvc repro -f -s partition"
+    return checked.read_json(path, _Measured, remedy)["measured"]

@@ -54,6 +54,17 @@ SCORE_COLUMNS = ("metric", "mean", "low", "high", "per_test", "all_tests", "clea
 """Columns of the table of scores (`metrics.summary`)."""
 
 
+@checked.STRICT
+@dataclass(frozen=True)
+class ScoreRow:
+    """A row of the table of scores, as the review of results reads it."""
+
+    metric: checked.Name
+    mean: checked.Share
+    low: checked.Share
+    high: checked.Share
+
+
 @dataclass(frozen=True)
 class Answers:
     """The candidates of all validation tests, and the rule that selects among them.
@@ -242,6 +253,16 @@ def read_tasks(path: Path) -> list[TaskRow]:
             f" tasks, and each has one row; {REMEDY}"
         )
     return found
+
+
+def read_scores(path: Path) -> dict[str, dict[str, float]]:
+    """Return metric -> its mean over tasks and the interval of the mean, from the table of scores.
+
+    Raises:
+        ValueError: If the table has a wrong value.
+    """
+    rows = checked.read_csv(path, ScoreRow, REMEDY)
+    return {row.metric: {"mean": row.mean, "low": row.low, "high": row.high} for row in rows}
 
 
 def task_losses(path: Path, tasks: Sequence[Task]) -> dict[str, float]:
