@@ -152,7 +152,7 @@ bench-gpu: $(STAMP) ## Print a page of all benchmarks in short, for the device o
 BASE := HEAD
 review: $(STAMP) whole ## Review results against BASE, such as main; fail if they belong to other code.
 	@$(RUN) python -m tools.review --params params.yaml --file params.yaml --base "$(BASE)" \
-	  --library src/arcmix --programs stages --code data/code --results results \
+	  --library src/arcmix --programs stages --code-folder data/code --results results \
 	  --rows results/ledger --page README.md --out .cache/review.md
 
 readme: ## Copy the table into README.md, for a commit of new results.

@@ -31,7 +31,7 @@ def run(  # noqa: PLR0913 - a program's arguments are its files
     file: Path,
     library: Path,
     programs: Path,
-    code: Path,
+    code_folder: Path,
     results: Path,
     rows: Path,
     page: Path,
@@ -49,18 +49,20 @@ def run(  # noqa: PLR0913 - a program's arguments are its files
         code=own["all"],
     )
     stages = store.recorded(HERE)
-    fingerprinted = {str(code / name): one for name, one in own.items()}
+    fingerprinted = {str(code_folder / name): one for name, one in own.items()}
     commit = _commit(stages, fingerprinted, [str(library), str(programs)], fork)
     problems = [*provenance.problems(stages, commit), *review.kept(ledger)]
-    found = None
     reads = next((stage.reads for stage in stages if stage.name == overrides.RECORD), {})
+    found = None
     try:
         found = run_results.read(_places(results), config.model_dump(mode="json"), reads)
         problems += review.own(ledger, found)
     except ValueError as error:
-        problems.append(Problem(str(results), str(error)))
+        path, _, text = str(error).partition(": ")
+        problems.append(Problem(path, text))
     problems += review.added(ledger, present, found)
-    problems += _table(ledger, baselines, results)
+    if not any(_has([problem.place], str(rows)) for problem in problems):
+        problems += _table(ledger, baselines, results)
     problems += review.readme(str(page), _text(page), _text(results / "ablation.md"))
     changes, wrong = _changes(ledger, found)
     before = _output("git", "show", f"{fork}:{results / 'ablation.csv'}", needed=False)
@@ -70,8 +72,8 @@ def run(  # noqa: PLR0913 - a program's arguments are its files
         notes=_notes(ledger, found, library, programs, fork),
         changes=changes,
         verdicts=comment.verdicts(before, _text(results / "ablation.csv")),
-        metrics=_output(sys.executable, "-m", "dvc", "metrics", "diff", fork),
-        values=_output(sys.executable, "-m", "dvc", "params", "diff", fork),
+        metrics=_output(sys.executable, "-m", "dvc", "metrics", "diff", fork[:12]),
+        values=_output(sys.executable, "-m", "dvc", "params", "diff", fork[:12]),
     )
     text = comment.as_markdown(done, present)
     files.write_text(out, text)
@@ -148,9 +150,9 @@ def _changes(ledger: Ledger, found: Results | None) -> tuple[list[Change], list[
         told = "without data"
         tables = row and verification.tables(row, HERE)
         if row and tables:
-            texts = verification.problems(row, tables, found)
-            problems += [Problem(place, text) for text in texts]
-            told = "not those of its data" if texts else "computed again from its data"
+            wrong = verification.problems(place, row, tables, found)
+            problems += wrong
+            told = "not those of its data" if wrong else "computed again from its data"
         changes.append(Change(path.removesuffix(".json"), "new", row, told))
     changes += [Change(path.removesuffix(".json"), "removed", None, "") for path in ledger.removed]
     return changes, problems

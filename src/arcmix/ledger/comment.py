@@ -38,10 +38,10 @@ VERDICTS = {"line": "<", "before": "<", "after": "<"}
 
 UNPROVEN = f"""\
 What git does not show, this review cannot prove: that the answers and the losses of a run gave the
-numbers of its tasks and steps, and {", ".join(f"`{name}`" for name in consistency.UNPROVEN)};
-`groups.csv`, `submission.json`, most of `scores.csv`, the pictures, and, of a row that is not of
-the committed run, that its `data` and its adapter exist. Who has the data of a run checks its
-numbers with the same command, and who doubts them repeats the run."""
+numbers of its tasks and steps, and its {", ".join(f"`{name}`" for name in consistency.UNPROVEN)};
+that `groups.csv`, `submission.json`, most of `scores.csv` and the pictures are those of the answers;
+and, of a row that is not of the committed run, that the data and the adapter exist that it names.
+With the data of a run in DVC's cache, the same command computes its numbers again."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +151,11 @@ def _table(columns: Mapping[str, str], lines: Sequence[Sequence[str]], none: str
 
 
 def _cell(text: str) -> str:
-    """Return a text as code in a cell of a table, without what would end it."""
+    """Return a text as code in a cell of a table, without what would end it; a number as it is."""
+    if re.fullmatch("[0-9.]*", text):
+        return text
     plain = re.sub(r"[`|\x00-\x1f]", "?", text)
-    return f"`{plain}`" if plain else ""
+    return f"`{plain}`"
 
 
 def _output(text: str) -> str:

@@ -129,8 +129,11 @@ def _files(stages: Iterable[Recorded], commit: Commit) -> Iterator[Problem]:
         if len({claim[2] for claim in claims}) == 1:
             # DVC's entries agree with each other.
             name, verb, found = claims[0]
-            text = f"{path} is not what stage {name} {verb}: its MD5 is {address}, and dvc.lock has"
-            yield Problem(commit.blamed(path), f"{text} {found}; {AGAIN}")
+            place = commit.blamed(path)
+            text = (
+                f"is not what stage {name} {verb}: its MD5 is {address}, and dvc.lock has {found}"
+            )
+            yield Problem(place, f"{f'{path} ' * (place == LOCK)}{text}; {AGAIN}")
             continue
         for name, verb, found in wrong:
             yield Problem(

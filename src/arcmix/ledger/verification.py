@@ -11,6 +11,7 @@ import pandas as pd
 from arcmix import checked, files
 from arcmix import tasks as task_table
 from arcmix.ledger import store
+from arcmix.ledger.provenance import Problem
 from arcmix.ledger.records import Row
 from arcmix.ledger.results import Results
 from arcmix.prediction import candidates as candidate_table
@@ -23,6 +24,7 @@ TABLES = ("validation", "candidates", "scores", "losses", "answering-losses")
 """Names of the tables in a row's `data` that `computed` reads."""
 
 SOURCE = "the tables of the run give"
+"""What gives the expected numbers, in problems."""
 
 ELSEWHERE = ("adapt_failed", "adapted_tasks", "train_loss")
 """Headline numbers that follow from the table of test-time fine-tuning and from the history."""
@@ -40,12 +42,15 @@ def tables(row: Row, repository: Path) -> dict[str, Path] | None:
     return held if len(held) == len(TABLES) else None
 
 
-def problems(row: Row, tables: Mapping[str, Path], results: Results | None) -> list[str]:
+def problems(
+    place: str, row: Row, tables: Mapping[str, Path], results: Results | None
+) -> list[Problem]:
     """Return where a row, or the results of its run, contradict its tables.
 
     The audit is not in a row, so its numbers of clean tasks are verified with results alone.
 
     Args:
+        place: The path of the row.
         row: The row.
         tables: Name of each of `TABLES` -> its path.
         results: The results of the committed run, which may be that of the row.
@@ -54,7 +59,7 @@ def problems(row: Row, tables: Mapping[str, Path], results: Results | None) -> l
     try:
         answers, found = _computed(row, tables, own)
     except ValueError as error:
-        return [str(error)]
+        return [Problem(place, str(error))]
     expected = {name: value for name, value in found.headline.items() if name not in ELSEWHERE}
     if own is None:
         expected = {name: one for name, one in expected.items() if not name.startswith("clean_")}
@@ -66,18 +71,18 @@ def problems(row: Row, tables: Mapping[str, Path], results: Results | None) -> l
         texts += [
             f"task {task}: {text}" for text in consistency.contradictions(known, wanted, SOURCE)
         ]
+    made = {}
     if own is not None:
         made = {
             own.places.scores: files.csv_text(found.scores),
             own.places.groups: files.csv_text(found.groups),
             own.places.answers: submission.text(answers.selected()),
         }
-        texts += [
-            f"{path} is not what {SOURCE}"
-            for path, text in made.items()
-            if checked.read_text(path, evaluation.REMEDY) != text
-        ]
-    return texts
+    return [Problem(place, text) for text in texts] + [
+        Problem(str(path), "is not what the tables of the run give; run: make repro")
+        for path, text in made.items()
+        if checked.read_text(path, evaluation.REMEDY) != text
+    ]
 
 
 def _computed(
