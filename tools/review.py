@@ -12,12 +12,13 @@ from pathlib import Path
 
 from arcmix import checked, files, fingerprints, program
 from arcmix.config import check, overrides, schema
-from arcmix.ledger import comment, provenance, review, store, summary, table, verification
+from arcmix.ledger import comment, commits, provenance, review, store, summary, table, verification
 from arcmix.ledger import results as run_results
 from arcmix.ledger.comment import Change
 from arcmix.ledger.provenance import Problem
 from arcmix.ledger.results import Places, Results
 from arcmix.ledger.review import Ledger
+from arcmix.pages import study
 from stages import record
 
 HERE = Path()
@@ -133,12 +134,16 @@ def _places(results: Path) -> Places:
 
 def _table(ledger: Ledger, baselines: Sequence[str], results: Path) -> list[Problem]:
     """Return which files are not the table of the rows."""
-    blocks = table.blocks(ledger.rows().values(), ledger.code, baselines)
+    known = [*ledger.rows().values()]
+    earlier = commits.of_codes(Path(), {row.code for row in known} - {ledger.code})
+    blocks = table.blocks(known, ledger.code, baselines, earlier)
     made = {
         str(results / "ablation.md"): summary.as_markdown(blocks),
         str(results / "ablation.csv"): files.csv_text(table.as_frame(blocks)),
+        str(results / "study.html"): study.without_pictures(study.page(blocks)),
     }
-    return review.table({path: _text(Path(path)) for path in made}, made)
+    committed = {path: study.without_pictures(_text(Path(path))) for path in made}
+    return review.table(committed, made)
 
 
 def _changes(ledger: Ledger, found: Results | None) -> tuple[list[Change], list[Problem]]:

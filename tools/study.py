@@ -66,7 +66,7 @@ def run(
     made = [*work.rows.values()]
     if made:
         baseline = check.check_file(params).studies[name].baseline
-        sys.stdout.write(summary.as_markdown(table.blocks(made, code, [baseline])))
+        sys.stdout.write(summary.as_markdown(table.blocks(made, code, [baseline], {})))
     if missing := work.missing():
         sys.stdout.write("".join(f"{work.described(key)}\n" for key in missing))
         sys.exit(f"{name}: {len(missing)} of {len(work.cells)} cells are missing")

@@ -158,3 +158,12 @@ def test_the_page_shows_the_noise_by_seed() -> None:
     assert cells[:4] == ["seed", "1", "2", "0.5250 ± 0.0071"]
     assert cells[5:9] == ["init_seed", "1", "2", "0.5200 ± 0.0000"]
     assert "Noise of the loss per cell" not in study.page(blocks())
+
+
+def test_a_page_without_pictures_has_all_else() -> None:
+    text = study.page(blocks())
+    plain = study.without_pictures(text)
+    assert len(plain) < len(text) / 3
+    assert "base64" not in plain
+    assert plain.count('<figure class="chart"><img src="" alt="') == 3
+    assert RUNS[0].name in plain
