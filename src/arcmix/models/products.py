@@ -1,9 +1,9 @@
 """The dtype in which an adapter computes: on an accelerator, that of the model.
 
 peft keeps the weights of LoRA in float32, and casts the input of each layer to float32 to multiply
-it with them. On a card, casts took 22 % of the time of a step (docs/benchmarks.md). In bfloat16, the
-weights are cast instead, which are small. They, their gradients and the optimizer stay in float32,
-so that small updates add up.
+it with them. On a card, casts took 22 % of the time of a step (docs/benchmarks.md). In bfloat16,
+the weights are cast instead, which are small. They, their gradients and the optimizer stay in
+float32, so that small updates add up.
 
 A CPU computes as peft does, and so does a card in float16, where small gradients may underflow.
 """
