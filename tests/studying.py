@@ -78,12 +78,12 @@ class Repository:
         self.run("git", "add", "--all")
         self.run("git", "commit", "--quiet", "--message=start")
 
-    def run(self, *command: str, status: int = 0, **variables: str) -> str:
+    def run(self, *command: str, status: int = 0) -> str:
         """Run a command in the repository and return what it printed."""
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env=ENVIRONMENT | variables,
+            env=ENVIRONMENT,
             check=False,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

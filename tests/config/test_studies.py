@@ -20,7 +20,7 @@ def make(**fields: object) -> studies.Study:
         "model": "tiny",
         "baseline": "train",
     }
-    return studies.Study(**values | fields)
+    return studies.Study.model_validate(values | fields)
 
 
 def test_the_cells_of_one_seed_come_before_those_of_the_next() -> None:
