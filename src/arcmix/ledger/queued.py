@@ -41,7 +41,7 @@ class Entry:
 
 
 def entries(repository: Path) -> dict[str, Entry]:
-    """Return name -> the experiments of the queue; of those with one name, the first to end.
+    """Return name -> the experiment in the queue; of those with one name, one that has not ended.
 
     Args:
         repository: Root of the repository.
