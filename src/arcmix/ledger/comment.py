@@ -39,9 +39,9 @@ VERDICTS = {"line": "<", "before": "<", "after": "<"}
 UNPROVEN = f"""\
 What git does not show, this review cannot prove: that the answers and the losses of a run gave the
 numbers of its tasks and steps, and its {", ".join(f"`{name}`" for name in consistency.UNPROVEN)};
-that `groups.csv`, `submission.json`, most of `scores.csv` and the pictures are those of the
-answers; and, of a row that is not of the committed run, that the data and the adapter exist that it
-names. With the data of a run in DVC's cache, the same command computes its numbers again."""
+that `groups.csv`, `submission.json`, most of `scores.csv` and the pictures follow from the answers;
+and, of a row that is not of the committed run, that the data and the adapter exist that it names.
+With the data of a run in DVC's cache, the same command computes its numbers again."""
 
 
 @dataclass(frozen=True)

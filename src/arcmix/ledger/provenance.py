@@ -130,10 +130,9 @@ def _files(stages: Iterable[Recorded], commit: Commit) -> Iterator[Problem]:
             # DVC's entries agree with each other.
             name, verb, found = claims[0]
             place = commit.blamed(path)
-            text = (
-                f"is not what stage {name} {verb}: its MD5 is {address}, and dvc.lock has {found}"
-            )
-            yield Problem(place, f"{f'{path} ' * (place == LOCK)}{text}; {AGAIN}")
+            held = "it is missing" if address == MISSING else f"its MD5 is {address}"
+            text = f"is not what stage {name} {verb}: {held}, and dvc.lock has {found}; {AGAIN}"
+            yield Problem(place, f"{path} {text}" if place == LOCK else text)
             continue
         for name, verb, found in wrong:
             yield Problem(
@@ -181,4 +180,4 @@ def _folder(
 
 
 def _stages(names: Sequence[str]) -> str:
-    return f"stage{'s' * (len(names) > 1)} {', '.join(names)}"
+    return f"by dvc.lock, stage{'s' * (len(names) > 1)} {', '.join(names)}"

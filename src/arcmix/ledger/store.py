@@ -103,12 +103,17 @@ def recorded(repository: Path) -> list[Recorded]:
 
 def _recorded(stage: Stage) -> Recorded:
     values = [one for one in stage.deps if isinstance(one, ParamsDependency)]
-    changed = (status for one in values for status in one.workspace_status().values())
+    changed = []
+    for one in values:
+        status = one.workspace_status().get(str(one), {})
+        # A text says that dvc.lock has no values at all, or that the file is missing.
+        changed += one.params if isinstance(status, str) else status
     reads = {one.def_path: _address(one) for one in stage.deps if one not in values}
     return Recorded(
-        name=stage.addressing,
+        # In another working directory, an address begins with the path of dvc.yaml.
+        name=stage.addressing.rpartition(":")[2],
         command=not getattr(stage, "cmd_changed", False),
-        values=tuple(place for status in changed for place in status),
+        values=tuple(changed),
         reads=reads,
         writes={one.def_path: _address(one) for one in stage.outs},
     )
