@@ -129,7 +129,7 @@ def test_a_row_with_other_numbers_is_kept_until_its_file_is_removed(repository):
     [path] = repository.folder.glob("results/ledger/*/*.json")
     own = path.read_text()
     values = json.loads(own)
-    values["metrics"]["best_val_loss"] += 0.25
+    values["metrics"]["answering_val_loss"] += 0.25  # which follows from the data alone
     published = json.dumps(values)
     path.write_text(published)
     assert f"kept combo-v2/{path.stem} of the ledger, because" in repository.run("dvc", "repro")

@@ -103,8 +103,7 @@ class Run:
         machines.write(self.path("machines.json"), Machine(**MACHINE))
         for seed in range(2):
             one = row(seed=seed, loss=0.6 + 0.1 * seed)
-            metrics = one.metrics | {"correct_pixels": 0.25}
-            fixed = sealed(one, settings=one.settings | {"init_seed": 0}, metrics=metrics)
+            fixed = sealed(one, settings=one.settings | {"init_seed": 0})
             records.write(self.path("ledger"), fixed)
             if seed == 0:
                 records.write(self.path("own"), replace(fixed, tasks={}))

@@ -1,3 +1,5 @@
+from typing import Any
+
 from arcmix.ledger import comment
 from arcmix.ledger.comment import Change, Review
 from arcmix.ledger.provenance import Problem
@@ -5,8 +7,8 @@ from arcmix.ledger.provenance import Problem
 HOSTILE = "`x`` | @someone <img src=y>\n```\n# title"
 
 
-def review(**changes: object) -> Review:
-    given = {
+def review(**changes: Any) -> Review:
+    given: dict[str, Any] = {
         "title": "Against a commit.",
         "problems": [],
         "notes": [],
