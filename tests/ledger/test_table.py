@@ -411,6 +411,18 @@ def test_a_block_with_leaks_shows_the_clean_tasks() -> None:
     assert "clean tasks" not in summary.as_markdown(blocks(entries[2:]))
 
 
+def test_a_block_with_test_time_fine_tuning_shows_the_loss_before_and_after() -> None:
+    entry = row(loss=0.6, last=0.7, answering=0.5)
+    adapted = replace(entry, metrics=entry.metrics | {"adapted_tasks": 6})
+    best = sealed(adapted, settings=adapted.settings | {"checkpoint": "best"})
+    for one, before in ((adapted, "0.7000"), (best, "0.6000")):
+        text = summary.as_markdown(blocks([one]))
+        cells = [line.split("|")[-3:-1] for line in text.splitlines() if line.startswith("|")]
+        assert [cell.strip() for cell in cells[0]] == [*summary.ADAPTED_COLUMNS]
+        assert [cell.strip() for cell in cells[2]] == [before, "0.5000"]
+    assert "val loss before |" not in summary.as_markdown(blocks([entry]))
+
+
 def test_the_csv_compares_the_scores_with_the_baseline() -> None:
     entries = [
         row(name, seed, per_cell=[0.5] * 24, accuracy=accuracy)

@@ -9,24 +9,26 @@ from arcmix.ledger.table import Block, Line, drawn
 from arcmix.stats import shares
 
 LEGEND = """\
-A row sums up the runs of one dataset: means over its seeds, ± the standard deviation. `loss per
-cell` is that of the models that answer: after test-time fine-tuning, if there is any. It is in nats
-per cell of the right answer, a mean over the validation tasks, which the heading names. A `verdict`
-compares it with the baseline, task by task and seed by seed: the difference ± half of its 95 %
-interval, which covers other tasks and other seeds. "Better" and "worse" are corrected for the
-number of rows, so at most 5 % of such tables have a false one. `tasks` are the training tasks;
+A row sums up the runs of one dataset: means over its seeds, ± the standard deviation.
+`loss per cell` is that of the models that answer: after test-time fine-tuning, if there is any. It
+is in nats per cell of the right answer, a mean over the validation tasks, which the heading names.
+A `verdict` compares it with the baseline, task by task and seed by seed: the difference ± half of
+its 95 % interval, which covers other tasks and other seeds. "Better" and "worse" are corrected for
+the number of rows, so at most 5 % of such tables have a false one. `tasks` are the training tasks;
 `samples`, `epochs`, `answer tokens` and `tokens` are what a run trained on, `tokens` with the
 prompts. `best val loss` is the lowest validation loss of any step, in nats per answer token, and
 `best step` the step of the minimum and the last step. If they are equal, more training may help.
 Scores are percentages of the validation tasks; brackets hold the 95 % interval over these tasks.
-`clean` columns leave out the validation tasks of which the training data has pairs. Rows that were
-trained on validation demonstrations, the solved pairs of the validation tasks, are in a table of
-their own. A row is `mixed` if its runs were made on other hardware, with other numbers of threads
-or ranks, or with other versions of libraries; it names what differs. Such runs may differ though
-their seeds do not, so their mean is not one over seeds alone. `A ← B/0-123` is a second stage of
-training: on A, from the adapter of the run B/0-123 of the ledger, `A ← folder B` one from an
-adapter that was not made here. `untrained` is a model that is measured as it is. Where several
-lines have one name, or several tables one title, the values follow in which they differ."""
+`clean` columns leave out the validation tasks of which the training data has pairs.
+`val loss before` and `after` are those before and after test-time fine-tuning, in nats per answer
+token. Rows that were trained on validation demonstrations, the solved pairs of the validation
+tasks, are in a table of their own. A row is `mixed` if its runs were made on other hardware, with
+other numbers of threads or ranks, or with other versions of libraries; it names what differs. Such
+runs may differ though their seeds do not, so their mean is not one over seeds alone. `A ← B/0-123`
+is a second stage of training: on A, from the adapter of the run B/0-123 of the ledger,
+`A ← folder B` one from an adapter that was not made here. `untrained` is a model that is measured
+as it is. Where several lines have one name, or several tables one title, the values follow in which
+they differ."""
 """Explanation of the columns in the Markdown file."""
 
 CHANCE = """\
@@ -62,6 +64,9 @@ prompts too."""
 
 CLEAN_COLUMNS = {"clean tasks": ">", "clean loss per cell": ">", "clean selected_2": ">"}
 """More columns, for a block with a line some of whose validation tasks are not clean."""
+
+ADAPTED_COLUMNS = {"val loss before": ">", "val loss after": ">"}
+"""More columns, for a block with a line that was fine-tuned at test time."""
 
 
 def as_markdown(blocks: Sequence[Block]) -> str:
@@ -118,6 +123,7 @@ def findings(block: Block) -> str:
 
 def _table(block: Block) -> str:
     leaked = any(line.leaked for line in block.lines)
+    adapted = any(any(row.metrics.get("adapted_tasks") for row in one.rows) for one in block.lines)
     rows = []
     for line in block.lines:
         seen = line.exposure
@@ -139,9 +145,11 @@ def _table(block: Block) -> str:
                 _interval(line.mean("selected_2"), len(line.rows[0].tasks)),
                 ", ".join(line.mixed) or "no",
                 *(_clean(line) if leaked else []),
+                *(_adapted(line) if adapted else []),
             ]
         )
-    return markdown.table(COLUMNS | (CLEAN_COLUMNS if leaked else {}), rows)
+    more = (CLEAN_COLUMNS if leaked else {}) | (ADAPTED_COLUMNS if adapted else {})
+    return markdown.table(COLUMNS | more, rows)
 
 
 def _clean(line: Line) -> list[str]:
@@ -152,6 +160,12 @@ def _clean(line: Line) -> list[str]:
         "" if mean is None else loss(mean),
         "" if score is None else _interval(score, tasks),
     ]
+
+
+def _adapted(line: Line) -> list[str]:
+    """Return the validation loss of the adapter, and that of the models that answered."""
+    chosen = "best_val_loss" if line.rows[0].settings.get("checkpoint") == "best" else "val_loss"
+    return [loss(line.mean(name), line.sd(name)) for name in (chosen, "answering_val_loss")]
 
 
 def _steps(values: Sequence[float]) -> str:
