@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from arcmix.ledger import provenance
+from arcmix.scoring import evaluation
 from tests.test_dag import Repository
 
 pytestmark = pytest.mark.slow
@@ -126,7 +127,7 @@ def test_a_clone_without_data_is_reviewed_too_and_says_what_it_cannot_prove(repo
             [
                 "results/scores.csv: accuracy: mean is 0.1234, but the headline number is 0",
                 "results/scores.csv: accuracy: the interval of its mean is N to N",
-                "results/scores.csv: is not what the tables of the run give; run: make repro",
+                f"results/scores.csv: is not what the tables of the run give; {evaluation.REMEDY}",
             ],
         ),
         (

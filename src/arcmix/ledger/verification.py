@@ -79,7 +79,7 @@ def problems(
             own.places.answers: submission.text(answers.selected()),
         }
     return [Problem(place, text) for text in texts] + [
-        Problem(str(path), "is not what the tables of the run give; run: make repro")
+        Problem(str(path), f"is not what {SOURCE}; {evaluation.REMEDY}")
         for path, text in made.items()
         if checked.read_text(path, evaluation.REMEDY) != text
     ]
