@@ -56,6 +56,7 @@ ifdef ON
 else
 	@$(RUN) python -m tools.study $(CELLS) --lock .cache/study --jobs "$(JOBS)"
 	@$(RUN) dvc repro --quiet --single-item code ablation
+	@echo "The page of all studies: results/study.html"
 endif
 
 noise: $(STAMP) whole ## Vary one seed at a time of the experiment NOISE; print the spread of each seed.
