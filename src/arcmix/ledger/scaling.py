@@ -12,13 +12,10 @@ import numpy as np
 from arcmix.ledger import subsets
 from arcmix.ledger.records import Row
 from arcmix.ledger.subsets import Cell
-from arcmix.ledger.verdicts import LOSS
+from arcmix.ledger.verdicts import LOSS, SCORES
 from arcmix.stats import cells, scaling, shares
 from arcmix.stats.differences import LEVEL, Difference
 from arcmix.stats.scaling import FARTHEST
-
-SCORES = ("accuracy", "pass_n", "selected_2")
-"""Scores whose points are shown. They have no fit: most are at or near 0."""
 
 MULTIPLES = (2, FARTHEST)
 """Sizes that the text predicts, as multiples of the largest one that was measured."""
@@ -60,7 +57,7 @@ class Scaling:
     """The law and its band, at sizes that are even on a logarithmic axis, up to `FARTHEST` times
     the largest one; none without a fit. A point of it has no runs."""
     scores: dict[str, tuple[Point, ...]]
-    """Name -> the points of each of `SCORES`."""
+    """Name -> the points of each of `SCORES`. They have no fit: most are at or near 0."""
     trend: Difference | None
     """Change of the loss with each doubling; negative where it falls."""
     fit: scaling.Scaling | None
