@@ -273,11 +273,13 @@ def _of_run(row: Row, results: Results) -> Iterator[str]:
     named = {f"{name}.parquet": address for name, address in row.data.items()}
     named |= {"adapter": row.adapter}
     named |= {f"{stage}.json": _md5(fields) for stage, fields in row.machines.items()}
+    # Stage `record` adds to the file what it knows of the sources.
     drawn = [
         {name: value for name, value in part.items() if name != "pinned"}
         for part in row.mix["components"]
     ]
-    named["mix.json"] = _md5(row.mix | {"components": drawn})
+    mix = {name: value for name, value in row.mix.items() if name != "sources"}
+    named["mix.json"] = _md5(mix | {"components": drawn})
     for path, address in results.reads.items():
         if (given := named.get(Path(path).name)) not in (None, address):
             yield f"names {given} as the address of {path}, and dvc.lock has {address}"
