@@ -87,6 +87,7 @@ def record():
         names = ("metrics.json", "tasks.csv", "history.csv", "mix.json", "partition.json")
         flags = {name.partition(".")[0]: folder / name for name in names}
         flags |= {name: folder / name for name in ("initial", "adapter")}
+        flags |= {name: folder / f"{name}.parquet" for name in test_record.TABLES}
         flags |= {"run-code": folder / "code", "machine": folder / "machines"}
         flags |= {
             "params": folder / "params.yaml",

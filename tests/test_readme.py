@@ -76,6 +76,10 @@ def test_the_statements_of_the_readme_about_the_table_are_true():
             max(losses) < metrics["val_loss_step_0"]
         ),
         "and `combo-v2` lowers it further": losses[0] < losses[1],
+        "With `re-arc`, it rises again after step 10": re_arc["metrics"]["best_val_step"] == 10,
+        "only 39 of the drawn samples are short enough": (
+            re_arc["history"][1]["samples"] == round(39 * re_arc["history"][1]["epochs"])
+        ),
         "`combo-v2` contains solved pairs of the validation tasks": uses == [True, False],
         "each dataset ran with one seed": combo["seeds"] == re_arc["seeds"] == 1,
         "No task is solved": metrics["pass_n"] == re_arc["metrics"]["pass_n"] == 0,

@@ -441,7 +441,7 @@ def study(**fields: Any) -> dict[str, Any]:
         ({"scale": "tny"}, "scale: 'tny' is not one of "),
         ({"model": "tny"}, "model: 'tny' is not one of "),
         ({"baseline": "eval"}, "baseline: 'eval' is not one of ['combo-v2', 'train']"),
-        ({"grids": {}}, "grids: Extra inputs are not permitted"),
+        ({"grids": {}}, "grids: 'grids' is not one of "),
         ({"grid": {"seed": [1]}}, "grid.seed: a grid has the other values of a run"),
         ({"grid": {"selection": "best"}}, "grid.selection: a place of a grid has a list of values"),
         (
@@ -466,7 +466,7 @@ def study(**fields: Any) -> dict[str, Any]:
         ),
         (
             {"grid": {"datasets": {"train": {"train": {"subst": [1]}}}}},
-            "the cell train, train.subst=1, seed 0: datasets.train.train.subst: Extra inputs",
+            "the cell train, train.subst=1, seed 0: datasets.train.train.subst: 'subst' is not one of ",
         ),
         (
             {

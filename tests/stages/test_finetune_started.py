@@ -258,7 +258,7 @@ def test_processes_that_cannot_share_a_batch_report_one_error(tmp_path, base_mod
     assert (
         log.count("error in finetune: 2 processes cannot share a batch of 5 samples equally") == 1
     )
-    assert log.count("arcmix.finetune: 19 training samples") == 1
+    assert log.count("arcmix.corpus: 19 training samples") == 1
 
 
 def painted(color):
