@@ -466,7 +466,7 @@ def study(**fields: Any) -> dict[str, Any]:
         ),
         (
             {"grid": {"datasets": {"train": {"train": {"subst": [1]}}}}},
-            "the cell train, train.subst=1, seed 0: datasets.train.train.subst: 'subst' is not one of ",
+            "the cell train, train.subst=1, seed 0: datasets.train.train.subst: 'subst' is not",
         ),
         (
             {
