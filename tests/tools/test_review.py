@@ -133,10 +133,10 @@ def test_a_clone_without_data_is_reviewed_too_and_says_what_it_cannot_prove(repo
         (
             "tasks.csv",
             "evaluate",
-            r"(?<=\w{8},1,)0(?=,)",
+            r"(?<=\w{8},1,1,)0(?=,)",
             [
                 "results/metrics.json: accuracy is 0, but the tasks give N",
-                "results/metrics.json: clean_accuracy is 0, but the tasks and the audit give N",
+                "results/metrics.json: clean_accuracy is 0, but the tasks give N",
                 "ROW: its tasks are not those of results/tasks.csv",
             ],
         ),
@@ -227,7 +227,7 @@ def test_numbers_that_dvc_was_made_to_accept_are_refused_by_the_table_and_by_the
     ]
 
 
-TABLE = ("ablation.md", "ablation.csv", "ablation.png", "loss.png")
+TABLE = ("ablation.md", "ablation.csv", "ablation.png", "loss.png", "study.html")
 """The outputs of stage `ablation`, which DVC removes before it runs the stage."""
 
 
@@ -341,6 +341,7 @@ def test_a_base_that_does_not_exist_is_one_error(repository):
 
 
 def test_the_makefile_calls_the_program_with_its_arguments(repository: Repository):
-    shown = repository.run("make", "-n", "-o", ".venv/.up-to-date", "review", "BASE=base")
+    options = ("-n", "--no-print-directory", "-o", ".venv/.up-to-date")
+    shown = repository.run("make", *options, "review", "BASE=base")
     command = " ".join(shown.replace("\\\n", " ").split())
     assert command.endswith(" ".join(COMMAND).replace("--base base", '--base "base"'))
