@@ -1,6 +1,7 @@
 """The page of a study: every number of the table, its charts, and what happened to each task."""
 
 import base64
+import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -189,7 +190,7 @@ def _numbers(block: Block) -> dict[str, list[str]]:
 
 def _text(value: object) -> str:
     if isinstance(value, float):
-        return "" if value != value else f"{value:.6g}"  # noqa: PLR0124 - not a number
+        return "" if math.isnan(value) else f"{value:.6g}"
     return str(value)
 
 
