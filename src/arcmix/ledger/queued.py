@@ -74,9 +74,11 @@ def drop(repository: Path, entry: Entry) -> None:
     with _opened(repository) as queue:
         if entry.state == LOST:
             queue.kill([entry.name])  # it has no process, so this marks it as failed
-            clone = Path(ExecutorInfo.load_json(queue.get_infofile_path(entry.revision)).root_dir)
-            if (repository / ".dvc/tmp").resolve() in clone.resolve().parents:
-                shutil.rmtree(clone, ignore_errors=True)
+            info = Path(queue.get_infofile_path(entry.revision))
+            if info.exists():  # a worker may end before it makes a clone
+                clone = Path(ExecutorInfo.load_json(str(info)).root_dir)
+                if (repository / ".dvc/tmp").resolve() in clone.resolve().parents:
+                    shutil.rmtree(clone, ignore_errors=True)
         queue.remove([entry.name])
 
 
