@@ -234,6 +234,20 @@ def test_bounds_are_as_exact_as_a_mask_in_half_precision(family, dtype, device):
 
 
 # bfloat16 rounds most, so its errors hide a fault best.
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a card")
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_kernel_of_a_card_gives_the_losses_and_gradients_of_a_mask(family, dtype):
+    given: Any = families.model(family, dtype, **WINDOWS.get(family, {}))
+    model = given.to("cuda")
+    texts = examples([17, 1, 30, 6])
+    loss.token_losses(model, texts)
+    found = row(model, attention.NAME, texts)
+    # `eager` is not replaced by bounds.
+    expected = row(model, "eager", texts)
+    assert_same(found, expected, tolerance.training(dtype))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_token_of_another_example_is_no_rounding(family):
     model = half(family, "bfloat16")
