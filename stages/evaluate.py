@@ -71,12 +71,13 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     files.write_csv(tasks, numbers.tasks)
     files.write_csv(groups, numbers.groups)
     files.write_text(answers, submission.text(selected.selected()))
+    steps = numbers.headline["steps"]
+    trained = f"{numbers.headline['val_loss']:.4f} at step {steps}"
     log.info(
-        "validation loss %.4f at step 0, %.4f at step %d, %.4f of the models that answer (%d tasks"
-        " with an adapter of their own); selected_2 %.3f over %d tasks",
+        "validation loss %.4f at step 0, %s, %.4f of the models that answer (%d tasks with an"
+        " adapter of their own); selected_2 %.3f over %d tasks",
         numbers.headline["val_loss_step_0"],
-        numbers.headline["val_loss"],
-        numbers.headline["steps"],
+        trained if steps else "nothing was trained",
         numbers.headline["answering_val_loss"],
         numbers.headline["adapted_tasks"],
         numbers.headline["selected_2"],

@@ -81,7 +81,7 @@ def _earlier(
         raise ValueError(
             f"the adapter of {row.name} is missing: {error}; if the run was made elsewhere, remove"
             f" {path}. Then repeat its run with the settings of its row (make adapters names them):"
-            f" {repeat.command(row)}"
+            f" {repeat.command(row)}; or start with a new adapter: -S init.adapter=none"
         ) from error
     _take_state(out / given.STATE, init.optimizer, row.name)
     log.info("the %s adapter of %s, optimizer: %s", init.checkpoint, row.name, init.optimizer)

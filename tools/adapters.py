@@ -2,15 +2,17 @@
 
 `dvc push` pushes the files of the workspace alone, and `dvc gc -w` removes all others. But a second
 stage of training may start from any row. An adapter that is in the remote is pulled when it is
-needed. One that is nowhere comes back by repeating its run.
+needed. One that is nowhere comes back by repeating its run with the code that made it.
 """
 
 import sys
+import tempfile
 from pathlib import Path
 
 from arcmix import program
 from arcmix.config import schema
-from arcmix.ledger import records, repeat, store
+from arcmix.ledger import commits, records, repeat, store
+from arcmix.ledger.records import Row
 
 
 def run(*, params: Path, repository: Path, rows: Path, action: str) -> None:
@@ -19,14 +21,28 @@ def run(*, params: Path, repository: Path, rows: Path, action: str) -> None:
     addresses = [row.adapter for row in found]
     if action == "push":
         store.push(repository, addresses)
-    present = schema.resolve(schema.read(params))
     places = store.places(repository, addresses)
     for row in found:
         place = places[row.adapter]
         text = f"{row.name}: {place}"
         if place == store.NOWHERE:
-            text += f"; to have it again: {repeat.command(row, present)}"
+            text += f"; to have it again{_repetition(row, params, repository)}"
         sys.stdout.write(f"{text}\n")
+
+
+def _repetition(row: Row, params: Path, repository: Path) -> str:
+    """Return the command that repeats a run, with the commit to check out if it has other code."""
+    code = row.code
+    commit = None
+    if not commits.is_present(repository, code):
+        commit = commits.of_codes(repository, [code])[code]
+    if commit is None:
+        return f": {repeat.command(row, schema.resolve(schema.read(params)))}"
+    with tempfile.TemporaryDirectory() as folder:
+        # The values that the command has to override are those of that commit.
+        then = Path(folder, params.name)
+        then.write_text(commits.text_at(repository, commit, params.name), encoding="utf-8")
+        return f", at commit {commit}: {repeat.command(row, schema.resolve(schema.read(then)))}"
 
 
 if __name__ == "__main__":

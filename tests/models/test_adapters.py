@@ -220,7 +220,7 @@ def test_a_resumed_adapter_has_the_dropout_of_the_new_settings(tmp_path, base_mo
         ({"targets": ("q_proj",)}, "'up_proj', 'v_proj'] instead of ['q_proj'];"),
         (
             {"rank": 6, "dora": True},
-            "rank 4 instead of 6, dora False instead of True; set finetune.lora to",
+            "rank 4 instead of 6, dora False instead of True; set scales.SCALE.finetune.lora to",
         ),
     ],
 )

@@ -1,4 +1,5 @@
 import json
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -108,6 +109,17 @@ def ends(name: str, share: float) -> dict[str, Any]:
     """Return the ends of the interval of a share of two tasks."""
     low, high = shares.interval(share, 2)
     return {f"{name}_low": pytest.approx(low), f"{name}_high": pytest.approx(high)}
+
+
+def test_the_log_compares_two_steps_only_after_a_training(tmp_path: Path, caplog) -> None:
+    caplog.set_level(logging.INFO)
+    evaluate.run(**write(tmp_path))
+    assert re.search(r"validation loss [\d.]+ at step 0, [\d.]+ at step 5, ", caplog.text)
+    caplog.clear()
+    untrained = [row for row in LOSSES if row[0] == 0]
+    evaluate.run(**write(tmp_path, losses=untrained, history=HISTORY[:1]))
+    assert re.search(r"validation loss [\d.]+ at step 0, nothing was trained, ", caplog.text)
+    assert caplog.text.count("at step") == 1
 
 
 def test_run_writes_the_metrics(tmp_path: Path) -> None:

@@ -276,7 +276,8 @@ def test_the_error_for_a_missing_adapter_has_the_command_that_repeats_its_run(
         rf"the adapter of {name} is missing: 0+\.dir is not in the DVC cache of .*; if the run was"
         rf" made elsewhere, remove .*/results/ledger/{name}\.json\. Then repeat its run"
         r" with the settings of its row \(make adapters names them\): dvc exp run"
-        " -S dataset=arc-1d -S model=tiny -S scale=tiny -S seed=0 -S init.adapter=none$"
+        " -S dataset=arc-1d -S model=tiny -S scale=tiny -S seed=0 -S init.adapter=none; or"
+        " start with a new adapter: -S init.adapter=none$"
     )
     with pytest.raises(ValueError, match=message):
         run(name)

@@ -1,3 +1,4 @@
+import hashlib
 import inspect
 import re
 import subprocess
@@ -33,6 +34,30 @@ def test_a_lost_adapter_comes_with_the_command_that_brings_it_back(repository, c
     lost, kept = run(repository, "list", capsys)
     assert lost.startswith("nowhere; to have it again: dvc exp run -S dataset=re-arc -S model=tiny")
     assert kept == "in the cache"
+
+
+def test_the_command_for_an_adapter_of_earlier_code_is_that_of_its_commit(
+    repository, capsys
+) -> None:
+    folder = repository.folder
+    name = repository.train("third", "arc-1d", code="c0de00000009", adapter=f"{'0' * 32}.dir")
+    written = hashlib.md5(b"c0de00000009\n", usedforsecurity=False).hexdigest()
+    params = PARAMS.read_text()
+    assert "seed: 7\n  tasks: 100\n" in params
+    (folder / "params.yaml").write_text(params.replace("seed: 7\n  tasks", "seed: 8\n  tasks"))
+    lock = folder / "dvc.lock"
+    lock.write_text(f"{lock.read_text()}# {written}\n")
+    repository.commit("then")
+    then = repository.run("git", "rev-parse", "HEAD").strip()
+    (lost,) = [line for line in run(repository, "list", capsys) if line.startswith("nowhere")]
+    # Present code: the values of the workspace are those of the row.
+    assert lost.startswith("nowhere; to have it again: dvc exp run -S dataset=arc-1d ")
+    assert "partition.seed" not in lost
+    lock.write_text(lock.read_text().replace(written, "0" * 32))
+    repository.commit("now")
+    (lost,) = [line for line in run(repository, "list", capsys) if line.startswith("nowhere")]
+    assert lost.startswith(f"nowhere; to have it again, at commit {then}: dvc exp run ")
+    assert " -S partition.seed=7" in lost, name
 
 
 def test_a_push_also_takes_the_runs_before_the_remote(repository, capsys, tmp_path) -> None:

@@ -29,15 +29,39 @@ def of_codes(repository: Path, codes: Iterable[str]) -> dict[str, str | None]:
     return {code: found[code][1] for code in ordered}
 
 
+def is_present(repository: Path, code: str) -> bool:
+    """Return whether the lock file of the workspace belongs to a code."""
+    return _written(code) in (repository / LOCK).read_text()
+
+
+def text_at(repository: Path, commit: str, path: str) -> str:
+    """Return the content of a file at a commit.
+
+    Raises:
+        subprocess.CalledProcessError: If the commit does not have it.
+    """
+    return _git(repository, "show", f"{commit}:{path}")
+
+
 def _first(repository: Path, code: str) -> tuple[int, str | None]:
     """Return the time of the commit, in seconds, and its hash."""
-    written = hashlib.md5(f"{code}\n".encode(), usedforsecurity=False).hexdigest()
-    command = ["git", "log", "--reverse", "--format=%ct %H", f"-S{written}", "--", LOCK]
+    search = f"-S{_written(code)}"
     try:
-        log = subprocess.run(  # noqa: S603 - the hash has hexadecimal digits only
-            command, cwd=repository, capture_output=True, text=True, check=True
-        )
+        log = _git(repository, "log", "--reverse", "--format=%ct %H", search, "--", LOCK)
     except (OSError, subprocess.CalledProcessError):  # no git, or no repository
         return 0, None
-    time, _, commit = log.stdout.partition("\n")[0].partition(" ")
+    time, _, commit = log.partition("\n")[0].partition(" ")
     return (int(time), commit) if commit else (0, None)
+
+
+def _written(code: str) -> str:
+    """Return what the lock file holds of a code."""
+    return hashlib.md5(f"{code}\n".encode(), usedforsecurity=False).hexdigest()
+
+
+def _git(repository: Path, *arguments: str) -> str:
+    command = ["git", *arguments]
+    done = subprocess.run(  # noqa: S603 - hashes, and the names of our own files
+        command, cwd=repository, capture_output=True, text=True, check=True
+    )
+    return done.stdout

@@ -17,7 +17,8 @@ its 95 % interval, which covers other tasks and other seeds. "Better" and "worse
 the number of rows, so at most 5 % of such tables have a false one. `tasks` are the training tasks;
 `samples`, `epochs`, `answer tokens` and `tokens` are what a run trained on, `tokens` with the
 prompts. `best val loss` is the lowest validation loss of any step, in nats per answer token, and
-`best step` the step of the minimum and the last step. If they are equal, more training may help.
+`best step` the step of the minimum and the last step. If a trained run has its minimum at the last
+step, more training may help.
 Scores are percentages of the validation tasks; brackets hold the 95 % interval over these tasks.
 `clean` columns leave out the validation tasks of which the training data has pairs.
 `val loss before` and `after` are those before and after test-time fine-tuning, in nats per answer

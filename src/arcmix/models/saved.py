@@ -64,7 +64,8 @@ def require_settings(folder: Path, tuned: PeftModel) -> None:
     if wrong:
         raise ValueError(
             f"the adapter in {folder} has other settings than this run: {', '.join(wrong)};"
-            " set finetune.lora to what the adapter has, or choose another init.adapter"
+            " set scales.SCALE.finetune.lora to what the adapter has, where SCALE is the scale of"
+            " this run, or choose another init.adapter"
         )
 
 

@@ -66,8 +66,7 @@ def load(
             path.unlink()
             raise ValueError(
                 f"{transfer.explained(error)}; deleted {path}, so the next run fetches it again"
-                f" from {redaction.redacted(origin)}; if the error persists, correct the archive"
-                " there or the pins"
+                f" from {redaction.redacted(origin)}"
             ) from error
 
 
