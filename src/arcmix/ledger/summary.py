@@ -10,27 +10,14 @@ from arcmix.stats import shares
 
 LEGEND = """\
 A row sums up the runs of one dataset: means over its seeds, ± the standard deviation.
-`loss per cell` is that of the models that answer: after test-time fine-tuning, if there is any. It
-is in nats per cell of the right answer, a mean over the validation tasks, which the heading names.
-A `verdict` compares it with the baseline, task by task and seed by seed: the difference ± half of
-its 95 % interval, which covers other tasks and other seeds. "Better" and "worse" are corrected for
-the number of rows, so at most 5 % of such tables have a false one. `tasks` are the training tasks;
-`samples`, `epochs`, `answer tokens` and `tokens` are what a run trained on, `tokens` with the
-prompts. `best val loss` is the lowest validation loss of any step, in nats per answer token, and
-`best step` the step of the minimum and the last step. If a trained run has its minimum at the last
-step, more training may help.
-Scores are percentages of the validation tasks; brackets hold the 95 % interval over these tasks.
-`clean` columns leave out the validation tasks of which the training data has pairs.
-`val loss before` and `after` are those before and after test-time fine-tuning, in nats per answer
-token. Rows that were trained on validation demonstrations, the solved pairs of the validation
-tasks, are in a table of their own. A row is `mixed` if its runs were made on other hardware, with
-other numbers of threads or ranks, or with other versions of libraries; it names what differs. Such
-runs may differ though their seeds do not, so their mean is not one over seeds alone. `A ← B/0-123`
-is a second stage of training: on A, from the adapter of the run B/0-123 of the ledger,
-`A ← folder B` one from an adapter that was not made here. `untrained` is a model that is measured
-as it is. Where several lines have one name, or several tables one title, the values follow in which
-they differ."""
-"""Explanation of the columns in the Markdown file."""
+`loss per cell` is in nats per cell of the right answer, a mean over the validation tasks. A
+`verdict` compares it with the baseline: the difference ± half of its 95 % interval, which covers
+other tasks and other seeds. `best val loss` is in nats per answer token. If a trained run has its
+`best step` at the end, more training may help. Scores are percentages of the validation tasks;
+brackets hold the 95 % interval over tasks. Rows that were trained on validation demonstrations, the
+solved pairs of the validation tasks, are in a table of their own. docs/metrics.md explains each
+column (The ablation table)."""
+"""Explanation of the main columns, in the Markdown file and on the page."""
 
 CHANCE = """\
 Chance alone: every second seed of the baseline differs from the seed before it by {mean:+.3f} ±
