@@ -9,7 +9,8 @@ TASKS := data/validation.parquet
 OUT := submission.json
 JOBS := 1
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
-ADAPTERS := python -m tools.adapters --params params.yaml --repository . --rows results/ledger
+ADAPTERS := python -m tools.adapters --params params.yaml --repository . --library src/arcmix \
+  --programs stages --rows results/ledger
 
 # DVC sets this variable for its stages, but not if another repository's is inherited.
 unexport DVC_ROOT
@@ -162,6 +163,8 @@ readme: ## Copy the table into README.md, for a commit of new results.
 # Of the files that a run makes, a merge keeps ours (.gitattributes). The rows of the ledger are
 # those of both branches, and the table comes of them.
 merged: $(STAMP) whole ## After git merge: keep these results, remake the table from the rows of both.
+	@git rev-parse --quiet --verify MERGE_HEAD >/dev/null || { \
+	  echo "No merge is in progress: run git merge BRANCH first, then the same again." >&2; exit 1; }
 	@left=$$(git diff --name-only --diff-filter=U -- . ':!dvc.lock' ':!results' ':!README.md'); \
 	  [ -z "$$left" ] || { echo "Resolve these conflicts by hand, git add them, then run the same" \
 	    "again:" $$left >&2; exit 1; }

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from arcmix import checked, files, local, program
 from arcmix.config import origins, params, scales, schema
 from arcmix.config.schema import At, Section
-from arcmix.ledger import given, records, repeat, store
+from arcmix.ledger import given, records, store
 from arcmix.ledger.records import Row
 
 log = logging.getLogger("arcmix.fetch_adapter")
@@ -37,11 +37,14 @@ class Params(Section):
     """The prompt format and the encoder."""
 
 
-def run(*, config: Params, repository: Path, rows: str, adapter: str, out: Path) -> None:
+def run(
+    *, config: Params, repository: Path, rows: str, adapter: str, base: Path, out: Path
+) -> None:
     """Write the start of the run to the folder `out`.
 
     `rows`, the folder of the ledger, and `adapter` are paths relative to `repository`, in the
-    workspace and in every revision.
+    workspace and in every revision. `base` has the digest of a base model that is a local folder
+    (stage `local`).
     """
     init = config.init
     if init.adapter == "none":
@@ -50,7 +53,9 @@ def run(*, config: Params, repository: Path, rows: str, adapter: str, out: Path)
     if init.adapter.startswith(params.PATH_STARTS):
         start = _given(local.place(init.adapter, repository), init.optimizer, out / "adapter")
     else:
-        start = _earlier(config, repository, rows, adapter, out / "adapter")
+        row = _row(init.adapter, repository, rows, adapter)
+        _check(config, files.read_json(base), row)
+        start = _earlier(init, repository, repository / rows, row, out / "adapter")
     files.write_json(out / "start.json", start)
 
 
@@ -68,20 +73,16 @@ def _given(folder: Path, optimizer: str, out: Path) -> dict[str, Any]:
 
 
 def _earlier(
-    config: Params, repository: Path, rows: str, adapter: str, out: Path
+    init: params.Init, repository: Path, ledger: Path, row: Row, out: Path
 ) -> dict[str, Any]:
     """Fetch the adapter of an earlier run, and return the start of the run."""
-    init = config.init
-    row = _row(init.adapter, repository, rows, adapter)
-    _check(config, row)
     try:
         store.fetch(repository, row.adapter, init.checkpoint, out)
     except FileNotFoundError as error:
-        path = records.place(repository / rows, row)
         raise ValueError(
             f"the adapter of {row.name} is missing: {error}; if the run was made elsewhere, remove"
-            f" {path}. Then repeat its run with the settings of its row (make adapters names them):"
-            f" {repeat.command(row)}; or start with a new adapter: -S init.adapter=none"
+            f" {records.place(ledger, row)}. Then repeat its run with the command that make"
+            " adapters prints, or start with a new adapter: -S init.adapter=none"
         ) from error
     _take_state(out / given.STATE, init.optimizer, row.name)
     log.info("the %s adapter of %s, optimizer: %s", init.checkpoint, row.name, init.optimizer)
@@ -141,11 +142,14 @@ def _name(path: Path) -> str:
     return f"{path.parent.name}/{path.stem}"
 
 
-def _check(config: Params, row: Row) -> None:
-    """Refuse an adapter that does not fit this run, or that may leak its validation tasks."""
+def _check(config: Params, digest: dict[str, str], row: Row) -> None:
+    """Refuse an adapter that does not fit this run, or that may leak its validation tasks.
+
+    `digest` is that of a base model that is a local folder.
+    """
     now, then = config.model_dump(mode="json"), row.settings
     places = {
-        "model": (then["model"], now["model"]),
+        "model": (then["model"], now["model"] | digest),
         "prompt.format": (then["scale"]["prompt"]["format"], now["prompt"]["format"]),
         "prompt.encoder": (then["scale"]["prompt"]["encoder"], now["prompt"]["encoder"]),
         # With other values, the adapter may have been trained on validation tasks of this run.

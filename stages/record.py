@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-from arcmix import machines, program
+from arcmix import files, machines, program
 from arcmix.config import origins, params, scales
 from arcmix.config.schema import At, Name, Section, Seed
 from arcmix.ledger import comparison, form, records, store
@@ -78,19 +78,24 @@ def run(  # noqa: PLR0913 - a stage's arguments are its files
     losses: Path,
     answering_losses: Path,
     machine: Path,
+    model: Path,
     rows: Path,
     deposit: Path,
     own: Path,
 ) -> None:
-    """Add the run's row to the ledger `rows`, and to the ledger `deposit` if it is another."""
+    """Add the run's row to the ledger `rows`, and to the ledger `deposit` if it is another.
+
+    `model` has the digest of a base model that is a local folder (stage `local`).
+    """
     if stale := store.stale(metrics.parent, "record"):
         raise ValueError(
             f"the stages {stale} have other values or files than when they ran, so the numbers are"
             " not those of the present values; run: dvc repro"
         )
     used = inputs.used(config.partition.source, config.measure.source, config.components)
+    values = config.model_dump(mode="json")
     row = records.make(
-        config.model_dump(mode="json"),
+        values | {"base": values["base"] | files.read_json(model)},
         run_code.read_text().strip(),
         mix=mix_file.pinned(mix_file.read(mix), config.sources)
         | {"sources": inputs.contents(used, config.sources)},

@@ -141,6 +141,7 @@ def test_two_branches_with_results_merge_by_one_command(repository):
     branch(repository, "ours", 2)
     make(repository, "readme")
     git(repository, "commit", "--quiet", "--all", "--message=readme")
+    assert "No merge is in progress: run git merge" in make(repository, "merged", status=2)
     merge = subprocess.run(["git", *IDENTITY, "merge", "theirs"], cwd=repository, check=False)
     assert merge.returncode == 1
 

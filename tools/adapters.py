@@ -9,14 +9,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from arcmix import program
+from arcmix import fingerprints, program
 from arcmix.config import schema
 from arcmix.ledger import commits, records, repeat, store
 from arcmix.ledger.records import Row
 
 
-def run(*, params: Path, repository: Path, rows: Path, action: str) -> None:
+def run(
+    *, params: Path, repository: Path, library: Path, programs: Path, rows: Path, action: str
+) -> None:
     """Print where the adapters are; `action` is `push` or `list`."""
+    code = fingerprints.fingerprints(fingerprints.programs(programs), library)["all"]
     found = records.read(rows)
     addresses = [row.adapter for row in found]
     if action == "push":
@@ -26,17 +29,14 @@ def run(*, params: Path, repository: Path, rows: Path, action: str) -> None:
         place = places[row.adapter]
         text = f"{row.name}: {place}"
         if place == store.NOWHERE:
-            text += f"; to have it again{_repetition(row, params, repository)}"
+            text += f"; to have it again{_repetition(row, code, params, repository)}"
         sys.stdout.write(f"{text}\n")
 
 
-def _repetition(row: Row, params: Path, repository: Path) -> str:
-    """Return the command that repeats a run, with the commit to check out if it has other code."""
-    code = row.code
-    commit = None
-    if not commits.is_present(repository, code):
-        commit = commits.of_codes(repository, [code])[code]
-    if commit is None:
+def _repetition(row: Row, code: str, params: Path, repository: Path) -> str:
+    """Return the command that repeats a run, with a commit if other code than `code` made it."""
+    commit = commits.of_codes(repository, [row.code])[row.code]
+    if row.code == code or commit is None:
         return f": {repeat.command(row, schema.resolve(schema.read(params)))}"
     with tempfile.TemporaryDirectory() as folder:
         # The values that the command has to override are those of that commit.

@@ -57,7 +57,7 @@ def run(  # noqa: PLR0913 - a program's arguments are its files, and what a mach
     if wrong := [f"{key}={value}" for key, value in names.items() if not WORD.fullmatch(value)]:
         raise ValueError(f"{wrong[0]} is no name; it has letters, digits and . _ , -")
     code = fingerprints.fingerprints(fingerprints.programs(programs), library)["all"]
-    planned = study.planned(params, name, code)
+    planned = study.planned(params, name, code, repository)
     there = {study.of_row(row) for row in records.read(rows)}
     missing = {key: cell for key, cell in planned.items() if key not in there}
     if not missing:

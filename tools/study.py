@@ -51,7 +51,7 @@ def run(
     if not jobs.isdecimal():
         raise ValueError(f"JOBS is a number, got {jobs!r}; write JOBS=2, or JOBS=0 to run nothing")
     code = fingerprints.fingerprints(fingerprints.programs(programs), library)["all"]
-    work = Work(repository, rows, study.planned(params, name, code))
+    work = Work(repository, rows, study.planned(params, name, code, repository))
     work.look()
     log.info("%s: %s", name, work.counts())
     if int(jobs) and work.missing():
@@ -69,7 +69,10 @@ def run(
         sys.stdout.write(summary.as_markdown(table.blocks(made, code, [baseline], {})))
     if missing := work.missing():
         sys.stdout.write("".join(f"{work.described(key)}\n" for key in missing))
-        sys.exit(f"{name}: {len(missing)} of {len(work.cells)} cells are missing")
+        text = f"{name}: {len(missing)} of {len(work.cells)} cells are missing"
+        if int(jobs):
+            sys.exit(text)
+        sys.stdout.write(f"{text}\n")
 
 
 class Work:

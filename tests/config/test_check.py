@@ -362,7 +362,8 @@ def test_check_rejects_a_value_in_place_of_a_map(edited, choice: str) -> None:
 def test_stated_values_are_those_that_the_scale_does_not_take_from_the_defaults() -> None:
     assert check.stated(ROOT / "params.yaml", "tiny") == {
         "finetune.budget": (6, None),
-        "finetune.learning_rate": (0.01, 0.001),
+        "finetune.batch": (4, 2),
+        "finetune.learning_rate": (0.01, 0.0005),
         "finetune.dtype": ("float32", "bfloat16"),
         "finetune.eval_every": (2, None),
         "finetune.lora.rank": (4, 32),

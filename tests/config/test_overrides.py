@@ -1,4 +1,5 @@
 import copy
+import io
 import shlex
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,22 @@ def test_an_added_value_is_removed(files: Files, place: str, value: object) -> N
     assert len(found) == 1
     apply_overrides(files.params, shlex.split(found[0]))
     assert YAML(typ="safe").load(files.params) == VALUES
+
+
+def test_a_misspelt_name_is_removed_and_the_right_one_is_back(files: Files) -> None:
+    now = copy.deepcopy(VALUES)
+    now["datset"] = now.pop("dataset")
+    now["init"]["rat"] = now["init"].pop("rate")
+    YAML().dump(VALUES, committed := io.StringIO())
+    files.changed(now, record=VALUES)
+    found = overrides.changed(files.params, files.lock, committed.getvalue())
+    assert found == ["'~datset'", "'~init.rat'", "++dataset=train", "++init.rate=0.1"]
+    apply_overrides(files.params, shlex.split(" ".join(found)))
+    assert YAML(typ="safe").load(files.params) == VALUES
+    # A name that is gone since a stage ran, with the code that read it, does not come back.
+    assert "++gone=1" not in overrides.changed(files.params, files.lock, "gone: 1")
+    files.changed(VALUES, record=VALUES | {"gone": 1})
+    assert overrides.changed(files.params, files.lock, committed.getvalue()) == []
 
 
 def test_a_new_section_of_the_user_stays(files: Files) -> None:

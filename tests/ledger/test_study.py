@@ -5,6 +5,7 @@ import pytest
 
 from arcmix.config import check
 from arcmix.ledger import study
+from arcmix.sources import inputs
 from tests.stages.test_record import Run
 from tests.stages.test_record import run as run  # noqa: PLC0414 - the fixture
 
@@ -14,7 +15,7 @@ PARAMS = Path(__file__).parents[2] / "params.yaml"
 
 def expected(run: Run) -> str:
     """Return what is known of a run before it runs."""
-    return study.of_run(check.check_file(run.folder / "params.yaml"), CODE)
+    return study.of_run(check.check_file(run.folder / "params.yaml"), CODE, run.folder)
 
 
 def test_a_row_is_that_of_its_run(run: Run) -> None:
@@ -47,7 +48,7 @@ def test_a_run_with_another_value_has_another_row(run: Run, place: str, value: o
 
 def test_a_run_of_other_code_has_another_row(run: Run) -> None:
     file = check.check_file(run.folder / "params.yaml")
-    assert study.of_run(file, CODE) != study.of_run(file, "c0de00000002")
+    assert study.of_run(file, CODE, run.folder) != study.of_run(file, "c0de00000002", run.folder)
 
 
 @pytest.mark.parametrize(
@@ -87,23 +88,33 @@ def test_a_source_that_is_not_pinned_is_refused(run: Run) -> None:
         expected(run)
 
 
+def test_the_row_of_a_model_folder_is_that_of_its_content(run: Run) -> None:
+    run.set("models.tiny", {"kind": "folder", "path": "mine"})
+    run.write("mine/config.json", "{}")
+    run.write("model.json", json.dumps(inputs.model_digest("mine", run.folder)))
+    (row,) = run.enter()
+    assert study.of_row(row) == expected(run)
+    run.write("mine/config.json", '{"rms_norm_eps": 1}')
+    assert study.of_row(row) != expected(run)
+
+
 def test_an_error_about_a_cell_names_the_study_and_the_cell(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     text = PARAMS.read_text()
     path.write_text(text.replace("\n  adapter: none\n", "\n  adapter: main\n"))
     with pytest.raises(ValueError, match=r"studies.smoke: the cell new-train, seed 0: init.adap"):
-        study.planned(path, "smoke", CODE)
+        study.planned(path, "smoke", CODE, tmp_path)
     with pytest.raises(ValueError, match=r"studies: 'smok' is not one of .*did you mean 'smoke'\?"):
-        study.planned(path, "smok", CODE)
+        study.planned(path, "smok", CODE, tmp_path)
 
 
 def test_the_published_study_has_eleven_datasets_and_three_seeds() -> None:
-    found = study.planned(PARAMS, "published", CODE).values()
+    found = study.planned(PARAMS, "published", CODE, PARAMS.parent).values()
     assert len(found) == 33
     assert {cell.seed for cell in found} == {0, 1, 2}
-    scaling = study.planned(PARAMS, "task-scaling", CODE)
+    scaling = study.planned(PARAMS, "task-scaling", CODE, PARAMS.parent)
     assert len(scaling) == 12
     # All of new-train is a cell of both studies, with other flags. It is one run.
-    whole = study.planned(PARAMS, "published", CODE)
+    whole = study.planned(PARAMS, "published", CODE, PARAMS.parent)
     shared = [cell for key, cell in scaling.items() if key in whole]
     assert [cell.grid for cell in shared] == [{"datasets.new-train.new-train.subset": "all"}] * 3

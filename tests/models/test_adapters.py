@@ -216,11 +216,16 @@ def test_a_resumed_adapter_has_the_dropout_of_the_new_settings(tmp_path, base_mo
         ({"scale": 3.0}, "alpha 8 instead of 12.0;"),
         ({"rslora": True}, "rslora False instead of True;"),
         ({"dora": True}, "dora False instead of True;"),
-        ({"init": "pissa"}, "init True instead of pissa;"),
+        ({"init": "pissa"}, "init True instead of pissa; choose another init.adapter"),
         ({"targets": ("q_proj",)}, "'up_proj', 'v_proj'] instead of ['q_proj'];"),
         (
             {"rank": 6, "dora": True},
-            "rank 4 instead of 6, dora False instead of True; set scales.SCALE.finetune.lora to",
+            (
+                "rank 4 instead of 6, dora False instead of True; for the values of the adapter,"
+                " add -S ++scales.SCALE.finetune.lora.rank=4 -S"
+                " ++scales.SCALE.finetune.lora.dora=false with the name of the scale for SCALE, or"
+                " choose another init.adapter"
+            ),
         ),
     ],
 )

@@ -24,8 +24,8 @@ def test_run_writes_the_same_text_for_every_choice(
         choices, stated = caplog.messages
         assert choices == f"dataset {dataset}, model smollm2-135m, scale quick"
         assert stated == (
-            "set these by scales.quick, which states them: finetune.budget=40,"
-            " finetune.eval_every=10, finetune.loss=outputs (not answer),"
+            "set these by scales.quick, which states them: finetune.budget=80,"
+            " finetune.eval_every=20, finetune.loss=outputs (not answer),"
             " predict.batch_tokens=16384, predict.max_side=12"
         )
         caplog.clear()

@@ -36,6 +36,7 @@ class Run:
         self.repository = repository
         self.values = YAML(typ="safe").load(PARAMS)
         self.values |= {"model": "tiny", "scale": "tiny"}
+        self.digest: dict[str, str] = {}
 
     def __call__(self, adapter: str, **init: str) -> dict[str, Any]:
         """Run the stage and return the content of `start.json`."""
@@ -45,11 +46,13 @@ class Run:
         YAML().dump(self.values, path)
         out = self.folder / "new/initial"
         shutil.rmtree(out, ignore_errors=True)
+        (self.folder / "model.json").write_text(json.dumps(self.digest))
         fetch_adapter.run(
             config=schema.load(path, fetch_adapter.Params),
             repository=self.repository,
             rows="results/ledger",
             adapter="data/adapter",
+            base=self.folder / "model.json",
             out=out,
         )
         return json.loads((out / "start.json").read_text())
@@ -100,6 +103,22 @@ def test_run_fetches_the_adapter_of_a_row(
     assert run.files()["weights"] == f"{checkpoint}/weights: first"
     assert "optimizer.safetensors" not in run.files()
     assert caplog.messages == [f"the {checkpoint} adapter of {rows['first']}, optimizer: fresh"]
+
+
+def test_an_adapter_of_a_model_folder_needs_the_folder_as_it_was(
+    run: Run, trained: tuple[Repository, dict[str, str]]
+) -> None:
+    repository, _ = trained
+    stated = {"kind": "folder", "path": "models/mine"}
+    name = repository.train(
+        "folder", settings=settings() | {"model": stated | {"sha256": "a" * 64}}
+    )
+    run.values["models"]["tiny"] = stated
+    run.digest = {"sha256": "a" * 64}
+    assert run(name)["adapter"] == name
+    run.digest = {"sha256": "b" * 64}
+    with pytest.raises(ValueError, match=r"was trained with model .*aaa.*, but this run has .*bbb"):
+        run(name)
 
 
 def test_run_fetches_the_state_of_the_optimizer_on_request(run: Run, rows: dict[str, str]) -> None:
@@ -275,9 +294,8 @@ def test_the_error_for_a_missing_adapter_has_the_command_that_repeats_its_run(
     message = (
         rf"the adapter of {name} is missing: 0+\.dir is not in the DVC cache of .*; if the run was"
         rf" made elsewhere, remove .*/results/ledger/{name}\.json\. Then repeat its run"
-        r" with the settings of its row \(make adapters names them\): dvc exp run"
-        " -S dataset=arc-1d -S model=tiny -S scale=tiny -S seed=0 -S init.adapter=none; or"
-        " start with a new adapter: -S init.adapter=none$"
+        r" with the command that make adapters prints, or start with a new adapter:"
+        r" -S init\.adapter=none$"
     )
     with pytest.raises(ValueError, match=message):
         run(name)

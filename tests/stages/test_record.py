@@ -74,6 +74,7 @@ class Run:
         self.write("partition.json", json.dumps({"measured_digest": "c" * 64}))
         write_history(self.folder / "history.csv", {0: (None, 0.99), 40: (0.9, 0.68)})
         self.write("initial/start.json", json.dumps({"adapter": "none"}))
+        self.write("model.json", "{}")
         self.write("adapter/last/weights", "0.5")
         columns = ",".join(field.name for field in fields(evaluation.TaskRow))
         self.write("tasks.csv", f"{columns}\n{TASK}")
@@ -115,6 +116,7 @@ class Run:
             adapter=self.folder / "adapter",
             **{name.replace("-", "_"): self.folder / f"{name}.parquet" for name in TABLES},
             machine=self.folder / "machines",
+            model=self.folder / "model.json",
             rows=self.folder / "ledger",
             deposit=self.folder / deposit,
             own=self.folder / "own",
@@ -167,6 +169,19 @@ def test_run_writes_the_numbers_and_everything_that_made_them(
     assert found == [(1, 0.5, None, None), (2, 0.0, 0.7, 0.8)]
     assert row.machines == dict.fromkeys(("adapt", "finetune", "predict"), MACHINE)
     assert caplog.messages == [f"recorded {file}"]
+
+
+def test_an_edited_model_folder_is_another_experiment(run: Run) -> None:
+    stated = {"kind": "folder", "path": "models/mine"}
+    run.set("models.tiny", stated)
+    run.write("model.json", json.dumps({"sha256": "a" * 64}))
+    (first,) = run.enter()
+    assert first.settings["model"] == stated | {"sha256": "a" * 64}
+    run.write("model.json", json.dumps({"sha256": "b" * 64}))
+    rows = run.enter()
+    assert len(rows) == 2
+    assert len({row.fingerprint for row in rows}) == 2
+    assert len({row.settings_fingerprint for row in rows}) == 2  # two tables
 
 
 def test_run_writes_equal_bytes_for_equal_results(run: Run) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from arcmix import fingerprints
 from tests.repository import PARAMS, Repository
 from tools import adapters
 
@@ -24,7 +25,14 @@ def repository(tmp_path: Path) -> Repository:
 def run(repository: Repository, action: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """Return the printed place of each row."""
     rows = repository.folder / "results/ledger"
-    adapters.run(params=PARAMS, repository=repository.folder, rows=rows, action=action)
+    adapters.run(
+        params=PARAMS,
+        repository=repository.folder,
+        library=ROOT / "src/arcmix",
+        programs=ROOT / "stages",
+        rows=rows,
+        action=action,
+    )
     return [line.partition(": ")[2] for line in capsys.readouterr().out.splitlines()]
 
 
@@ -39,25 +47,24 @@ def test_a_lost_adapter_comes_with_the_command_that_brings_it_back(repository, c
 def test_the_command_for_an_adapter_of_earlier_code_is_that_of_its_commit(
     repository, capsys
 ) -> None:
-    folder = repository.folder
-    name = repository.train("third", "arc-1d", code="c0de00000009", adapter=f"{'0' * 32}.dir")
-    written = hashlib.md5(b"c0de00000009\n", usedforsecurity=False).hexdigest()
-    params = PARAMS.read_text()
+    folder, gone = repository.folder, f"{'0' * 32}.dir"
+    code = fingerprints.fingerprints(fingerprints.programs(ROOT / "stages"), ROOT / "src/arcmix")
+    repository.train("third", "arc-1d", code=code["all"], adapter=gone)
+    repository.train("fourth", "mini-arc", code="c0de00000009", adapter=gone)
+    lock, params = folder / "dvc.lock", PARAMS.read_text()
+    for one in (code["all"], "c0de00000009"):
+        written = hashlib.md5(f"{one}\n".encode(), usedforsecurity=False).hexdigest()
+        lock.write_text(f"{lock.read_text()}# {written}\n")
     assert "seed: 7\n  tasks: 100\n" in params
     (folder / "params.yaml").write_text(params.replace("seed: 7\n  tasks", "seed: 8\n  tasks"))
-    lock = folder / "dvc.lock"
-    lock.write_text(f"{lock.read_text()}# {written}\n")
     repository.commit("then")
     then = repository.run("git", "rev-parse", "HEAD").strip()
-    (lost,) = [line for line in run(repository, "list", capsys) if line.startswith("nowhere")]
-    # Present code: the values of the workspace are those of the row.
-    assert lost.startswith("nowhere; to have it again: dvc exp run -S dataset=arc-1d ")
-    assert "partition.seed" not in lost
-    lock.write_text(lock.read_text().replace(written, "0" * 32))
-    repository.commit("now")
-    (lost,) = [line for line in run(repository, "list", capsys) if line.startswith("nowhere")]
-    assert lost.startswith(f"nowhere; to have it again, at commit {then}: dvc exp run ")
-    assert " -S partition.seed=7" in lost, name
+    present, earlier = [line for line in run(repository, "list", capsys) if "nowhere" in line]
+    # Of the present code: the values of the workspace are those of the row.
+    assert present.startswith("nowhere; to have it again: dvc exp run -S dataset=arc-1d ")
+    assert "partition.seed" not in present
+    assert earlier.startswith(f"nowhere; to have it again, at commit {then}: dvc exp run ")
+    assert " -S partition.seed=7" in earlier
 
 
 def test_a_push_also_takes_the_runs_before_the_remote(repository, capsys, tmp_path) -> None:

@@ -37,8 +37,8 @@ def changed(params: Path, lock: Path, unread: str = "") -> list[str]:
 
     Returns:
         Overrides as `dvc exp run -S` takes them, quoted for a shell. `~NAME` removes a value that
-        was added to a section of the last run. A value that the file no longer has, and a new
-        section, are not among them.
+        was added to a section of the last run. `++NAME=` adds one that a stage read, that `unread`
+        has and the file no longer has. A new section is not among them.
 
     Raises:
         OSError: If a file cannot be read.
@@ -47,7 +47,9 @@ def changed(params: Path, lock: Path, unread: str = "") -> list[str]:
     present = dict(_leaves(document.read(params), ""))
     stages = _stages(lock)
     rest = _parsed(unread)
-    earlier = dict(_leaves(rest, "")) | _earlier(present, stages)
+    read = _earlier(present, stages)
+    committed = dict(_leaves(rest, ""))
+    earlier = committed | read
     known = {section for own in (rest, *stages.values()) for section in _sections(own, "")}
     if RECORD in stages:
         known.add("")  # each value at the top of the file is one of a stage
@@ -58,8 +60,21 @@ def changed(params: Path, lock: Path, unread: str = "") -> list[str]:
     ]
     return [
         *(shlex.quote(f"~{place}") for place in added),
+        *(
+            f"++{override(place, read[place])}"
+            for place in sorted(read.keys() & committed.keys())
+            if _is_gone(place, present)
+        ),
         *differing(present, dict(sorted(earlier.items()))),
     ]
+
+
+def _is_gone(place: str, present: Mapping[str, Any]) -> bool:
+    """Return whether a file lacks the value at a place, and has the section that it belongs to."""
+    section = place.rpartition(".")[0]
+    inside = any(one.startswith(f"{section}." if section else "") for one in present)
+    below = any(one == place or one.startswith(f"{place}.") for one in present)
+    return inside and not below
 
 
 def _parsed(text: str) -> dict[str, Any]:

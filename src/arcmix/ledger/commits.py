@@ -29,11 +29,6 @@ def of_codes(repository: Path, codes: Iterable[str]) -> dict[str, str | None]:
     return {code: found[code][1] for code in ordered}
 
 
-def is_present(repository: Path, code: str) -> bool:
-    """Return whether the lock file of the workspace belongs to a code."""
-    return _written(code) in (repository / LOCK).read_text()
-
-
 def text_at(repository: Path, commit: str, path: str) -> str:
     """Return the content of a file at a commit.
 
@@ -45,18 +40,13 @@ def text_at(repository: Path, commit: str, path: str) -> str:
 
 def _first(repository: Path, code: str) -> tuple[int, str | None]:
     """Return the time of the commit, in seconds, and its hash."""
-    search = f"-S{_written(code)}"
+    written = hashlib.md5(f"{code}\n".encode(), usedforsecurity=False).hexdigest()
     try:
-        log = _git(repository, "log", "--reverse", "--format=%ct %H", search, "--", LOCK)
+        log = _git(repository, "log", "--reverse", "--format=%ct %H", f"-S{written}", "--", LOCK)
     except (OSError, subprocess.CalledProcessError):  # no git, or no repository
         return 0, None
     time, _, commit = log.partition("\n")[0].partition(" ")
     return (int(time), commit) if commit else (0, None)
-
-
-def _written(code: str) -> str:
-    """Return what the lock file holds of a code."""
-    return hashlib.md5(f"{code}\n".encode(), usedforsecurity=False).hexdigest()
 
 
 def _git(repository: Path, *arguments: str) -> str:

@@ -133,7 +133,8 @@ def make(  # noqa: PLR0913 - one argument for each part of a row
     """Return the row of a run.
 
     Args:
-        values: The parameters of stage `record`, as JSON.
+        values: The parameters of stage `record`, as JSON. `base`, the model, also has the digest
+            of a model that is a local folder.
         code: Fingerprint of the code that made the numbers.
         mix: The components that the samples were drawn from (`mix.json`).
         start: The adapter that the run started from (`start.json`).

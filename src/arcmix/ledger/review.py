@@ -252,8 +252,14 @@ def _is_own(row: Row, ledger: Ledger, results: Results) -> bool:
         and all(getattr(row, name) == values[name] for name in ("dataset", "model", "scale"))
         and row.seed == values["seed"]
         and row.components == [*values["components"].values()]
-        and row.settings == records.settings_of(values, version, results.digest)
+        and row.settings | {"model": _stated(row, values)}
+        == records.settings_of(values, version, results.digest)
     )
+
+
+def _stated(row: Row, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the model of a row as `params.yaml` states it, without the digest of its folder."""
+    return {name: one for name, one in row.settings["model"].items() if name in values["base"]}
 
 
 def _of_run(row: Row, results: Results) -> Iterator[str]:
@@ -280,6 +286,9 @@ def _of_run(row: Row, results: Results) -> Iterator[str]:
     ]
     mix = {name: value for name, value in row.mix.items() if name != "sources"}
     named["mix.json"] = _md5(mix | {"components": drawn})
+    stated = _stated(row, results.values)
+    digest = {name: one for name, one in row.settings["model"].items() if name not in stated}
+    named["model.json"] = _md5(digest)
     for path, address in results.reads.items():
         if (given := named.get(Path(path).name)) not in (None, address):
             yield f"names {given} as the address of {path}, and dvc.lock has {address}"

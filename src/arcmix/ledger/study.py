@@ -9,7 +9,7 @@ import re
 import shlex
 from pathlib import Path
 
-from arcmix.config import check, overrides, params, schema
+from arcmix.config import check, origins, overrides, params, schema
 from arcmix.config.document import unknown
 from arcmix.config.studies import Cell, cells
 from arcmix.ledger import differences, form, records
@@ -20,15 +20,17 @@ STARTS = ("adapter", "checkpoint", "optimizer")
 """Values of `init`, and fields of `start.json`, that name what a run starts from."""
 
 
-def planned(path: Path, name: str, code: str) -> dict[str, Cell]:
+def planned(path: Path, name: str, code: str, root: Path) -> dict[str, Cell]:
     """Return the cells of a study by what is known of their runs (`of_run`).
 
     Args:
         path: `params.yaml`.
         name: Name of the study.
         code: Fingerprint of the present code.
+        root: The repository, where relative paths start.
 
     Raises:
+        OSError: If a model is a folder that does not exist or cannot be read.
         ValueError: If there is no such study, or a cell cannot be told from other runs.
     """
     studies = check.check_file(path).studies
@@ -38,7 +40,7 @@ def planned(path: Path, name: str, code: str) -> dict[str, Cell]:
     found = {}
     for cell in cells(studies[name]):
         try:
-            found[of_run(check.check_cell(path, raw, cell), code)] = cell
+            found[of_run(check.check_cell(path, raw, cell), code, root)] = cell
         except ValueError as error:
             raise ValueError(f"{path}: studies.{name}: the cell {cell}: {error}") from None
     return found
@@ -59,18 +61,22 @@ def flags(cell: Cell) -> list[str]:
     return found
 
 
-def of_run(file: params.File, code: str) -> str:
+def of_run(file: params.File, code: str, root: Path) -> str:
     """Return the fingerprint of what is known of a run before it runs.
 
     Args:
         file: The values of the run.
         code: Fingerprint of its code.
+        root: The repository, where relative paths start.
 
     Raises:
+        OSError: If the model is a folder that does not exist or cannot be read.
         ValueError: If a source is not pinned, or the run starts from something else than a new
             adapter or that of a row, so that the values do not say all.
     """
     values = check.made_of(file)
+    if isinstance(model := file.models[file.model], origins.FolderModel):
+        values["base"] |= inputs.model_digest(model.path, root)
     contents = inputs.contents(values["sources"], file.sources)
     if loose := sorted(values["sources"].keys() - contents.keys()):
         raise ValueError(

@@ -1,5 +1,6 @@
 """The files of a fine-tune, held against the model that they are for."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,6 +24,9 @@ SHAPE = {
     "trainable_token_indices": "added tokens",
 }
 """Settings that the weights of an adapter depend on: peft's name -> our name."""
+
+STATED = ("rank", "alpha", "rslora", "dora")
+"""Settings of `SHAPE` whose values `params.yaml` states as peft does."""
 
 
 def require_method(folder: Path, method: str) -> None:
@@ -60,12 +64,18 @@ def require_settings(folder: Path, tuned: PeftModel) -> None:
         )
         for name, ours in SHAPE.items()
     }
-    wrong = [f"{name} {had} instead of {has}" for name, (had, has) in values.items() if had != has]
+    wrong = {name: pair for name, pair in values.items() if pair[0] != pair[1]}
     if wrong:
+        differ = ", ".join(f"{name} {had} instead of {has}" for name, (had, has) in wrong.items())
+        flags = " ".join(
+            f"-S ++scales.SCALE.finetune.lora.{name}={json.dumps(had)}"
+            for name, (had, _) in wrong.items()
+            if name in STATED
+        )
+        add = f"for the values of the adapter, add {flags} with the name of the scale for SCALE, or"
         raise ValueError(
-            f"the adapter in {folder} has other settings than this run: {', '.join(wrong)};"
-            " set scales.SCALE.finetune.lora to what the adapter has, where SCALE is the scale of"
-            " this run, or choose another init.adapter"
+            f"the adapter in {folder} has other settings than this run: {differ};"
+            f" {f'{add} ' if flags else ''}choose another init.adapter"
         )
 
 

@@ -183,8 +183,13 @@ def settings(values: Mapping[str, Any]) -> dict[str, str]:
         if isinstance(value, Mapping):
             found |= {f"{name}.{inner}": text for inner, text in settings(value).items()}
         else:
-            found[name] = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            found[name] = ", ".join(map(str, value)) if isinstance(value, tuple) else _text(value)
     return found
+
+
+def _text(value: object) -> str:
+    """Return a value as `params.yaml` states it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def page(

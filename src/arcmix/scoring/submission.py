@@ -125,8 +125,9 @@ def _check_tasks(name: object, values: object, tests: Mapping[str, int]) -> dict
         )
     for which, tasks in (("no", {*tests} - {*values}), ("an unknown", {*values} - {*tests})):
         if tasks:
+            more = f" (and {len(tasks) - 1} more such tasks)" if len(tasks) > 1 else ""
             raise ValueError(
-                f"{name}: has {which} task {min(tasks)!r} (and {len(tasks) - 1} more such tasks);"
+                f"{name}: has {which} task {min(tasks)!r}{more};"
                 f" a submission has exactly the {len(tests)} tasks to answer, so correct the file,"
                 " or name that of its tasks: make score SUBMISSION=FILE TASKS=FILE"
             )
@@ -152,8 +153,8 @@ def solutions(name: object, values: object) -> dict[str, list[np.ndarray]]:
     for task, grids in values.items():
         if not isinstance(grids, list) or not grids:
             raise ValueError(
-                f"{name}: task {task!r} must be a list of grids, got {_abbreviated(grids)}; write a"
-                " grid for each test"
+                f"{name}: task {task!r} must be a list of grids, got {_abbreviated(grids)}; take a"
+                " solutions file of Kaggle, which has a grid for each test"
             )
         found[task] = [
             _grid(f"{name}: test {number} of task {task!r}", rows, MAX_SIDE)

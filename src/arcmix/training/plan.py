@@ -39,14 +39,14 @@ class Plan:
     """Index of each sample in training order, int64 (steps * batch,)."""
 
     def __post_init__(self) -> None:
-        for what, examples, needed in (
-            ("training sample", self.samples, self.settings.budget > 0),
-            ("validation prompt", self.validation, True),
+        for what, limit, examples, needed in (
+            ("training sample", "finetune", self.samples, self.settings.budget > 0),
+            ("validation prompt", "validation", self.validation, True),
         ):
             if needed and not examples:
                 raise ValueError(
                     f"no {what} is short enough, and training needs at least one;"
-                    " raise the scale's max_tokens"
+                    f" raise {limit}.max_tokens of the scale"
                 )
         counts = [one.trained_tokens for one in self.samples]
         self.steps = schedule.samples(self.settings, counts) // self.settings.batch
