@@ -89,6 +89,7 @@ def record():
         flags |= {name: folder / name for name in ("initial", "adapter")}
         flags |= {name: folder / f"{name}.parquet" for name in test_record.TABLES}
         flags |= {"run-code": folder / "code", "machine": folder / "machines"}
+        flags |= {"model": folder / "model.json"}
         flags |= {
             "params": folder / "params.yaml",
             "rows": folder / "ledger",

@@ -7,12 +7,14 @@ needed. One that is nowhere comes back by repeating its run with the code that m
 
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from arcmix import fingerprints, program
 from arcmix.config import schema
 from arcmix.ledger import commits, records, repeat, store
 from arcmix.ledger.records import Row
+from arcmix.sources import inputs
 
 
 def run(
@@ -29,8 +31,24 @@ def run(
         place = places[row.adapter]
         text = f"{row.name}: {place}"
         if place == store.NOWHERE:
-            text += f"; to have it again{_repetition(row, code, params, repository)}"
+            needs = "".join(f", with {one}" for one in _contents(row, repository))
+            text += f"; to have it again{needs}{_repetition(row, code, params, repository)}"
         sys.stdout.write(f"{text}\n")
+
+
+def _contents(row: Row, repository: Path) -> Iterator[str]:
+    """Yield what a run needs as it was then, because no value of `params.yaml` decides it."""
+    model = row.settings["model"]
+    if model["kind"] == "folder":
+        try:
+            now = inputs.model_digest(model["path"], repository)["sha256"]
+        except OSError:
+            now = "none"
+        if now != model["sha256"]:
+            yield f"the folder {model['path']} as it was (sha256 {model['sha256']}, now {now})"
+    for part in row.mix["components"]:
+        if not part.get("pinned", True):
+            yield f"the tasks of {part['table']} as they were (digest {part['digest']})"
 
 
 def _repetition(row: Row, code: str, params: Path, repository: Path) -> str:

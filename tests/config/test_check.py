@@ -359,6 +359,20 @@ def test_check_rejects_a_value_in_place_of_a_map(edited, choice: str) -> None:
         check.check_file(edited(choice, "x"))
 
 
+@pytest.mark.parametrize(
+    ("typo", "meant"), [("test_tme", "test_time"), ("fientune", "finetune"), ("agment", "augment")]
+)
+def test_a_misspelt_section_is_named_and_not_the_values_that_it_leaves_missing(
+    tmp_path: Path, typo: str, meant: str
+) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text().replace(f"\n{meant}:", f"\n{typo}:"))
+    with pytest.raises(ValueError, match=f"params.yaml: {typo}: .*did you mean '{meant}'") as info:
+        check.check_file(path)
+    assert str(info.value).endswith("; rename or remove what is not allowed")
+    assert "Field required" not in str(info.value)
+
+
 def test_stated_values_are_those_that_the_scale_does_not_take_from_the_defaults() -> None:
     assert check.stated(ROOT / "params.yaml", "tiny") == {
         "finetune.budget": (6, None),

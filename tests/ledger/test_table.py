@@ -187,6 +187,13 @@ def test_labels_of_the_csv_do_not_depend_on_other_lines() -> None:
     assert "combo-v2.subset=10%" in among["differs"].tolist()
 
 
+def test_an_experiment_that_earlier_code_alone_made_has_its_plain_label() -> None:
+    found = table.blocks([row(code=OTHER)], row().code, ["train"], {OTHER: "e" * 40})
+    (label,) = table.as_frame(found)["label"]
+    (now,) = table.as_frame(blocks([row()]))["label"]
+    assert label == now
+
+
 def test_the_label_of_an_experiment_is_the_same_under_other_code() -> None:
     (earlier,) = table.as_frame(table.blocks([row(code=OTHER)], OTHER, ["train"], {}))["label"]
     (now,) = table.as_frame(blocks([row()]))["label"]

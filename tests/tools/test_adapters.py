@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from arcmix import fingerprints
-from tests.repository import PARAMS, Repository
+from arcmix.sources import inputs
+from tests.repository import PARAMS, Repository, settings
+from tests.rows import row
 from tools import adapters
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +67,24 @@ def test_the_command_for_an_adapter_of_earlier_code_is_that_of_its_commit(
     assert "partition.seed" not in present
     assert earlier.startswith(f"nowhere; to have it again, at commit {then}: dvc exp run ")
     assert " -S partition.seed=7" in earlier
+
+
+def test_an_edited_model_folder_and_loose_tasks_are_needed_as_they_were(repository, capsys) -> None:
+    model = {"kind": "folder", "path": "models/mine", "sha256": "a" * 64}
+    mix = row().mix
+    mix["components"][0] |= {"pinned": False}
+    lost = {"adapter": f"{'0' * 32}.dir", "settings": settings() | {"model": model}, "mix": mix}
+    repository.train("third", "arc-1d", **lost)
+    table, digest = (mix["components"][0][name] for name in ("table", "digest"))
+    tasks = f"with the tasks of {table} as they were (digest {digest}): dvc exp run "
+    (found,) = [line for line in run(repository, "list", capsys) if "nowhere" in line]
+    assert f"with the folder models/mine as it was (sha256 {'a' * 64}, now none), {tasks}" in found
+    folder = repository.folder / "models/mine"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    now = inputs.model_digest("models/mine", repository.folder)["sha256"]
+    (found,) = [line for line in run(repository, "list", capsys) if "nowhere" in line]
+    assert f"(sha256 {'a' * 64}, now {now})" in found
 
 
 def test_a_push_also_takes_the_runs_before_the_remote(repository, capsys, tmp_path) -> None:

@@ -6,6 +6,7 @@ Each test edits the repository, reviews it against its first run, and puts it ba
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.test_dag import Repository
 pytestmark = pytest.mark.slow
 
 AGAIN = provenance.AGAIN
+MINE = "mine: {kind: folder, path: models/mine}"
 COMMAND = shlex.split(
     "python -m tools.review --params params.yaml --file params.yaml --base base"
     " --library src/arcmix --programs stages --code-folder data/code --results results"
@@ -345,3 +347,24 @@ def test_the_makefile_calls_the_program_with_its_arguments(repository: Repositor
     shown = repository.run("make", *options, "review", "BASE=base")
     command = " ".join(shown.replace("\\\n", " ").split())
     assert command.endswith(" ".join(COMMAND).replace("--base base", '--base "base"'))
+
+
+def test_new_rows_with_equal_values_and_other_contents_pass(repository, rows):
+    def committed() -> None:
+        repository.run("make", "--silent", "readme")
+        repository.run("git", "add", "README.md", "dvc.lock", "params.yaml", "results")
+        repository.run("git", "commit", "--quiet", "--message=more")
+        assert repository.run(*COMMAND).startswith("## Review of results: passed\n")
+
+    model = repository.folder / "models/mine"
+    shutil.copytree(repository.folder / "data/base-model", model, copy_function=shutil.copyfile)
+    edit(repository.folder / "params.yaml", "\nmodels:\n", f"\\g<0>  {MINE}\n")
+    for rate in ("0.001", "0.01"):
+        edit(model / "config.json", r'(?<="rms_norm_eps": )[^,]+', rate)
+        repository.experiment(model="mine", seed="0")
+    committed()
+    for row in rows:
+        start = {"init.adapter": f"combo-v2/{row.stem}"}
+        repository.experiment(model="tiny", dataset="new-train", **start)
+    committed()
+    assert len([*repository.folder.glob("results/ledger/*/*.json")]) == 6

@@ -24,11 +24,20 @@ def check_file(path: Path) -> params.File:
             the value found and the values allowed.
     """
     raw, values = schema.resolved(path)
+    _check_sections(path, raw)
     file = schema.validate(path, params.File, values, raw)
     _check_run(path, file)
     for name, study in file.studies.items():
         _check_study(path, raw, file, f"studies.{name}", study)
     return file
+
+
+def _check_sections(path: Path, raw: schema.Values) -> None:
+    """Refuse an unknown name at the top of the file, whose values would be missing elsewhere."""
+    allowed = {*params.File.model_fields, *schema.DEFAULTS.values()}
+    found = [f"{name}: {unknown(name, allowed)}" for name in raw if name not in allowed]
+    if found:
+        raise ValueError(f"{path}: {'; '.join(found)}; rename or remove what is not allowed")
 
 
 def check_cell(path: Path, raw: schema.Values, cell: studies.Cell) -> params.File:

@@ -114,8 +114,8 @@ def as_markdown(review: Review, present: Mapping[str, Any]) -> str:
     if review.notes:
         parts.append(fenced("\n".join(review.notes)))
     parts += ["### Rows of the ledger", _rows(review.changes)]
-    commands = [repeat.command(one.row, present) for one in review.changes if one.row is not None]
-    if commands:
+    rows = [one.row for one in review.changes if one.row is not None]
+    if commands := dict.fromkeys(repeat.command(row, present) for row in rows):
         parts += ["To repeat the new rows:", fenced("\n".join(commands))]
     parts += ["### Verdicts", _table(VERDICTS, review.verdicts, "No verdict changed.")]
     parts += ["### `dvc metrics diff`", _output(review.metrics)]

@@ -99,6 +99,7 @@ def added(ledger: Ledger, present: Mapping[str, Any], results: Results | None) -
             texts += _of_tasks(row, results)
         texts += [
             f"has the losses of {other} with other {', '.join(fields)}: one is a copy of the other"
+            + ("" if "seed" in fields else ", or both ran with equal content; keep one of them")
             for other, fields in _copied(path, known)
         ]
         found += [Problem(place, text) for text in texts]
@@ -122,7 +123,7 @@ def own(ledger: Ledger, results: Results) -> list[Problem]:
         else [f"has other tasks than {places.partition}"],
     }
     found = [Problem(str(place), text) for place, own in texts.items() for text in own]
-    rows = {path: row for path, row in ledger.rows().items() if _is_own(row, ledger, results)}
+    rows = _own_rows(ledger, results)
     if not rows:
         text = "has no row of the run that params.yaml describes; run: make repro"
         return [*found, Problem(ledger.folder, text)]
@@ -136,10 +137,8 @@ def elsewhere(ledger: Ledger, results: Results) -> list[str]:
     """Return the rows of the base that are of the committed run and have other numbers."""
     return [
         row.name
-        for path, row in ledger.rows().items()
-        if path in ledger.base
-        and _is_own(row, ledger, results)
-        and (row.metrics != results.metrics or row.tasks != results.tasks)
+        for path, row in _own_rows(ledger, results).items()
+        if path in ledger.base and (row.metrics != results.metrics or row.tasks != results.tasks)
     ]
 
 
@@ -243,8 +242,26 @@ def _copied(path: str, known: Mapping[str, Row]) -> Iterator[tuple[str, list[str
                 yield other, fields
 
 
-def _is_own(row: Row, ledger: Ledger, results: Results) -> bool:
-    """Return whether a row is of the committed run, or of the same run on another machine."""
+def _own_rows(ledger: Ledger, results: Results) -> dict[str, Row]:
+    """Return the rows of the committed run, or of the same run on another machine.
+
+    Runs with the same values may differ in the adapter that they started from, and in the content
+    of a model folder or of tasks that are not pinned. So those with the committed adapter come
+    first, then those with the committed contents.
+    """
+    found = {path: row for path, row in ledger.rows().items() if _has_values(row, ledger, results)}
+    for names in (("adapter",), ("model.json", "mix.json")):
+        same = {
+            path: row
+            for path, row in found.items()
+            if not {*names} & {Path(other).name for other, _, _ in _wrong_addresses(row, results)}
+        }
+        found = same or found
+    return found
+
+
+def _has_values(row: Row, ledger: Ledger, results: Results) -> bool:
+    """Return whether a row is of a run with the committed code and values."""
     values = results.values
     version = results.metrics.get("metrics_version", 0)
     return (
@@ -276,6 +293,12 @@ def _of_run(row: Row, results: Results) -> Iterator[str]:
         yield f"its tasks are not those of {places.tasks}"
     if row.history != results.history:
         yield f"its history is not that of {places.history}"
+    for path, given, address in _wrong_addresses(row, results):
+        yield f"names {given} as the address of {path}, and dvc.lock has {address}"
+
+
+def _wrong_addresses(row: Row, results: Results) -> Iterator[tuple[str, str, str | None]]:
+    """Yield each file that a row has another address of than `dvc.lock`, and the two addresses."""
     named = {f"{name}.parquet": address for name, address in row.data.items()}
     named |= {"adapter": row.adapter}
     named |= {f"{stage}.json": _md5(fields) for stage, fields in row.machines.items()}
@@ -290,8 +313,8 @@ def _of_run(row: Row, results: Results) -> Iterator[str]:
     digest = {name: one for name, one in row.settings["model"].items() if name not in stated}
     named["model.json"] = _md5(digest)
     for path, address in results.reads.items():
-        if (given := named.get(Path(path).name)) not in (None, address):
-            yield f"names {given} as the address of {path}, and dvc.lock has {address}"
+        if (given := named.get(Path(path).name)) is not None and given != address:
+            yield path, given, address
 
 
 def _md5(values: Any) -> str:  # noqa: ANN401

@@ -285,15 +285,16 @@ def as_frame(blocks: Sequence[Block]) -> pd.DataFrame:
     """Return the table for CSV and `dvc plots`, with a row for each line.
 
     Scores are fractions. `low` and `high` are the mean minus and plus the standard deviation.
-    `label` is unique, and does not depend on other lines, so that `dvc plots diff` finds a line in
-    both tables; `differs` has the values that tell lines of one name apart.
+    `label` is unique. It is that of the experiment, so that `dvc plots diff` finds a line in both
+    tables; the same experiment of earlier code has the commit too. `differs` has the values that
+    tell lines of one name apart.
     """
-    records = [
-        _numbers(line) | {"label": f"{line.key}{block.made}", "commit": block.commit}
-        for block in blocks
-        for line in block.lines
-    ]
-    return pd.DataFrame(records, columns=CSV_COLUMNS)
+    records: dict[str, dict[str, str | float | None]] = {}
+    for block in blocks:
+        for line in block.lines:
+            label = line.key if line.key not in records else f"{line.key}{block.made}"
+            records[label] = _numbers(line) | {"label": label, "commit": block.commit}
+    return pd.DataFrame([*records.values()], columns=CSV_COLUMNS)
 
 
 def _numbers(line: Line) -> dict[str, str | float | None]:
