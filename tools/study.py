@@ -186,7 +186,16 @@ class Work:
 
 
 def _dvc(repository: Path, *words: str) -> str:
-    return _output(sys.executable, "-m", "dvc", "--cd", str(repository), *words)
+    """Run DVC, again while another process of it holds a lock."""
+    command = [sys.executable, "-m", "dvc", "--cd", str(repository), *words]
+    for _ in range(PATIENCE):
+        try:
+            return _output(*command)
+        except ValueError as error:
+            if "is busy" not in str(error):
+                raise
+            time.sleep(POLL)
+    return _output(*command)
 
 
 def _output(*command: str) -> str:
