@@ -44,8 +44,9 @@ def _contents(row: Row, repository: Path) -> Iterator[str]:
             now = inputs.model_digest(model["path"], repository)["sha256"]
         except OSError:
             now = "none"
-        if now != model["sha256"]:
-            yield f"the folder {model['path']} as it was (sha256 {model['sha256']}, now {now})"
+        then = model.get("sha256", "unknown")  # earlier code did not record it
+        if now != then:
+            yield f"the folder {model['path']} as it was (sha256 {then}, now {now})"
     for part in row.mix["components"]:
         if not part.get("pinned", True):
             yield f"the tasks of {part['table']} as they were (digest {part['digest']})"

@@ -85,6 +85,9 @@ def test_an_edited_model_folder_and_loose_tasks_are_needed_as_they_were(reposito
     now = inputs.model_digest("models/mine", repository.folder)["sha256"]
     (found,) = [line for line in run(repository, "list", capsys) if "nowhere" in line]
     assert f"(sha256 {'a' * 64}, now {now})" in found
+    del model["sha256"]  # as in a row of earlier code
+    repository.train("fourth", "arc-1d", **lost)
+    assert any(f"(sha256 unknown, now {now})" in one for one in run(repository, "list", capsys))
 
 
 def test_a_push_also_takes_the_runs_before_the_remote(repository, capsys, tmp_path) -> None:
