@@ -71,19 +71,28 @@ class Repository:
         (folder / "params.yaml").write_text(text[:start] + STUDY + text[end:])
         (folder / "dvc.yaml").write_text(PIPELINE.format(fails=fails, seconds=seconds))
         (folder / ".gitignore").write_text(
-            "/.venv\n/data\n/src\n/stages\n/runs\n/.cache\n/study-*\n"
+            "/.venv\n/data\n/src\n/stages\n/runs\n/threads\n/.cache\n/study-*\n"
         )
         self.run("git", "init", "--quiet", "--initial-branch=main")
         self.run("dvc", "init", "--quiet")
         self.run("git", "add", "--all")
         self.run("git", "commit", "--quiet", "--message=start")
 
-    def run(self, *command: str, status: int = 0) -> str:
-        """Run a command in the repository and return what it printed."""
+    def run(self, *command: str, status: int = 0, threads: int | None = 1) -> str:
+        """Run a command in the repository and return what it printed.
+
+        Args:
+            command: The command.
+            status: Its exit status.
+            threads: The number of threads that it is given; None to state none.
+        """
+        environment = {**ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
+        if threads is None:
+            del environment["OMP_NUM_THREADS"]
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env=ENVIRONMENT,
+            env=environment,
             check=False,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -105,6 +114,10 @@ class Repository:
         file = self.folder / "runs"
         return file.read_text().splitlines() if file.exists() else []
 
+    def threads(self) -> list[str]:
+        """Return the number of threads that each run was given."""
+        return (self.folder / "threads").read_text().splitlines()
+
     def rows(self) -> list[tuple[str, int]]:
         """Return the dataset and the seed of each row."""
         return [(one.dataset, one.seed) for one in records.read(self.folder / "results/ledger")]
@@ -115,8 +128,9 @@ def write(fails: str, seconds: float) -> None:
     root, here = Path(os.environ["DVC_ROOT"]), Path.cwd()
     file = check.check_file(here / "params.yaml")
     values = check.made_of(file)
-    with (root / "runs").open("a") as runs:
+    with (root / "runs").open("a") as runs, (root / "threads").open("a") as threads:
         runs.write(f"{file.dataset} {file.seed}\n")
+        threads.write(os.environ.get("OMP_NUM_THREADS", "all") + "\n")
     time.sleep(seconds)
     if file.dataset == fails:
         sys.exit(f"error in record: the dataset {fails} fails")

@@ -1,6 +1,7 @@
 """Print the scores of submissions in Kaggle's format, as a table.
 
-Reads the submissions, and the right answers from a table of tasks or a solutions file of Kaggle.
+Reads the submissions, and the right answers from a table of tasks, a solutions file of Kaggle, or a
+JSON map from ids to tasks.
 """
 
 import sys

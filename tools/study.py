@@ -7,15 +7,17 @@ this program ends.
 """
 
 import logging
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arcmix import files, fingerprints, program
+from arcmix import files, fingerprints, machines, program
 from arcmix.config import check
 from arcmix.config.studies import Cell
 from arcmix.ledger import queued, records, study, summary, table
@@ -169,8 +171,13 @@ class Work:
         return f"{entry.state}: {cell}: {(errors or lines or [''])[0]}; log: {entry.log}"
 
     def _start(self, jobs: int) -> None:
-        """Start the workers of the queue that are not there."""
-        _dvc(self.repository, "queue", "start", "--jobs", str(jobs))
+        """Start the workers of the queue that are not there, and share the cores among them.
+
+        Torch takes all cores for a process, and threads that wait for a core spin.
+        """
+        threads = str(max(1, machines.cores() // jobs))
+        environment = {"OMP_NUM_THREADS": threads, **os.environ}
+        _dvc(self.repository, "queue", "start", "--jobs", str(jobs), environment=environment)
 
     def _put(self, key: str) -> None:
         cell = self.cells[key]
@@ -185,20 +192,20 @@ class Work:
         log.info("queued %s", cell)
 
 
-def _dvc(repository: Path, *words: str) -> str:
+def _dvc(repository: Path, *words: str, environment: Mapping[str, str] = os.environ) -> str:
     """Run DVC, again while another process of it holds a lock."""
     command = [sys.executable, "-m", "dvc", "--cd", str(repository), *words]
     for _ in range(PATIENCE):
         try:
-            return _output(*command)
+            return _output(*command, environment=environment)
         except ValueError as error:
             if "is busy" not in str(error):
                 raise
             time.sleep(POLL)
-    return _output(*command)
+    return _output(*command, environment=environment)
 
 
-def _output(*command: str) -> str:
+def _output(*command: str, environment: Mapping[str, str] = os.environ) -> str:
     """Run a command and return what it printed.
 
     It is in a session of its own: DVC stashes the workspace while it queues an experiment, and
@@ -207,7 +214,12 @@ def _output(*command: str) -> str:
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
         done = subprocess.run(  # noqa: S603 - the values were checked
-            command, check=False, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            check=False,
+            env=environment,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         out.seek(0)
         text = out.read().strip()

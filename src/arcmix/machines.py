@@ -5,7 +5,9 @@ description beside its results, so they stay together in DVC's cache.
 """
 
 import dataclasses
+import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +43,14 @@ class Machine:
         threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
         ranks = f", {self.ranks} ranks" if self.ranks > 1 else ""
         return f"{self.device}, {self.instructions}, {threads}{ranks}, {versions}"
+
+
+def cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    # A batch system may assign a process fewer cores than the machine has.
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def label(text: str) -> str:

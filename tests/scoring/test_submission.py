@@ -189,7 +189,15 @@ def test_the_three_scores_of_a_submission() -> None:
     ("values", "message"),
     [
         ([], "it: must map tasks to lists of grids, got []; take"),
-        ({"a": {"train": []}}, "it: task 'a' must be a list of grids, got {'train': []}; take"),
+        (
+            {"a": {"train": []}},
+            "it: task 'a' must be a list of grids, or a task whose tests have outputs, got {",
+        ),
+        (
+            {"a": {"test": [{"input": [[1]], "output": [[2]]}, {"input": [[3]]}]}},
+            "it: task 'a' must be a list of grids, or a task whose tests have outputs, got",
+        ),
+        ({"a": {"test": [[[1]]]}}, "it: task 'a' must be a list of grids, or a task whose tests"),
         (
             {"a": [[[1]], [[1], [2, 3]]]},
             "it: test 1 of task 'a': the rows of a grid differ in width",

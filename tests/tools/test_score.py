@@ -73,6 +73,23 @@ def test_the_command_scores_several_submissions_against_a_solutions_file(
     ]
 
 
+def test_a_map_of_tasks_with_outputs_has_the_right_answers(
+    tmp_path: Path, answers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {
+        task.id: {
+            "train": [],
+            "test": [
+                {"input": pair.input.tolist(), "output": pair.output.tolist()} for pair in task.test
+            ],
+        }
+        for task in TASKS
+    }
+    (tmp_path / "tasks.json").write_text(json.dumps(values))
+    score.run(answers=[answers], tasks=tmp_path / "tasks.json")
+    assert "| 0.3333 | 0.2500 | 0.0000 | 3 | 0 | 0 | 0 |" in lines(capsys.readouterr().out)[2]
+
+
 def test_a_table_of_variations_is_refused(tmp_path: Path, answers: Path) -> None:
     again = Task("b", "s", "e", 1, TASKS[0].train, TASKS[0].test)
     tasks.write(tmp_path / "tasks.parquet", [*TASKS, again])

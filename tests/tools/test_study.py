@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from arcmix import machines
 from arcmix.ledger import queued
 from tests.studying import ENVIRONMENT, Repository
 from tools import cluster, study
@@ -23,8 +24,8 @@ SLOW = pytest.mark.slow
 def test_each_cell_runs_once_and_the_table_has_all(tmp_path):
     repository = Repository(tmp_path)
 
-    first = repository.run(*repository.command(2))
-    again = repository.run(*repository.command(2))
+    first = repository.run(*repository.command(2), threads=3)
+    again = repository.run(*repository.command(2), threads=3)
 
     assert repository.rows() == ALL
     assert sorted(repository.runs()) == [f"{dataset} {seed}" for dataset, seed in ALL]
@@ -37,9 +38,18 @@ def test_each_cell_runs_once_and_the_table_has_all(tmp_path):
     # A row that was removed is made again, though DVC has its experiment.
     (removed,) = (tmp_path / "results/ledger/train").glob("1-*.json")
     removed.unlink()
-    repository.run(*repository.command(2))
+    repository.run(*repository.command(2), threads=3)
     assert repository.rows() == ALL
     assert repository.runs()[4:] == ["train 1"]
+    assert repository.threads() == ["3"] * 5
+
+
+@SLOW
+def test_the_runs_share_the_cores(tmp_path):
+    repository = Repository(tmp_path)
+    repository.run(*repository.command(2), threads=None)
+    shared = str(max(1, machines.cores() // 2))
+    assert repository.threads() == [shared] * 4
 
 
 @SLOW

@@ -46,6 +46,14 @@ def test_the_corpus_holds_the_samples_that_are_short_enough_with_their_entries(t
     assert "5 training samples of at most 150 tokens among the first 10" in caplog.messages
 
 
+def test_a_budget_of_0_takes_no_samples_and_says_why(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    found = load(tmp_path, budget=0)
+    assert found.examples == []
+    assert len(found.entries) == 0
+    assert caplog.messages == ["no training samples, because the budget is 0"]
+
+
 def test_the_corpus_holds_shortened_samples(tmp_path):
     found = load(tmp_path, too_long="shorten")
     assert found.entries.tolist() == samples().entries.tolist()

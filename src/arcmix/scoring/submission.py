@@ -135,32 +135,47 @@ def _check_tasks(name: object, values: object, tests: Mapping[str, int]) -> dict
 
 
 def solutions(name: object, values: object) -> dict[str, list[np.ndarray]]:
-    """Return the right answers of a solutions file of Kaggle: task -> one grid for each test.
+    """Return the right answers of a JSON file: task -> one grid for each test.
+
+    The file is a solutions file of Kaggle, or a map from ids to tasks in ARC's format.
 
     Args:
         name: Name of the file in errors.
         values: The parsed JSON.
 
     Raises:
-        ValueError: If the file is not a map of tasks to lists of valid grids.
+        ValueError: If the file is neither, or a test has no valid grid as its output.
     """
     if not isinstance(values, dict) or not values:
         raise ValueError(
             f"{name}: must map tasks to lists of grids, got {_abbreviated(values)}; take a"
-            " solutions file of Kaggle"
+            " solutions file of Kaggle, or a map from ids to tasks"
         )
     found = {}
-    for task, grids in values.items():
+    for task, value in values.items():
+        grids = _outputs(value)
         if not isinstance(grids, list) or not grids:
             raise ValueError(
-                f"{name}: task {task!r} must be a list of grids, got {_abbreviated(grids)}; take a"
-                " solutions file of Kaggle, which has a grid for each test"
+                f"{name}: task {task!r} must be a list of grids, or a task whose tests have"
+                f" outputs, got {_abbreviated(value)}; take a solutions file of Kaggle, which has a"
+                " grid for each test"
             )
         found[task] = [
             _grid(f"{name}: test {number} of task {task!r}", rows, MAX_SIDE)
             for number, rows in enumerate(grids)
         ]
     return found
+
+
+def _outputs(value: object) -> object:
+    """Return the outputs of the tests of a task, None if one is hidden, and other values as is."""
+    if not isinstance(value, dict):
+        return value
+    tests = value.get("test")
+    if not isinstance(tests, list) or not all(isinstance(one, dict) for one in tests):
+        return None
+    outputs = [one.get("output") for one in tests]
+    return None if None in outputs else outputs
 
 
 def score(

@@ -18,7 +18,6 @@ import itertools
 import json
 import multiprocessing
 import os
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -26,7 +25,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from arcmix import files, program, randomness, syntax, tasks
+from arcmix import files, machines, program, randomness, syntax, tasks
 from arcmix.config import origins
 from arcmix.sources import dsl, generators, pins, wheel
 
@@ -69,7 +68,7 @@ def load(
     path = wheel.fetch(pinned.requirement, pinned.sha256, cache)
     folder = cache / f"re-arc-{key(source, pinned, MODULES)}"
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers or _cores(), context, initializer=_initialize) as pool:
+    with ProcessPoolExecutor(workers or machines.cores(), context, initializer=_initialize) as pool:
         ids = pool.submit(generators.ids, path).result()
         if len(ids) != source.tasks:
             raise ValueError(
@@ -219,10 +218,3 @@ def _fill(unit: _Unit, *, path: Path, source: origins.GeneratorSource) -> None:
     drawn = [generators.draw(id_, unit.variation, path, source) for id_ in unit.ids]
     found = [task for task, _ in drawn if task is not None]
     unit.write(found, sum((rejects for _, rejects in drawn), Counter[str]()))
-
-
-def _cores() -> int:
-    # A batch system may assign a process fewer cores than the machine has.
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

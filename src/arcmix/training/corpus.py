@@ -79,12 +79,15 @@ def load(
             if len(examples) >= wanted:
                 break
     entries = sample_table.read_entries(path)
-    log.info(
-        "%d training samples of at most %d tokens among the first %d",
-        len(examples[:wanted]),
-        settings.max_tokens,
-        read,
-    )
+    if settings.budget:
+        log.info(
+            "%d training samples of at most %d tokens among the first %d",
+            len(examples[:wanted]),
+            settings.max_tokens,
+            read,
+        )
+    else:
+        log.info("no training samples, because the budget is 0")
     return Corpus(examples[:wanted], entries[indices[:wanted]], read)
 
 
