@@ -114,6 +114,22 @@ def test_the_fingerprint_of_a_run_covers_the_programs_that_make_its_numbers(libr
     assert found["all"] == fingerprints.fingerprint([made["predict"], made["download"]], library)
 
 
+def test_an_edit_of_an_excluded_module_changes_no_fingerprint(library: Path) -> None:
+    (library / "config").mkdir(exist_ok=True)
+    names = [name.removesuffix(".py").replace("/", ".") for name in fingerprints.EXCLUDED_MODULES]
+    file = program(library, "".join(f"import arcmix.{name}\n" for name in names))
+    found = set()
+    for text in ("x = 1\n", "x = 2\n"):
+        for name in fingerprints.EXCLUDED_MODULES:
+            (library / name).write_text(text)
+        found.add(fingerprints.fingerprint([file], library))
+    assert len(found) == 1
+    assert all(
+        (Path(fingerprints.__file__).parent / name).is_file()
+        for name in fingerprints.EXCLUDED_MODULES
+    )
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [

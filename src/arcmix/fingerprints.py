@@ -17,9 +17,10 @@ from arcmix import syntax
 LENGTH = 12
 """Number of hexadecimal digits of a fingerprint."""
 
-EXCLUDED_MODULES = ("origins.py", "params.py", "scales.py")
-"""Modules of the package `config` that fingerprints exclude. They hold types and no values. All
-values come from `params.yaml`, on which the stages depend."""
+EXCLUDED_MODULES = ("config/origins.py", "config/params.py", "config/scales.py", "recovery.py")
+"""Modules that fingerprints exclude, because they change no result. Those of `config` hold types
+and no values: all values come from `params.yaml`, on which the stages depend. `recovery` runs only
+after an error."""
 
 EXCLUDED_PROGRAMS = ("code", "check", "local", "report", "record", "ablation")
 """Programs that the fingerprint of a run excludes, because they change none of its numbers."""
@@ -103,7 +104,7 @@ def closure(program: Path, library: Path) -> set[Path]:
     Raises:
         ValueError: If a file is not valid Python.
     """
-    excluded = {library / "config" / name for name in EXCLUDED_MODULES}
+    excluded = {library / name for name in EXCLUDED_MODULES}
     found, todo = set(), [program]
     while todo:
         file = todo.pop()

@@ -75,16 +75,20 @@ def test_values_without_a_counterpart_are_left_out(files: Files) -> None:
         ("init.adaptor", "none"),
         ("datasets.train.train.weigth", 2),
         ("datasets.train.trian", {}),
+        ("predikt", {"views": 3, "limits": {"low": 1}}),
+        ("init.limts", {"low": {"x": 1, "y": 2}}),
     ],
 )
-def test_an_added_value_is_removed(files: Files, place: str, value: object) -> None:
+def test_an_added_value_or_section_is_removed(files: Files, place: str, value: object) -> None:
     now = copy.deepcopy(VALUES)
     *sections, name = place.split(".")
     section = now
     for one in sections:
         section = section[one]
     section[name] = value
-    found = files.changed(now, record=VALUES)
+    YAML().dump(VALUES, committed := io.StringIO())
+    files.changed(now, record=VALUES)
+    found = overrides.changed(files.params, files.lock, committed.getvalue())
     assert len(found) == 1
     apply_overrides(files.params, shlex.split(found[0]))
     assert YAML(typ="safe").load(files.params) == VALUES
@@ -104,6 +108,32 @@ def test_a_misspelt_name_is_removed_and_the_right_one_is_back(files: Files) -> N
     assert "++gone=1" not in overrides.changed(files.params, files.lock, "gone: 1")
     files.changed(VALUES, record=VALUES | {"gone": 1})
     assert overrides.changed(files.params, files.lock, committed.getvalue()) == []
+
+
+@pytest.mark.parametrize("value", [7, None, [], [1], "none"])
+@pytest.mark.parametrize("place", ["init", "init.limits"])
+def test_a_section_that_became_a_value_is_back_with_its_values(
+    files: Files, place: str, value: object
+) -> None:
+    limits = {"low": 0.1, "code-block": [1, "a b"], "nested": {"on": True, "text": "it's {1}: 2"}}
+    whole = VALUES | {"init": VALUES["init"] | {"limits": limits}}
+    now = copy.deepcopy(whole)
+    section, _, name = place.rpartition(".")
+    (now[section] if section else now)[name] = value
+    found = files.changed(now, record=whole)
+    assert len(found) == (2 if isinstance(value, list) else 1)
+    apply_overrides(files.params, shlex.split(" ".join(found)))
+    assert YAML(typ="safe").load(files.params) == whole
+
+
+def test_the_values_of_a_section_that_became_empty_are_back(files: Files) -> None:
+    now = VALUES | {"init": {}}
+    YAML().dump(VALUES, committed := io.StringIO())
+    files.changed(now, record=VALUES)
+    found = overrides.changed(files.params, files.lock, committed.getvalue())
+    assert len(found) == len(VALUES["init"])
+    apply_overrides(files.params, shlex.split(" ".join(found)))
+    assert YAML(typ="safe").load(files.params) == VALUES
 
 
 def test_a_new_section_of_the_user_stays(files: Files) -> None:

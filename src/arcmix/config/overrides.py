@@ -19,6 +19,9 @@ from arcmix.config import document
 PLAIN = re.compile(r"(?!(?i:true|false|null|inf|nan)$)[A-Za-z./][A-Za-z0-9_./-]*|[0-9.]+%")
 """Pattern of a text that Hydra reads as it is."""
 
+NAMED = ("datasets", "models", "scales", "sources", "studies")
+"""Sections of `params.yaml` whose entries the user names."""
+
 RECORD = "record"
 """The stage of `dvc.yaml` that has the values of a whole run."""
 
@@ -36,9 +39,10 @@ def changed(params: Path, lock: Path, unread: str = "") -> list[str]:
             read, such as those of the datasets that were not chosen.
 
     Returns:
-        Overrides as `dvc exp run -S` takes them, quoted for a shell. `~NAME` removes a value that
-        was added to a section of the last run. `++NAME=` adds one that a stage read, that `unread`
-        has and the file no longer has. A new section is not among them.
+        Overrides as `dvc exp run -S` takes them, quoted for a shell. `~NAME` removes a value, or
+        with `unread` a section, that was added to a section of the last run; a new section in one
+        of `NAMED` stays. `++NAME=` adds a value that a stage read, that `unread` has and the file
+        no longer has. `++NAME={...}` sets a section back that is a value now.
 
     Raises:
         OSError: If a file cannot be read.
@@ -53,11 +57,13 @@ def changed(params: Path, lock: Path, unread: str = "") -> list[str]:
     known = {section for own in (rest, *stages.values()) for section in _sections(own, "")}
     if RECORD in stages:
         known.add("")  # each value at the top of the file is one of a stage
-    added = [
-        place
+    added = dict.fromkeys(
+        found
         for place in sorted(present)
-        if place not in earlier and place not in known and place.rpartition(".")[0] in known
-    ]
+        if (found := _added(place, known | earlier.keys())) is not None
+        and found.rpartition(".")[0] in known
+        and (rest or found == place)  # perhaps no stage read the section
+    )
     return [
         *(shlex.quote(f"~{place}") for place in added),
         *(
@@ -65,14 +71,55 @@ def changed(params: Path, lock: Path, unread: str = "") -> list[str]:
             for place in sorted(read.keys() & committed.keys())
             if _is_gone(place, present)
         ),
+        *_replaced(present, earlier, known),
         *differing(present, dict(sorted(earlier.items()))),
     ]
+
+
+def _added(place: str, known: set[str]) -> str | None:
+    """Return the outermost section, or the value itself, in which a place is new; None if none is.
+
+    A new section in one of `NAMED` is the user's own.
+    """
+    names = place.split(".")
+    for count in range(1, len(names) + 1):
+        found = ".".join(names[:count])
+        if found not in known:
+            return None if count < len(names) and names[0] in NAMED else found
+    return None
+
+
+def _replaced(
+    present: Mapping[str, Any], earlier: Mapping[str, Any], known: set[str]
+) -> Iterator[str]:
+    """Yield overrides that set the sections back that are values now."""
+    for place in sorted(known & present.keys()):
+        section = _within(earlier, place)
+        if section and present[place] != {}:
+            if isinstance(present[place], list):  # Hydra merges no map into a list
+                yield shlex.quote(f"~{place}")
+            yield f"++{override(place, section)}"
+
+
+def _within(values: Mapping[str, Any], section: str) -> dict[str, Any]:
+    """Return the values whose places are in a section, as a map of maps."""
+    found: dict[str, Any] = {}
+    for place, value in values.items():
+        if place.startswith(f"{section}."):
+            *sections, name = place.removeprefix(f"{section}.").split(".")
+            inner = found
+            for one in sections:
+                inner = inner.setdefault(one, {})
+            inner[name] = value
+    return found
 
 
 def _is_gone(place: str, present: Mapping[str, Any]) -> bool:
     """Return whether a file lacks the value at a place, and has the section that it belongs to."""
     section = place.rpartition(".")[0]
-    inside = any(one.startswith(f"{section}." if section else "") for one in present)
+    inside = present.get(section) == {} or any(
+        one.startswith(f"{section}." if section else "") for one in present
+    )
     below = any(one == place or one.startswith(f"{place}.") for one in present)
     return inside and not below
 
@@ -156,7 +203,9 @@ def _sections(values: Mapping[str, Any], prefix: str) -> Iterator[str]:
 
 
 def _text(value: Any) -> str:  # noqa: ANN401
-    """Return a value in Hydra's notation."""
+    """Return a value in Hydra's notation, in which the names of a map have no quotes."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{name}:{_text(one)}" for name, one in value.items()) + "}"
     if not isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     return value if PLAIN.fullmatch(value) else '"' + value.replace('"', '\\"') + '"'
