@@ -56,18 +56,19 @@ ifdef ON
 	  --partition "$(PARTITION)" --out .
 else
 	@$(RUN) python -m tools.study $(CELLS) --lock .cache/study --jobs "$(JOBS)"
-	@$(RUN) dvc repro --quiet --single-item code ablation
+	@$(RUN) dvc repro --single-item code ablation >/dev/null
 	@echo "The page of all studies: results/study.html"
 endif
 
+# Not dvc --quiet, which hides errors as well.
 noise: $(STAMP) whole ## Vary one seed at a time of the experiment NOISE; print the spread of each seed.
 	@# Values of seed, init_seed and partition.seed of each run.
 	@for seeds in "0 0 7" "1 0 7" "2 0 7" "0 1 7" "0 2 7" "0 0 11" "0 0 12"; do \
 	  set -- $$seeds; \
-	  $(RUN) dvc exp run -q --temp $(NOISE) \
-	    -S seed=$$1 -S init_seed=$$2 -S partition.seed=$$3 || exit; \
+	  $(RUN) dvc exp run --temp $(NOISE) \
+	    -S seed=$$1 -S init_seed=$$2 -S partition.seed=$$3 >/dev/null || exit; \
 	done
-	@$(RUN) dvc repro -q code
+	@$(RUN) dvc repro code >/dev/null
 	@$(RUN) python -m tools.noise --run-code data/code/all --rows results/ledger
 
 # dvc push pushes the files of the last run alone; a row names the adapter of its own run.

@@ -73,7 +73,8 @@ def run(
     scored = score_table.read(scores, answers)
     losses = evaluation.task_losses(table, asked)
     entries = report.entries(asked, answers, scored, config.selection, losses)
-    title = f"{config.dataset}, {config.model} at {config.scale}, seed {config.seed}"
+    dataset = config.dataset if config.finetune.budget else "untrained"
+    title = f"{dataset}, {config.model} at {config.scale}, seed {config.seed}"
     lead = (
         f"The answers to {len(asked)} validation tasks, ranked by {config.selection}. A test is"
         f" solved if one of the first {ATTEMPTS} is right. Wrong cells are crossed. Intervals are"

@@ -35,19 +35,32 @@ are no grid, and beyond the second one.
 
 
 def run(*, answers: list[Path], tasks: Path) -> None:
-    """Print the shares of the tests of `tasks` that each submission of `answers` solves."""
+    """Print the shares of the tests of `tasks` that each submission of `answers` solves.
+
+    A submission that cannot be read does not keep the others from the table.
+    """
     truths, max_side = _truths(tasks)
     counts = {task: len(own) for task, own in truths.items()}
-    rows = []
+    rows, errors = [], []
     for path in answers:
-        read = submission.read(path, files.read_json(path), counts, max_side)
+        try:
+            read = submission.read(path, files.read_json(path), counts, max_side)
+        except FileNotFoundError:
+            errors.append(f"{path}: there is no such file; give the path of a submission")
+            continue
+        except ValueError as error:
+            errors.append(str(error))
+            continue
         found = submission.score(read.attempts, truths)
         shares = [f"{found[name]:.4f}" for name in ("per_test", "per_task", "all_tests")]
         answered = sum(bool(grids) for own in read.attempts.values() for grids in own)
         numbers = map(str, (answered, read.missing, read.invalid, read.ignored))
         rows.append([str(path), *shares, *numbers])
     legend = LEGEND.format(tests=sum(counts.values()), tasks=len(counts))
-    sys.stdout.write(f"{markdown.table(COLUMNS, rows)}\n{legend}")
+    if rows:
+        sys.stdout.write(f"{markdown.table(COLUMNS, rows)}\n{legend}")
+    if errors:
+        raise ValueError("\n".join(errors))
 
 
 def _truths(path: Path) -> tuple[dict[str, list[np.ndarray]], int]:

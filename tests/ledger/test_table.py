@@ -168,7 +168,9 @@ def test_blocks_of_earlier_code_name_the_values_in_which_they_differ() -> None:
         f"smollm2-135m {place} (selection=vote), made at commit 87e13db",
         f"tiny {place}, made at commit 87e13db",
     ]
-    assert len(set(table.as_frame(found)["label"])) == 3
+    frame = table.as_frame(found)
+    assert len(set(frame["label"])) == 3
+    assert sorted(frame["differs"]) == ["", "selection=product", "selection=vote"]
 
 
 def test_labels_of_the_csv_do_not_depend_on_other_lines() -> None:
@@ -184,7 +186,7 @@ def test_labels_of_the_csv_do_not_depend_on_other_lines() -> None:
     ]
     among = table.as_frame(blocks(more))
     assert {*alone["label"]} < {*among["label"]}
-    assert "combo-v2.subset=10%" in among["differs"].tolist()
+    assert "augment.color_swaps=0, combo-v2.subset=10%" in among["differs"].tolist()
 
 
 def test_an_experiment_that_earlier_code_alone_made_has_its_plain_label() -> None:

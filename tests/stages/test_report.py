@@ -65,7 +65,10 @@ COLUMNS = ["task", "test", "candidate", "view", "logprob", "tokens"]
 
 
 def run(
-    folder: Path, selection: str = "vote_logprob", scores: list[tuple] | None = None
+    folder: Path,
+    selection: str = "vote_logprob",
+    scores: list[tuple] | None = None,
+    budget: int = 1,
 ) -> dict[str, Path]:
     """Write the files of a run and its report, and return the paths."""
     names = ("validation", "candidates", "scores", "table", "metrics", "page", "figure")
@@ -83,6 +86,7 @@ def run(
     names = {"dataset": "mix", "model": "tiny", "scale": "quick", "seed": 3}
     given = schema.load(Path(__file__).parents[2] / "params.yaml", report.Params).model_dump()
     changed = names | {"selection": selection, "predict": PLAIN | {"views": 2}}
+    changed["finetune"] = given["finetune"] | {"budget": budget}
     config = report.Params.model_validate(given | changed)
     report.run(config=config, **paths)
     return paths
@@ -117,6 +121,11 @@ def test_run_ranks_by_the_selection(tmp_path: Path) -> None:
     assert grids(first) == ["/", "77", "/406"]
     assert [answer[3] for answer in first["answers"]] == [-2.25, -18.5, None]
     assert found["b"]["status"] == "partly"
+
+
+def test_the_page_of_a_run_that_trains_nothing_says_so(tmp_path: Path) -> None:
+    text = run(tmp_path, budget=0)["page"].read_text()
+    assert "<h1>untrained, tiny at quick, seed 3</h1>" in text
 
 
 def test_the_page_names_the_run(tmp_path: Path) -> None:

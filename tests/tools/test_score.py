@@ -108,6 +108,21 @@ def test_an_answer_as_wide_as_the_widest_grid_is_scored(
     assert "| 1.0000 | 1.0000 | 1.0000 | 1 | 0 | 0 | 0 |" in lines(capsys.readouterr().out)[2]
 
 
+def test_a_bad_submission_does_not_keep_the_others_from_the_table(
+    tmp_path: Path, answers: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tasks.write(tmp_path / "tasks.parquet", TASKS)
+    (tmp_path / "bad.json").write_text("{}")
+    paths = [tmp_path / "none.json", answers, tmp_path / "bad.json"]
+    with pytest.raises(
+        ValueError, match=r"none\.json: there is no such file.*\n.*bad\.json: has no"
+    ):
+        score.run(answers=paths, tasks=tmp_path / "tasks.parquet")
+    printed = lines(capsys.readouterr().out)
+    assert printed[2] == f"| {answers} | 0.3333 | 0.2500 | 0.0000 | 3 | 0 | 0 | 0 |"
+    assert printed[3] == ""
+
+
 def test_a_table_without_tasks_is_refused(tmp_path: Path) -> None:
     tasks.write(tmp_path / "tasks.parquet", [])
     files.write_text(tmp_path / "submission.json", "{}")

@@ -176,6 +176,8 @@ class Block:
     """`MODEL at SCALE on SOURCE PART`, where SOURCE PART is the validation tasks. Where this is
     ambiguous, the settings follow in which the block differs from the others of its title. Then
     follow what the lines saw of the validation tasks, and the commit of earlier code."""
+    differs: str
+    """These settings."""
     lines: tuple[Line, ...]
     """The lines, by ascending best validation loss."""
     present: bool
@@ -212,8 +214,8 @@ def blocks(
     for one in (code, *commits):
         made = "" if one == code else f", {_made(one, commits[one])}"
         found += [
-            Block(f"{title}{made}", lines, one == code, made, commits.get(one))
-            for title, lines in _titled(by_code[one], baselines)
+            Block(f"{title}{made}", differs, lines, one == code, made, commits.get(one))
+            for title, differs, lines in _titled(by_code[one], baselines)
         ]
     return found
 
@@ -225,8 +227,8 @@ def _made(code: str, commit: str | None) -> str:
 
 def _titled(
     rows: Iterable[Row], baselines: Sequence[str]
-) -> Iterator[tuple[str, tuple[Line, ...]]]:
-    """Yield the title and the lines of each block of rows that the same code made."""
+) -> Iterator[tuple[str, str, tuple[Line, ...]]]:
+    """Yield title, `Block.differs` and lines of each block of rows that the same code made."""
     groups = defaultdict(list)
     for row in rows:
         groups[row.model, row.scale, row.settings_fingerprint].append(row)
@@ -236,7 +238,8 @@ def _titled(
         lines = _lines(members)
         for uses, ending in USES.items():
             if own := [line for line in lines if line.uses_validation is uses]:
-                yield f"{_title(members[0])}{text}{ending}", _judged(own, baselines)
+                title = f"{_title(members[0])}{text}{ending}"
+                yield title, text.strip(" ()"), _judged(own, baselines)
 
 
 def _judged(lines: Sequence[Line], baselines: Sequence[str]) -> tuple[Line, ...]:
@@ -287,13 +290,15 @@ def as_frame(blocks: Sequence[Block]) -> pd.DataFrame:
     Scores are fractions. `low` and `high` are the mean minus and plus the standard deviation.
     `label` is unique. It is that of the experiment, so that `dvc plots diff` finds a line in both
     tables; the same experiment of earlier code has the commit too. `differs` has the values that
-    tell lines of one name apart.
+    tell blocks of one title and lines of one name apart.
     """
     records: dict[str, dict[str, str | float | None]] = {}
     for block in blocks:
         for line in block.lines:
             label = line.key if line.key not in records else f"{line.key}{block.made}"
-            records[label] = _numbers(line) | {"label": label, "commit": block.commit}
+            differs = ", ".join(filter(None, [block.differs, line.differs]))
+            named = {"label": label, "differs": differs, "commit": block.commit}
+            records[label] = _numbers(line) | named
     return pd.DataFrame([*records.values()], columns=CSV_COLUMNS)
 
 
@@ -303,7 +308,6 @@ def _numbers(line: Line) -> dict[str, str | float | None]:
     return {
         "dataset": first.dataset,
         "start": first.start["adapter"],
-        "differs": line.differs,
         "model": first.model,
         "scale": first.scale,
         "fingerprint": first.fingerprint,
