@@ -74,7 +74,8 @@ def run(
     losses = evaluation.task_losses(table, asked)
     entries = report.entries(asked, answers, scored, config.selection, losses)
     dataset = config.dataset if config.finetune.budget else "untrained"
-    title = f"{dataset}, {config.model} at {config.scale}, seed {config.seed}"
+    start = "" if config.init.adapter == "none" else f" ← {config.init.adapter}"
+    title = f"{dataset}{start}, {config.model} at {config.scale}, seed {config.seed}"
     lead = (
         f"The answers to {len(asked)} validation tasks, ranked by {config.selection}. A test is"
         f" solved if one of the first {ATTEMPTS} is right. Wrong cells are crossed. Intervals are"

@@ -60,7 +60,7 @@ def run(*, answers: list[Path], tasks: Path) -> None:
     if rows:
         sys.stdout.write(f"{markdown.table(COLUMNS, rows)}\n{legend}")
     if errors:
-        raise ValueError("\n".join(errors))
+        raise ValueError(f"{len(errors)} of {len(answers)} files: {' | '.join(errors)}")
 
 
 def _truths(path: Path) -> tuple[dict[str, list[np.ndarray]], int]:

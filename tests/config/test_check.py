@@ -359,6 +359,13 @@ def test_check_rejects_a_value_in_place_of_a_map(edited, choice: str) -> None:
         check.check_file(edited(choice, "x"))
 
 
+@pytest.mark.parametrize("value", [5, None, [1]])
+def test_check_names_the_default_that_took_the_place_of_a_map(edited, value: Any) -> None:
+    message = r"finetune\.lora: must be a map of values, as scales\.\w+\.finetune\.lora is, got "
+    with pytest.raises(ValueError, match=f"{message}{re.escape(str(value))}; state a map$"):
+        check.check_file(edited("finetune/lora", value))
+
+
 @pytest.mark.parametrize(
     ("typo", "meant"), [("test_tme", "test_time"), ("fientune", "finetune"), ("agment", "augment")]
 )

@@ -126,6 +126,20 @@ def test_a_section_that_became_a_value_is_back_with_its_values(
     assert YAML(typ="safe").load(files.params) == whole
 
 
+@pytest.mark.parametrize("place", ["init", "init.limits"])
+def test_a_section_that_was_removed_is_back(files: Files, place: str) -> None:
+    whole = VALUES | {"init": VALUES["init"] | {"limits": {"low": 0.1, "deep": {"er": [1]}}}}
+    now = copy.deepcopy(whole)
+    section, _, name = place.rpartition(".")
+    del (now[section] if section else now)[name]
+    YAML().dump(whole, committed := io.StringIO())
+    files.changed(now, record=whole)
+    found = overrides.changed(files.params, files.lock, committed.getvalue())
+    assert len(found) == 1
+    apply_overrides(files.params, shlex.split(found[0]))
+    assert YAML(typ="safe").load(files.params) == whole
+
+
 def test_the_values_of_a_section_that_became_empty_are_back(files: Files) -> None:
     now = VALUES | {"init": {}}
     YAML().dump(VALUES, committed := io.StringIO())

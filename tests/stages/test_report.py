@@ -69,6 +69,7 @@ def run(
     selection: str = "vote_logprob",
     scores: list[tuple] | None = None,
     budget: int = 1,
+    adapter: str = "none",
 ) -> dict[str, Path]:
     """Write the files of a run and its report, and return the paths."""
     names = ("validation", "candidates", "scores", "table", "metrics", "page", "figure")
@@ -86,6 +87,7 @@ def run(
     names = {"dataset": "mix", "model": "tiny", "scale": "quick", "seed": 3}
     given = schema.load(Path(__file__).parents[2] / "params.yaml", report.Params).model_dump()
     changed = names | {"selection": selection, "predict": PLAIN | {"views": 2}}
+    changed["init"] = given["init"] | {"adapter": adapter}
     changed["finetune"] = given["finetune"] | {"budget": budget}
     config = report.Params.model_validate(given | changed)
     report.run(config=config, **paths)
@@ -126,6 +128,8 @@ def test_run_ranks_by_the_selection(tmp_path: Path) -> None:
 def test_the_page_of_a_run_that_trains_nothing_says_so(tmp_path: Path) -> None:
     text = run(tmp_path, budget=0)["page"].read_text()
     assert "<h1>untrained, tiny at quick, seed 3</h1>" in text
+    text = run(tmp_path, budget=0, adapter="re-arc/0-0123")["page"].read_text()
+    assert "<h1>untrained ← re-arc/0-0123, tiny at quick, seed 3</h1>" in text
 
 
 def test_the_page_names_the_run(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ see, and errors that a stage would find only after an hour.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def check_file(path: Path) -> params.File:
     """
     raw, values = schema.resolved(path)
     _check_sections(path, raw)
+    _check_maps(path, raw)
     file = schema.validate(path, params.File, values, raw)
     _check_run(path, file)
     for name, study in file.studies.items():
@@ -38,6 +40,30 @@ def _check_sections(path: Path, raw: schema.Values) -> None:
     found = [f"{name}: {unknown(name, allowed)}" for name in raw if name not in allowed]
     if found:
         raise ValueError(f"{path}: {'; '.join(found)}; rename or remove what is not allowed")
+
+
+def _check_maps(path: Path, raw: schema.Values) -> None:
+    """Refuse a default that is a value where a scale has a map, which would take its place."""
+    scales = raw.get("scales")
+    for name, scale in (scales if isinstance(scales, dict) else {}).items():
+        for place, value in _in_place_of_maps(raw, scale):
+            raise ValueError(
+                f"{path}: {place}: must be a map of values, as scales.{name}.{place} is, got"
+                f" {shown(value)}; state a map"
+            )
+
+
+def _in_place_of_maps(default: Any, entry: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+    """Yield the place and the value of each default that is no map where an entry has one."""
+    both = default.keys() & entry.keys() if isinstance(entry, dict) else set()
+    for name in sorted(both):
+        if isinstance(entry[name], dict) and not isinstance(default[name], dict):
+            yield name, default[name]
+        elif isinstance(default[name], dict):
+            yield from (
+                (f"{name}.{place}", value)
+                for place, value in _in_place_of_maps(default[name], entry[name])
+            )
 
 
 def check_cell(path: Path, raw: schema.Values, cell: studies.Cell) -> params.File:

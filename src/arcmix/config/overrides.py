@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +42,15 @@ def changed(params: Path, lock: Path, unread: str = "") -> list[str]:
     Returns:
         Overrides as `dvc exp run -S` takes them, quoted for a shell. `~NAME` removes a value, or
         with `unread` a section, that was added to a section of the last run; a new section in one
-        of `NAMED` stays. `++NAME=` adds a value that a stage read, that `unread` has and the file
-        no longer has. `++NAME={...}` sets a section back that is a value now.
+        of `NAMED` stays. `++NAME=` adds a value or a section that a stage read, that `unread` has
+        and the file no longer has, or sets a section back that is a value now.
 
     Raises:
         OSError: If a file cannot be read.
         ValueError: If a file is no YAML, or `params.yaml` is not as it has to be.
     """
-    present = dict(_leaves(document.read(params), ""))
+    values = document.read(params)
+    present = dict(_leaves(values, ""))
     stages = _stages(lock)
     rest = _parsed(unread)
     read = _earlier(present, stages)
@@ -64,29 +66,40 @@ def changed(params: Path, lock: Path, unread: str = "") -> list[str]:
         and found.rpartition(".")[0] in known
         and (rest or found == place)  # perhaps no stage read the section
     )
+    there = present.keys() | {*_sections(values, "")}
+    lost = {place: read[place] for place in sorted(read.keys() & committed.keys())}
+    gone = dict.fromkeys(found for place in lost if (found := _outermost(place, there)) is not None)
     return [
         *(shlex.quote(f"~{place}") for place in added),
         *(
-            f"++{override(place, read[place])}"
-            for place in sorted(read.keys() & committed.keys())
-            if _is_gone(place, present)
+            f"++{override(place, lost[place] if place in lost else _within(lost, place))}"
+            for place in gone
+            if not any(present.get(section, {}) != {} for section in _above(place))
         ),
         *_replaced(present, earlier, known),
         *differing(present, dict(sorted(earlier.items()))),
     ]
 
 
-def _added(place: str, known: set[str]) -> str | None:
+def _above(place: str) -> list[str]:
+    """Return the sections that a place is in, the outermost first."""
+    names = place.split(".")
+    return [".".join(names[:count]) for count in range(1, len(names))]
+
+
+def _outermost(place: str, known: AbstractSet[str]) -> str | None:
+    """Return the outermost section of a place, or the place itself, that is not known."""
+    return next((one for one in [*_above(place), place] if one not in known), None)
+
+
+def _added(place: str, known: AbstractSet[str]) -> str | None:
     """Return the outermost section, or the value itself, in which a place is new; None if none is.
 
     A new section in one of `NAMED` is the user's own.
     """
-    names = place.split(".")
-    for count in range(1, len(names) + 1):
-        found = ".".join(names[:count])
-        if found not in known:
-            return None if count < len(names) and names[0] in NAMED else found
-    return None
+    found = _outermost(place, known)
+    own = found != place and place.partition(".")[0] in NAMED
+    return None if own else found
 
 
 def _replaced(
@@ -112,16 +125,6 @@ def _within(values: Mapping[str, Any], section: str) -> dict[str, Any]:
                 inner = inner.setdefault(one, {})
             inner[name] = value
     return found
-
-
-def _is_gone(place: str, present: Mapping[str, Any]) -> bool:
-    """Return whether a file lacks the value at a place, and has the section that it belongs to."""
-    section = place.rpartition(".")[0]
-    inside = present.get(section) == {} or any(
-        one.startswith(f"{section}." if section else "") for one in present
-    )
-    below = any(one == place or one.startswith(f"{place}.") for one in present)
-    return inside and not below
 
 
 def _parsed(text: str) -> dict[str, Any]:

@@ -20,7 +20,8 @@ def command(row: Row, present: Mapping[str, Any] | None = None) -> str:
     Args:
         row: The row.
         present: The values of `params.yaml` with their defaults merged (`schema.resolve`). With
-            them, the command also has the settings that now differ from those of the row.
+            them, the command has the settings that now differ from those of the row, without them
+            all settings.
     """
     start = row.start["adapter"]
     earlier = {name: getattr(row, name) for name in NAMES}
@@ -29,8 +30,13 @@ def command(row: Row, present: Mapping[str, Any] | None = None) -> str:
         f"init.{name}": row.start[name] for name in ("checkpoint", "optimizer") if name in row.start
     }
     flags = [overrides.override(place, value) for place, value in earlier.items()]
-    if present is not None:
-        settings = {name: row.settings[name] for name in SETTINGS if name in row.settings}
+    settings = {name: row.settings[name] for name in SETTINGS if name in row.settings}
+    if present is None:
+        components = {one["tasks"]: one for one in row.components if "tasks" in one}
+        settings |= {f"scales.{row.scale}": row.settings.get("scale", {})}
+        settings |= {f"datasets.{row.dataset}": components}
+        flags += [f"++{overrides.override(place, value)}" for place, value in settings.items()]
+    else:
         flags += overrides.differing(present, settings)
         flags += overrides.differing(present, _entries(row, present), entry=True)
     return " ".join(["dvc exp run", *(f"-S {flag}" for flag in flags)])
