@@ -48,7 +48,7 @@ def run(*, answers: list[Path], tasks: Path) -> None:
         except FileNotFoundError:
             errors.append(f"{path}: there is no such file; give the path of a submission")
             continue
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             errors.append(str(error))
             continue
         found = submission.score(read.attempts, truths)

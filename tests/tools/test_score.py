@@ -113,8 +113,11 @@ def test_a_bad_submission_does_not_keep_the_others_from_the_table(
 ) -> None:
     tasks.write(tmp_path / "tasks.parquet", TASKS)
     (tmp_path / "bad.json").write_text("{}")
-    paths = [tmp_path / "none.json", answers, tmp_path / "bad.json"]
-    message = r"^2 of 3 files: .*none\.json: there is no such file.* \| .*bad\.json: has no task"
+    paths = [tmp_path / "none.json", answers, tmp_path, tmp_path / "bad.json"]
+    message = (
+        r"^3 of 4 files: .*none\.json: there is no such file.* \| .*directory.* \| "
+        r".*bad\.json: has no task"
+    )
     with pytest.raises(ValueError, match=message):
         score.run(answers=paths, tasks=tmp_path / "tasks.parquet")
     printed = lines(capsys.readouterr().out)
