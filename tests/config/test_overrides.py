@@ -31,6 +31,15 @@ class Files:
         YAML().dump({"schema": "2.0", "stages": {"plain": {"cmd": "true"}, **stages}}, self.lock)
         return overrides.changed(self.params, self.lock)
 
+    def put_back(self, now: dict[str, Any], before: dict[str, Any]) -> list[str]:
+        """Return what changed since a run and a commit, and apply it, which leads back to them."""
+        YAML().dump(before, committed := io.StringIO())
+        self.changed(now, record=before)
+        found = overrides.changed(self.params, self.lock, committed.getvalue())
+        apply_overrides(self.params, shlex.split(" ".join(found)))
+        assert YAML(typ="safe").load(self.params) == before
+        return found
+
 
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
@@ -86,24 +95,16 @@ def test_an_added_value_or_section_is_removed(files: Files, place: str, value: o
     for one in sections:
         section = section[one]
     section[name] = value
-    YAML().dump(VALUES, committed := io.StringIO())
-    files.changed(now, record=VALUES)
-    found = overrides.changed(files.params, files.lock, committed.getvalue())
-    assert len(found) == 1
-    apply_overrides(files.params, shlex.split(found[0]))
-    assert YAML(typ="safe").load(files.params) == VALUES
+    assert len(files.put_back(now, VALUES)) == 1
 
 
 def test_a_misspelt_name_is_removed_and_the_right_one_is_back(files: Files) -> None:
     now = copy.deepcopy(VALUES)
     now["datset"] = now.pop("dataset")
     now["init"]["rat"] = now["init"].pop("rate")
-    YAML().dump(VALUES, committed := io.StringIO())
-    files.changed(now, record=VALUES)
-    found = overrides.changed(files.params, files.lock, committed.getvalue())
+    found = files.put_back(now, VALUES)
     assert found == ["'~datset'", "'~init.rat'", "++dataset=train", "++init.rate=0.1"]
-    apply_overrides(files.params, shlex.split(" ".join(found)))
-    assert YAML(typ="safe").load(files.params) == VALUES
+    YAML().dump(VALUES, committed := io.StringIO())
     # A name that is gone since a stage ran, with the code that read it, does not come back.
     assert "++gone=1" not in overrides.changed(files.params, files.lock, "gone: 1")
     files.changed(VALUES, record=VALUES | {"gone": 1})
@@ -132,22 +133,12 @@ def test_a_section_that_was_removed_is_back(files: Files, place: str) -> None:
     now = copy.deepcopy(whole)
     section, _, name = place.rpartition(".")
     del (now[section] if section else now)[name]
-    YAML().dump(whole, committed := io.StringIO())
-    files.changed(now, record=whole)
-    found = overrides.changed(files.params, files.lock, committed.getvalue())
-    assert len(found) == 1
-    apply_overrides(files.params, shlex.split(found[0]))
-    assert YAML(typ="safe").load(files.params) == whole
+    assert len(files.put_back(now, whole)) == 1
 
 
 def test_the_values_of_a_section_that_became_empty_are_back(files: Files) -> None:
-    now = VALUES | {"init": {}}
-    YAML().dump(VALUES, committed := io.StringIO())
-    files.changed(now, record=VALUES)
-    found = overrides.changed(files.params, files.lock, committed.getvalue())
+    found = files.put_back(VALUES | {"init": {}}, VALUES)
     assert len(found) == len(VALUES["init"])
-    apply_overrides(files.params, shlex.split(" ".join(found)))
-    assert YAML(typ="safe").load(files.params) == VALUES
 
 
 def test_a_new_section_of_the_user_stays(files: Files) -> None:

@@ -46,24 +46,21 @@ def _check_maps(path: Path, raw: schema.Values) -> None:
     """Refuse a default that is a value where a scale has a map, which would take its place."""
     scales = raw.get("scales")
     for name, scale in (scales if isinstance(scales, dict) else {}).items():
-        for place, value in _in_place_of_maps(raw, scale):
+        for place, value in _no_maps(raw, scale if isinstance(scale, dict) else {}):
             raise ValueError(
                 f"{path}: {place}: must be a map of values, as scales.{name}.{place} is, got"
                 f" {shown(value)}; state a map"
             )
 
 
-def _in_place_of_maps(default: Any, entry: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+def _no_maps(default: schema.Values, entry: schema.Values) -> Iterator[tuple[str, object]]:
     """Yield the place and the value of each default that is no map where an entry has one."""
-    both = default.keys() & entry.keys() if isinstance(entry, dict) else set()
-    for name in sorted(both):
-        if isinstance(entry[name], dict) and not isinstance(default[name], dict):
-            yield name, default[name]
-        elif isinstance(default[name], dict):
-            yield from (
-                (f"{name}.{place}", value)
-                for place, value in _in_place_of_maps(default[name], entry[name])
-            )
+    for name in sorted(default.keys() & entry.keys()):
+        value, own = default[name], entry[name]
+        if isinstance(value, dict) and isinstance(own, dict):
+            yield from ((f"{name}.{place}", found) for place, found in _no_maps(value, own))
+        elif isinstance(own, dict):
+            yield name, value
 
 
 def check_cell(path: Path, raw: schema.Values, cell: studies.Cell) -> params.File:

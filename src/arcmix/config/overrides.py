@@ -59,23 +59,12 @@ def changed(params: Path, lock: Path, unread: str = "") -> list[str]:
     known = {section for own in (rest, *stages.values()) for section in _sections(own, "")}
     if RECORD in stages:
         known.add("")  # each value at the top of the file is one of a stage
-    added = dict.fromkeys(
-        found
-        for place in sorted(present)
-        if (found := _added(place, known | earlier.keys())) is not None
-        and found.rpartition(".")[0] in known
-        and (rest or found == place)  # perhaps no stage read the section
-    )
-    there = present.keys() | {*_sections(values, "")}
+    # Without the earlier file, a section is perhaps one that no stage read.
+    added = [place for place in _added(present, earlier, known) if rest or place in present]
     lost = {place: read[place] for place in sorted(read.keys() & committed.keys())}
-    gone = dict.fromkeys(found for place in lost if (found := _outermost(place, there)) is not None)
     return [
         *(shlex.quote(f"~{place}") for place in added),
-        *(
-            f"++{override(place, lost[place] if place in lost else _within(lost, place))}"
-            for place in gone
-            if not any(present.get(section, {}) != {} for section in _above(place))
-        ),
+        *_gone(present, lost, present.keys() | {*_sections(values, "")}),
         *_replaced(present, earlier, known),
         *differing(present, dict(sorted(earlier.items()))),
     ]
@@ -92,14 +81,28 @@ def _outermost(place: str, known: AbstractSet[str]) -> str | None:
     return next((one for one in [*_above(place), place] if one not in known), None)
 
 
-def _added(place: str, known: AbstractSet[str]) -> str | None:
-    """Return the outermost section, or the value itself, in which a place is new; None if none is.
+def _added(
+    present: Mapping[str, Any], earlier: Mapping[str, Any], known: set[str]
+) -> Iterator[str]:
+    """Yield the values and sections that are new in a known section.
 
-    A new section in one of `NAMED` is the user's own.
+    A new section in one of `NAMED` is the user's own, so it is not among them.
     """
-    found = _outermost(place, known)
-    own = found != place and place.partition(".")[0] in NAMED
-    return None if own else found
+    new = [_outermost(place, known | earlier.keys()) for place in sorted(present)]
+    for place in dict.fromkeys(filter(None, new)):
+        own = place not in present and place.partition(".")[0] in NAMED
+        if place.rpartition(".")[0] in known and not own:
+            yield place
+
+
+def _gone(
+    present: Mapping[str, Any], lost: Mapping[str, Any], there: AbstractSet[str]
+) -> Iterator[str]:
+    """Yield overrides that add the values and sections that are gone, not those in a value."""
+    missing = [_outermost(place, there) for place in lost]
+    for place in dict.fromkeys(filter(None, missing)):
+        if all(present.get(section, {}) == {} for section in _above(place)):
+            yield f"++{override(place, lost[place] if place in lost else _within(lost, place))}"
 
 
 def _replaced(
