@@ -32,7 +32,7 @@ class Files:
         return overrides.changed(self.params, self.lock)
 
     def put_back(self, now: dict[str, Any], before: dict[str, Any]) -> list[str]:
-        """Return what changed since a run and a commit, and apply it, which leads back to them."""
+        """Apply the overrides that lead back to the values of the last run, and return them."""
         YAML().dump(before, committed := io.StringIO())
         self.changed(now, record=before)
         found = overrides.changed(self.params, self.lock, committed.getvalue())

@@ -43,7 +43,7 @@ def _check_sections(path: Path, raw: schema.Values) -> None:
 
 
 def _check_maps(path: Path, raw: schema.Values) -> None:
-    """Refuse a default that is a value where a scale has a map, which would take its place."""
+    """Refuse a default that is no map where a scale has one, because that map would replace it."""
     scales = raw.get("scales")
     for name, scale in (scales if isinstance(scales, dict) else {}).items():
         for place, value in _no_maps(raw, scale if isinstance(scale, dict) else {}):
