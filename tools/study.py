@@ -173,7 +173,7 @@ class Work:
     def _start(self, jobs: int) -> None:
         """Start the workers of the queue that are not there, and share the cores among them.
 
-        By default, each process of torch takes all cores, and a thread that waits keeps its core busy.
+        By default, each process of torch takes all cores, and a waiting thread keeps its core busy.
         """
         threads = str(max(1, machines.cores() // jobs))
         environment = {"OMP_NUM_THREADS": threads, **os.environ}
