@@ -41,7 +41,7 @@ stages:
     cmd: mkdir -p data && echo code > data/code
     outs: [data/code]
   ablation:
-    cmd: ls results/ledger > results/ablation.md
+    cmd: sleep {after} && ls results/ledger > results/ablation.md
     deps: [results/ledger]
     outs: [results/ablation.md: {{cache: false}}]
 """
@@ -58,8 +58,17 @@ ENVIRONMENT |= WHO | {
 class Repository:
     """The repository."""
 
-    def __init__(self, folder: Path, fails: str = "none", seconds: float = 0) -> None:
-        """Make the repository; the runs of the dataset `fails` fail, each after some seconds."""
+    def __init__(
+        self, folder: Path, fails: str = "none", seconds: float = 0, after: float = 0
+    ) -> None:
+        """Make the repository.
+
+        Args:
+            folder: Where it is made.
+            fails: A dataset whose runs fail.
+            seconds: Time that a run takes before its row is written.
+            after: Time that it takes after that.
+        """
         self.folder = folder
         (folder / "results/ledger").mkdir(parents=True)
         for name in ("Makefile", "pyproject.toml", "constraints.txt"):
@@ -69,7 +78,7 @@ class Repository:
         text = (ROOT / "params.yaml").read_text()
         start, end = text.index("studies:\n"), text.index("# The command that starts finetune")
         (folder / "params.yaml").write_text(text[:start] + STUDY + text[end:])
-        (folder / "dvc.yaml").write_text(PIPELINE.format(fails=fails, seconds=seconds))
+        (folder / "dvc.yaml").write_text(PIPELINE.format(fails=fails, seconds=seconds, after=after))
         (folder / ".gitignore").write_text(
             "/.venv\n/data\n/src\n/stages\n/runs\n/threads\n/.cache\n/study-*\n"
         )

@@ -132,13 +132,18 @@ class Work:
             self._start(jobs)
 
     def wait(self, jobs: int) -> None:
-        """Return when no missing cell is in the queue; start workers again if they were killed."""
+        """Return when no missing cell is in the queue and no experiment of the study runs.
+
+        Start workers again if they were killed.
+        """
         idle, quiet, shown = 0, 0, ""
         while True:
             self.look()
             if (found := self.counts()) != shown:
                 log.info("%s", shown := found)
             states = Counter(self.state(key) for key in self.missing())
+            # An experiment goes on for a while after the stage that adds its row.
+            states[RUNNING] = sum(one.state == RUNNING for one in self.entries.values())
             # For a moment, an experiment that starts is in no state.
             quiet = 0 if states[QUEUED] + states[RUNNING] + states[LOST] else quiet + 1
             if quiet > (PATIENCE if states[None] else 0):

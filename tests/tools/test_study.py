@@ -53,6 +53,15 @@ def test_the_runs_share_the_cores(tmp_path):
 
 
 @SLOW
+def test_the_program_ends_after_the_last_experiment_and_not_with_its_row(tmp_path):
+    repository = Repository(tmp_path, after=3 * study.POLL)
+    repository.run(*repository.command(4))
+    assert repository.rows() == ALL
+    states = [one.state for one in queued.entries(tmp_path).values()]
+    assert states == [queued.DONE] * 4
+
+
+@SLOW
 def test_two_programs_at_the_same_time_run_each_cell_once(tmp_path):
     repository = Repository(tmp_path)
     other = subprocess.Popen(
