@@ -16,11 +16,11 @@ ADAPTERS := python -m tools.adapters --params params.yaml --repository . --libra
 unexport DVC_ROOT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup whole repro study noise experiments gallery score answer pin push adapters merged readme review \
-  test slow kills check bench bench-gpu
+.PHONY: help setup whole repro study noise experiments gallery score answer pin push adapters merged readme \
+  arc24 review test slow kills check bench bench-gpu
 
 help: ## List the targets.
-	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):.*## /make \1\t/p' Makefile | expand -t 14
 
 setup: $(STAMP) ## Create the environment .venv; the other targets do this if necessary.
 
@@ -160,6 +160,10 @@ review: $(STAMP) whole ## Review results against BASE, such as main; fail if the
 
 readme: ## Copy the table into README.md, for a commit of new results.
 	@sed -i -e '/<!-- table -->/,/<!-- end -->/{//!d}' -e '/<!-- table -->/r results/ablation.md' README.md
+
+arc24: $(STAMP) ## Compare the study published with arc24's table, in docs/results.md.
+	@$(RUN) python -m tools.arc24 --params params.yaml --name published \
+	  --table results/ablation.csv --arc24 docs/arc24.csv --page docs/results.md
 
 # Of the files that a run makes, a merge keeps ours (.gitattributes). The rows of the ledger are
 # those of both branches, and the table comes of them.
