@@ -1,0 +1,110 @@
+"""docs/results.md agrees with the ledger and with arc24's table."""
+
+import io
+import json
+import re
+import statistics
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from arcmix.config import check
+from tests.test_readme import committed
+from tools import arc24
+
+ROOT = Path(__file__).parents[1]
+STUDY = check.check_file(ROOT / "params.yaml").studies["published"]
+PAGE = "docs/results.md"
+
+
+@pytest.fixture(scope="module")
+def lines():
+    """Return the lines of the study in the committed table, by dataset."""
+    table = pd.read_csv(io.StringIO(committed("results/ablation.csv"))).to_dict("records")
+    return {line["dataset"]: line for line in arc24.chosen(table, STUDY)}
+
+
+@pytest.fixture(scope="module")
+def rows(lines):
+    """Return the committed rows of these lines."""
+    names = subprocess.run(
+        ["git", "ls-files", "results/ledger"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split()
+    ran = {(name, line["code"], line["fingerprint"]) for name, line in lines.items()}
+    found = [json.loads(committed(name)) for name in names]
+    return [one for one in found if (one["dataset"], one["code"], one["fingerprint"]) in ran]
+
+
+def test_the_comparison_is_that_of_the_committed_table(lines):
+    theirs = pd.read_csv(ROOT / "docs/arc24.csv").set_index("dataset").to_dict("index")
+    cells = len(STUDY.datasets) * len(STUDY.seeds)
+    made = arc24.compared([*lines.values()], theirs, cells)
+    found = arc24.PLACE.search(committed(PAGE))
+    assert found is not None
+    assert found[0] == f"<!-- arc24 -->\n{made}<!-- end -->", "run: make arc24"
+
+
+def test_each_loss_of_the_page_is_in_the_ledger(lines, rows):
+    text = arc24.PLACE.sub("", committed(PAGE))
+    numbers = pd.DataFrame([*lines.values()]).select_dtypes("number").abs()
+    known = {*numbers.to_numpy().flat}
+    known |= {row["metrics"]["val_loss_step_0"] for row in rows}
+    known |= {
+        abs(line["baseline_difference_high"] - line["baseline_difference"])
+        for line in lines.values()
+    }
+    shown = {f"{value:.{places}f}" for value in known for places in (3, 4)}
+    stated = re.findall(r"\b\d\.\d{3,4}\b", text)
+    assert stated
+    assert [one for one in stated if one not in shown] == []
+
+
+def test_the_statements_of_the_page_are_true(lines, rows):
+    text = re.sub(r"\s+", " ", committed(PAGE))
+    metrics = [row["metrics"] for row in rows]
+    tokens = [line["answer_tokens"] for line in lines.values()]
+    losses = {name: line["best_val_loss"] for name, line in lines.items()}
+    uses = {name for name, line in lines.items() if line["uses_validation_demonstrations"]}
+    start = {one["val_loss_step_0"] for one in metrics}
+    verdicts = {name: line["verdict"].split()[0] for name, line in lines.items()}
+    last = [line["best_val_step"] == line["last_step"] for line in lines.values()]
+    claims = {
+        "RE-ARC alone and 1D-ARC are worse than new-train": (
+            {name for name, verdict in verdicts.items() if verdict == "worse"}
+            == {"re-arc", "arc-1d"}
+        ),
+        "No dataset is certainly better": "better" not in verdicts.values(),
+        "after the correction for eight comparisons": (
+            len(lines) - len(uses) - 1 == 8  # without new-train itself
+        ),
+        f"without it, to {min(losses.values()):.2f} to {max(losses.values()):.2f}": True,
+        "Most datasets have their lowest loss at the last step": sum(last) > len(last) / 2,
+        "37 and 39 of 3000 samples have at most 512 tokens": (
+            {
+                round(160 / row["history"][-1]["epochs"])
+                for row in rows
+                if row["dataset"] == "re-arc"
+            }
+            == {37, 39}
+        ),
+        "in 80 steps of 2 samples": {(one["steps"]) for one in metrics} == {80},
+        "So each dataset gives 160 samples": {line["samples"] for line in lines.values()} == {160},
+        f"with {min(tokens) / 1000:.0f} to {max(tokens) / 1000:.0f} thousand answer tokens": True,
+        "24 of the 100 validation tasks": {one["val_tasks"] for one in metrics} == {24},
+        "They have 27 tests": {one["val_tests"] for one in metrics} == {27},
+        "with one thread each": ({row["machines"]["finetune"]["threads"] for row in rows} == {1}),
+        f"lowers the loss, which is {statistics.mean(start):.4f} nats per answer token": (
+            len(start) == 1 and max(losses.values()) < min(start)
+        ),
+        "0 of 24 tasks are solved": {one["pass_n"] for one in metrics} == {0},
+        "so the share is at most 13.8 %": (
+            {round(one["pass_n_high"], 3) for one in metrics} == {0.138}
+        ),
+        "Rows with validation demonstrations** (`val-n-1`, `combo-v2`)": (
+            uses == {"val-n-1", "combo-v2"}
+        ),
+    }
+    assert [claim for claim in claims if claim not in text] == [], f"not in {PAGE} any more"
+    assert [claim for claim, true in claims.items() if not true] == [], f"correct {PAGE}"
