@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -72,6 +73,12 @@ class Started:
         """Return the exit status, None while a process runs."""
         return self.returncode
 
+    def signal(self, number: int) -> None:
+        """Send a signal to all processes."""
+        for process in self.processes:
+            assert process.pid is not None
+            os.kill(process.pid, number)
+
     def kill(self) -> None:
         """Kill all processes."""
         for process in self.processes:
@@ -127,6 +134,40 @@ def start(launch: str, program: str, *words: object) -> Program:
     for process in processes:
         process.start()
     return Started([*processes], Path(log))
+
+
+def begin_twice(
+    begin: Callable[[Path], Program],
+    folders: Iterable[Path],
+    running: Callable[[], object],
+    text: str,
+) -> tuple[Started, Started]:
+    """Return a program that is suspended at work, and an equal one that waits for it.
+
+    Without the suspension, the first may end before the second looks. The caller lets the first
+    continue, by `SIGCONT`, or kills it.
+
+    Args:
+        begin: Starts the program in a folder.
+        folders: The folders of both.
+        running: Returns something true as soon as the first is at work.
+        text: What the second writes when it waits.
+    """
+    one, other = folders
+    first = begin(one)
+    assert isinstance(first, Started)
+    _wait(first, running)
+    first.signal(signal.SIGSTOP)
+    second = begin(other)
+    assert isinstance(second, Started)
+    _wait(second, lambda: text in second.log.read_text())
+    return first, second
+
+
+def _wait(started: Started, condition: Callable[[], object]) -> None:
+    while not condition():
+        assert started.poll() is None, started.communicate()
+        time.sleep(0.005)
 
 
 def finish(started: Program, status: int = 0) -> str:

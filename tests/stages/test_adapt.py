@@ -1,6 +1,7 @@
 import json
 import logging
 import shutil
+import signal
 import time
 
 import pandas as pd
@@ -10,7 +11,7 @@ from arcmix import files, tasks
 from arcmix.config import scales
 from arcmix.ledger import store
 from stages import adapt as stage
-from tests import predicting, tolerance
+from tests import launching, predicting, tolerance
 from tests.arc import pair, task
 from tests.launching import ONE, TWO, fingerprint, finish, kill, start
 from tests.models.test_adapters import lora
@@ -228,10 +229,17 @@ def test_of_two_equal_runs_at_once_one_trains_and_the_other_finds_the_result(
 ):
     folders = [tmp_path / name for name in ("first", "second")]
     shared = tmp_path / "checkpoints"
-    runs = [started(one, base_model, trained, launch, shared) for one in folders]
+    waiting = "waiting for another process, which makes"
+    runs = launching.begin_twice(
+        lambda one: started(one, base_model, trained, launch, shared),
+        folders,
+        lambda: [*shared.glob("*/0a.json")],
+        waiting,
+    )
+    runs[0].signal(signal.SIGCONT)
     logs = [finish(run) for run in runs]
 
-    assert sorted(log.count("waiting for another process, which makes") for log in logs) == [0, 1]
+    assert [log.count(waiting) for log in logs] == [0, 1]
     # Even the seconds are equal, which another training would not repeat.
     first, second = ((one / "adapt.csv").read_bytes() for one in folders)
     assert first == second

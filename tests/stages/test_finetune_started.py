@@ -1,6 +1,7 @@
 """The fine-tune as a program, in one process and in two, killed and resumed."""
 
 import json
+import signal
 import time
 from pathlib import Path
 
@@ -181,16 +182,27 @@ WAITS = "arcmix.files: waiting for another process, which makes"
 FINDS = "arcmix.finetune: an earlier run has finished"
 
 
+def begin_twice(folder, base_model, launch):
+    """Return a run that is suspended in its steps, and an equal one that waits for it."""
+    shared = folder / "checkpoints"
+    return launching.begin_twice(
+        lambda one: start(one, base_model, launch, checkpoints=shared, **STEPS),
+        [folder / name for name in ("first", "second")],
+        lambda: [*shared.glob(f"*/*/{MEASURED}")],
+        WAITS,
+    )
+
+
 @pytest.mark.parametrize("launch", [ONE, TWO])
 def test_of_two_equal_runs_at_once_one_trains_and_the_other_finds_the_result(
     tmp_path, base_model, whole, launch
 ):
     folders = [tmp_path / name for name in ("first", "second")]
-    shared = tmp_path / "checkpoints"
-    runs = [start(one, base_model, launch, checkpoints=shared, **STEPS) for one in folders]
+    runs = begin_twice(tmp_path, base_model, launch)
+    runs[0].signal(signal.SIGCONT)
     logs = [finish(run) for run in runs]
 
-    assert sorted((log.count(WAITS), log.count(FINDS)) for log in logs) == [(0, 0), (1, 1)]
+    assert [(log.count(WAITS), log.count(FINDS)) for log in logs] == [(0, 0), (1, 1)]
     # Even the speeds are equal, which another training would not repeat.
     first, second = ((one / "history.csv").read_bytes() for one in folders)
     assert first == second
@@ -204,16 +216,7 @@ def test_of_two_equal_runs_at_once_one_trains_and_the_other_finds_the_result(
 
 @pytest.mark.parametrize("launch", [ONE, TWO])
 def test_a_run_that_waits_for_one_that_is_killed_resumes_it(tmp_path, base_model, whole, launch):
-    shared = tmp_path / "checkpoints"
-    first = start(tmp_path / "first", base_model, launch, checkpoints=shared, **STEPS)
-    while not [*shared.glob(f"*/*/{MEASURED}")]:
-        assert first.poll() is None, first.communicate()
-        time.sleep(0.005)
-    second = start(tmp_path / "second", base_model, launch, checkpoints=shared, **STEPS)
-    assert isinstance(second, launching.Started)
-    while WAITS not in second.log.read_text():
-        assert second.poll() is None, second.communicate()
-        time.sleep(0.005)
+    first, second = begin_twice(tmp_path, base_model, launch)
     launching.kill(first)
 
     log = finish(second)
