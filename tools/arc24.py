@@ -135,8 +135,8 @@ def compared(
 def correlation(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
     """Return Spearman's rank correlation, and the p-value of its two-sided permutation test.
 
-    The interval of `stats.correlation` needs ten values, and arc24's table has nine. The test is exact
-    for up to nine values, and draws `PERMUTATIONS` orders of more.
+    The interval of `stats.correlation` needs ten values, and arc24's table has nine. The test is
+    exact for up to nine values, and draws `PERMUTATIONS` orders of more.
 
     Args:
         first: Values, float of shape (n,).
