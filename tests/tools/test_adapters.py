@@ -1,13 +1,12 @@
 import hashlib
 import inspect
-import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from arcmix import fingerprints
 from arcmix.sources import inputs
+from tests import targets
 from tests.repository import PARAMS, Repository, settings
 from tests.rows import row
 from tools import adapters
@@ -101,14 +100,7 @@ def test_a_push_also_takes_the_runs_before_the_remote(repository, capsys, tmp_pa
 
 @pytest.mark.parametrize(("target", "action"), [("push", "push"), ("adapters", "list")])
 def test_a_target_of_make_calls_the_tool(target: str, action: str) -> None:
-    done = subprocess.run(
-        ["make", "--no-print-directory", "-C", ROOT, "-n", target],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    last = done.stdout.splitlines()[-1]
-    assert "-m tools.adapters" in last
-    named = dict(re.findall(r"--([a-z-]+) (\S+)", last))
+    name, named = targets.tool(target)
+    assert name == "adapters"
     assert named.keys() == inspect.signature(adapters.run).parameters.keys()
     assert named["action"] == action

@@ -1,13 +1,12 @@
 import inspect
 import itertools
-import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from tests import targets
 from tools import arc24
 
 ROOT = Path(__file__).parents[2]
@@ -113,13 +112,7 @@ def test_the_p_value_is_the_share_of_the_orders_that_correlate_as_much():
 
 
 def test_make_calls_the_tool_with_files_that_exist():
-    done = subprocess.run(
-        ["make", "--no-print-directory", "-C", ROOT, "-n", "arc24"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    named = dict(re.findall(r"--([a-z0-9]+) (\S+)", done.stdout))
-    assert "-m tools.arc24 " in done.stdout
+    name, named = targets.tool("arc24")
+    assert name == "arc24"
     assert named.keys() == inspect.signature(arc24.run).parameters.keys()
     assert all((ROOT / path).exists() for name, path in named.items() if name != "name")

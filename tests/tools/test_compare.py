@@ -1,9 +1,9 @@
 import inspect
 import re
-import subprocess
 from pathlib import Path
 
 from arcmix.ledger import records
+from tests import targets
 from tests.rows import row
 from tools import compare
 
@@ -32,19 +32,12 @@ def test_a_repository_without_own_runs_has_nothing_to_compare(tmp_path, capsys):
 
 
 def test_make_repro_compares_after_the_table():
-    done = subprocess.run(
-        ["make", "--no-print-directory", "-C", ROOT, "-n", "repro"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    *_, table, told = done.stdout.splitlines()
+    *_, table, told = targets.commands("repro")
     assert table == "cat results/ablation.md"
     assert "-m tools.compare" in told
-    named = dict(re.findall(r"--([a-z-]+) (\S+)", told))
-    assert {name.replace("-", "_") for name in named} == {
-        *inspect.signature(compare.run).parameters
-    }
+    name, named = targets.tool("repro")
+    assert name == "compare"
+    assert named.keys() == inspect.signature(compare.run).parameters.keys()
     pipeline = (ROOT / "dvc.yaml").read_text()
     assert f'--own "$DVC_ROOT/{named["own"]}"' in pipeline
     assert f"--rows {named['rows']}" in pipeline

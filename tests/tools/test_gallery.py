@@ -1,6 +1,5 @@
 import inspect
 import re
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from arcmix.pages import svg
 from arcmix.sampling import augment, sample_table
 from arcmix.tasks import Pair, Task
 from arcmix.text.encode import Encoder
+from tests import targets
 from tests.arc import task
 from tests.sampling.test_augment import FULL, POOL, SLOTS
 from tests.training.test_trainer import settings
@@ -143,12 +143,9 @@ def test_run_names_a_missing_file_and_the_command_that_makes_it(tmp_path, name):
 
 
 def test_make_passes_every_argument_of_run():
-    done = subprocess.run(
-        ["make", "-C", ROOT, "-n", "gallery"], capture_output=True, text=True, check=True
-    )
-    command = done.stdout.partition("-m tools.gallery ")[2].partition("\nmake")[0]
-    named = {flag.replace("-", "_") for flag in re.findall(r"--([a-z-]+) ", command)}
-    assert named == {*inspect.signature(program.run).parameters} - {"config"} | {"params"}
+    name, named = targets.tool("gallery")
+    assert name == "gallery"
+    assert {*named} == {*inspect.signature(program.run).parameters} - {"config"} | {"params"}
 
 
 def test_run_refuses_to_show_no_tasks(tmp_path):

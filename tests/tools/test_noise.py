@@ -1,12 +1,11 @@
 import inspect
 import logging
-import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from arcmix.ledger import records
+from tests import targets
 from tests.rows import row, sealed
 from tools import noise
 
@@ -36,14 +35,7 @@ def test_run_prints_the_spread_of_the_rows_of_the_present_code(tmp_path, ledger,
 
 
 def test_make_updates_the_fingerprint_of_the_code_first():
-    done = subprocess.run(
-        ["make", "--no-print-directory", "-C", ROOT, "-n", "noise"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    *_, fingerprint, told = done.stdout.splitlines()
+    *_, fingerprint, told = targets.commands("noise")
     assert fingerprint.endswith("dvc repro code >/dev/null")
     assert told.endswith("-m tools.noise --run-code data/code/all --rows results/ledger")
-    named = {flag.replace("-", "_") for flag in re.findall(r"--([a-z-]+) ", told)}
-    assert named == {*inspect.signature(noise.run).parameters}
+    assert targets.tool("noise")[1].keys() == inspect.signature(noise.run).parameters.keys()

@@ -9,6 +9,7 @@ import pytest
 from arcmix import files, tasks
 from arcmix.scoring import submission
 from arcmix.tasks import Pair, Task
+from tests import targets
 from tools import score
 
 ROOT = Path(__file__).parents[2]
@@ -143,15 +144,12 @@ def test_a_file_that_is_not_json_is_named(tmp_path: Path, content: bytes) -> Non
 
 
 def test_make_score_asks_for_the_file() -> None:
-    done = subprocess.run(
-        ["make", "-n", "score"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = targets.dry("score")
     assert done.returncode
     assert "name a file: make score SUBMISSION=FILE" in done.stderr
 
 
 def test_make_score_passes_several_files() -> None:
-    command = ["make", "-n", "-o", ".venv/.up-to-date", "score", "SUBMISSION=a.json b.json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    # In another make, a line about the folder follows.
-    assert "--answers a.json b.json\n" in done.stdout
+    assert targets.commands("score", "SUBMISSION=a.json b.json")[-1].endswith(
+        " --answers a.json b.json"
+    )

@@ -11,6 +11,7 @@ import pytest
 
 from arcmix import machines
 from arcmix.ledger import queued
+from tests import targets
 from tests.studying import ENVIRONMENT, Repository
 from tools import cluster, study
 
@@ -157,24 +158,12 @@ def started_in(folder):
 
 @pytest.mark.parametrize(("on", "module"), [("", study), ("slurm", cluster), ("sky", cluster)])
 def test_make_calls_the_tool(on, module):
-    done = subprocess.run(
-        ["make", "--no-print-directory", "-C", ROOT, "-n", "study", "STUDY=some", f"ON={on}"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    lines = done.stdout.replace("\\\n", " ").splitlines()
-    [told] = [line for line in lines if f"python -m {module.__name__} " in line]
-    named = {flag.replace("-", "_") for flag in re.findall(r"--([a-z-]+) ", told)}
-    assert named == {*inspect.signature(module.run).parameters}
+    name, named = targets.tool("study", "STUDY=some", f"ON={on}")
+    assert f"tools.{name}" == module.__name__
+    assert named.keys() == inspect.signature(module.run).parameters.keys()
 
 
 def test_make_without_a_study_says_what_is_missing():
-    done = subprocess.run(
-        ["make", "--no-print-directory", "-C", ROOT, "-n", "study"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = targets.dry("study")
     assert done.returncode == 2
     assert "name an entry of studies: make study STUDY=NAME" in done.stderr
