@@ -3,6 +3,7 @@ import inspect
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -19,6 +20,18 @@ ROOT = Path(__file__).parents[2]
 ALL = [("new-train", 0), ("new-train", 1), ("train", 0), ("train", 1)]
 SLOW = pytest.mark.slow
 """Mark of the tests that wait for DVC's queue."""
+READS = """\
+import sys
+from collections import Counter
+from pathlib import Path
+from arcmix.ledger import queued
+opened = Counter()
+sys.addaudithook(lambda event, words: opened.update([words[0]] if event == "open" else []))
+found = queued.entries(Path("."))
+reads = [times for path, times in opened.items() if "/processed/" in str(path)]
+print([entry.state for entry in found.values()], min(reads), max(reads))
+"""
+"""Says the states of the experiments of a repository, and how often their messages are read."""
 
 
 @SLOW
@@ -43,6 +56,10 @@ def test_each_cell_runs_once_and_the_table_has_all(tmp_path):
     assert repository.rows() == ALL
     assert repository.runs()[4:] == ["train 1"]
     assert repository.threads() == ["3"] * 5
+
+    # A look at the queue may not take longer with each experiment that ended.
+    last = repository.run(sys.executable, "-c", READS).splitlines()[-1]
+    assert last == f"{['done'] * 4} 2 2"
 
 
 @SLOW

@@ -50,8 +50,7 @@ def entries(repository: Path) -> dict[str, Entry]:
         active = [*queue.iter_active()]
         doubtful = [one.stash_rev for one in active if not _has_process(queue, one)]
         held = _held(queue) if doubtful else set()
-        found = [(one, DONE) for one, _ in queue.iter_success()]
-        found += [(one, FAILED) for one, _ in queue.iter_failed()]
+        found = [*_ended(queue)]
         found += [
             (one, LOST if one.stash_rev in doubtful and one.stash_rev not in held else RUNNING)
             for one in active
@@ -80,6 +79,17 @@ def drop(repository: Path, entry: Entry) -> None:
                 if (repository / ".dvc/tmp").resolve() in clone.resolve().parents:
                     shutil.rmtree(clone, ignore_errors=True)
         queue.remove([entry.name])
+
+
+def _ended(queue: "LocalCeleryQueue") -> Iterator[tuple["QueueEntry", str]]:
+    """Yield the experiments that ended, and whether they are `DONE` or `FAILED`.
+
+    DVC's own lists, such as `iter_failed`, read all messages of the queue again for each of them.
+    """
+    for _, entry in queue._iter_done_tasks():  # noqa: SLF001
+        info = Path(queue.get_infofile_path(entry.stash_rev))
+        result = ExecutorInfo.load_json(str(info)).result if info.exists() else None
+        yield entry, DONE if result and result.exp_hash and result.ref_info else FAILED
 
 
 def _has_process(queue: "LocalCeleryQueue", entry: "QueueEntry") -> bool:
