@@ -1,3 +1,4 @@
+import os
 import subprocess
 from pathlib import Path
 
@@ -53,6 +54,27 @@ def test_an_entry_that_the_last_run_did_not_use_is_set_back_to_the_last_commit(
     assert recovery.hint() == ""
     monkeypatch.setenv("DVC_STAGE", "check")
     assert recovery.hint().endswith("are back with: dvc exp run -S '~datasets.a.b.subset'")
+
+
+@pytest.mark.parametrize("act", [recovery.hint, recovery.reveal])
+def test_git_sees_an_edit_of_equal_length_in_the_second_of_the_checkout(
+    workspace: Path, act
+) -> None:
+    def git(*words: str) -> str:
+        command = ["git", "-c", "core.trustctime=false", *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    params = workspace / "params.yaml"
+    second = (1_700_000_000, 1_700_000_000)
+    os.utime(params, second)
+    git("add", "params.yaml")
+    params.write_text("seed: 2\n")
+    os.utime(params, second)
+    assert git("diff", "--name-only", "params.yaml") == ""
+    act()
+    assert git("diff", "--name-only", "params.yaml") == "params.yaml\n"
+    git("checkout", "params.yaml")
+    assert params.read_text() == "seed: 1\n"
 
 
 def test_files_that_dvc_removed_come_back_from_git(workspace: Path) -> None:

@@ -320,7 +320,7 @@ return cards.filter(near).every(one => one.classList.contains("drawn")) && [Math
 """Returns the top of a card, and whether the page ends there, once all cards near it are drawn."""
 
 
-@pytest.mark.parametrize("width", [400, 1000, 1400])
+@pytest.mark.parametrize("width", [400, 700, 980, 1400])
 @pytest.mark.parametrize("id_", ["00000000", "00000002", "0000000b"])
 def test_the_address_leads_to_the_task_also_when_the_tasks_before_it_are_drawn(
     opened, browser, id_, width
@@ -336,6 +336,10 @@ def test_the_address_leads_to_the_task_also_when_the_tasks_before_it_are_drawn(
         "return parseFloat(getComputedStyle(document.querySelector('.card')).scrollMarginTop)"
     )
     assert abs(top - header) <= 2 or (last and header < top < 800)
+    # The bar above the tasks does not cover the title.
+    bar = browser.find_element(By.ID, "tools")
+    if bar.value_of_css_property("position") == "sticky":
+        assert bar.size["height"] < top
 
 
 def test_the_truth_stands_beside_the_attempts(opened):

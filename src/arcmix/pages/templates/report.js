@@ -200,6 +200,11 @@ function showAll() {
   arrange();
 }
 
+function fit() {
+  // The bar above the tasks has several lines in a narrow window.
+  document.body.style.setProperty("--bar", `${find("tools").offsetHeight}px`);
+}
+
 function visit() {
   // Show the task that the address of the page names.
   const named = tasks.find(task => address(task) === location.hash);
@@ -225,6 +230,8 @@ function start() {
   find("scores").append(element("li", {}, `file of ${written}`));
   window.addEventListener("beforeprint", () => cards.forEach((made, task) => draw(task, made)));
   arrange();
+  fit();
+  new ResizeObserver(fit).observe(find("tools"));
   cards.forEach(made => seen.observe(made));
   window.addEventListener("hashchange", visit);
   for (const event of ["wheel", "touchmove", "pointerdown", "keydown"]) {
