@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.up-to-date
+PLOTS := .cache/vega.js
 SHOWN := 40
 COMMITS := 1
 TASKS := data/validation.parquet
@@ -22,7 +23,7 @@ unexport DVC_ROOT
 help: ## List the targets.
 	@sed -n 's/^\([a-z0-9-]*\):.*## /make \1\t/p' Makefile | expand -t 14
 
-setup: $(STAMP) ## Create the environment .venv; the other targets do this if necessary.
+setup: $(STAMP) $(PLOTS) ## Create the environment .venv; the other targets do this if necessary.
 
 # DVC writes these files in place, so a kill at that moment leaves them empty or cut.
 whole:
@@ -189,5 +190,10 @@ $(STAMP): pyproject.toml constraints.txt
 	  f"arcmix needs Python 3.11 to 3.13, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(VENV)/bin/python -m tools.vega --out .cache/vega.js
+	$(DRAW)
 	@touch $@
+
+# The scripts of dvc plots show. Somebody may have removed .cache.
+DRAW = $(VENV)/bin/python -m tools.vega --out $(PLOTS)
+$(PLOTS): | $(STAMP)
+	@[ -e $@ ] || $(DRAW)

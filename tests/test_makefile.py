@@ -114,6 +114,16 @@ def test_make_sets_an_inherited_dvc_root_aside(repository, tmp_path_factory):
     assert f"root {repository}\n" in make(repository, "repro", DVC_ROOT=str(other))
 
 
+def test_make_setup_restores_the_scripts_of_dvc_plots_show(repository):
+    shutil.copy(ROOT / "tools/vega.py", repository / "tools")
+    shutil.rmtree(repository / ".venv")
+    (repository / ".venv").symlink_to(Path(sys.executable).parents[1])
+    for times in (1, 0):
+        output = make(repository, "--assume-old=.venv/.up-to-date", "setup")
+        assert output.count("Vega for dvc plots show") == times
+        assert "vegaEmbed" in (repository / ".cache/vega.js").read_text()
+
+
 def branch(repository, name, value):
     """Make a run with a value on a new branch, with a row of its own."""
     git(repository, "checkout", "--quiet", "-b", name, "main")

@@ -110,7 +110,7 @@ def test_rows_of_other_code_follow_with_the_commit_of_their_code() -> None:
     entries = [row(seed=0, loss=0.7), row(seed=1, loss=0.1, code=OTHER)]
     present, earlier = blocks(entries)
     title = "smollm2-135m at quick on arc-agi-1 validation"
-    assert titles([present, earlier]) == [title, f"{title}, made at commit 87e13db"]
+    assert titles([present, earlier]) == [title, f"{title}, code of commit 87e13db"]
     assert [(one.present, one.commit) for one in (present, earlier)] == [
         (True, None),
         (False, COMMIT),
@@ -122,12 +122,12 @@ def test_rows_of_other_code_follow_with_the_commit_of_their_code() -> None:
     assert frame["commit"].fillna("").tolist() == ["", COMMIT]
     label, earlier_label = frame["label"]
     assert label.startswith(f"combo-v2, {title} #")
-    assert earlier_label == f"{label}, made at commit 87e13db"
+    assert earlier_label == f"{label}, code of commit 87e13db"
 
 
 def test_code_without_a_commit_is_named_by_its_fingerprint() -> None:
     (found,) = table.blocks([row(code=OTHER)], CODE, ["train"], {OTHER: None})
-    assert found.title.endswith(" validation, made by other code, 0fe0000")
+    assert found.title.endswith(" validation, other code, 0fe0000")
     assert "git checkout" not in summary.as_markdown([found])
 
 
@@ -164,9 +164,9 @@ def test_blocks_of_earlier_code_name_the_values_in_which_they_differ() -> None:
     found = blocks([*entries, again])
     place = "at quick on arc-agi-1 validation"
     assert sorted(titles(found)) == [
-        f"smollm2-135m {place} (selection=product), made at commit 87e13db",
-        f"smollm2-135m {place} (selection=vote), made at commit 87e13db",
-        f"tiny {place}, made at commit 87e13db",
+        f"smollm2-135m {place} (selection=product), code of commit 87e13db",
+        f"smollm2-135m {place} (selection=vote), code of commit 87e13db",
+        f"tiny {place}, code of commit 87e13db",
     ]
     frame = table.as_frame(found)
     assert len(set(frame["label"])) == 3

@@ -90,7 +90,7 @@ def test_rows_of_earlier_code_name_its_commit(ledger: Ledger) -> None:
     ledger.sum_up()
     lines = [(line["code"], line["commit"], line["best_val_loss"]) for line in ledger.lines()]
     assert lines == [("c0de00000002", "", "0.25"), ("c0de00000001", made, "0.5")]
-    assert f"made at commit {made[:7]}" in (ledger.results / "ablation.md").read_text()
+    assert f"code of commit {made[:7]}" in (ledger.results / "ablation.md").read_text()
 
 
 def test_run_refuses_an_empty_ledger(ledger: Ledger) -> None:

@@ -222,7 +222,7 @@ def blocks(
 
 def _made(code: str, commit: str | None) -> str:
     """Return what names earlier code."""
-    return f"made at commit {commit[:SHORT]}" if commit else f"made by other code, {code[:SHORT]}"
+    return f"code of commit {commit[:SHORT]}" if commit else f"other code, {code[:SHORT]}"
 
 
 def _titled(

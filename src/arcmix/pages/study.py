@@ -140,7 +140,7 @@ def _noise(blocks: Sequence[Block]) -> list[tuple[str, list[list[str]]]]:
     """
     groups: dict[tuple[str, str], list[Row]] = {}
     for block in blocks:
-        made = f", made at commit {block.commit[:SHORT]}" if block.commit else ""
+        made = f", code of commit {block.commit[:SHORT]}" if block.commit else ""
         for row in (row for line in block.lines for row in line.rows):
             groups.setdefault((row.code, f"{row.model} at {row.scale}{made}"), []).append(row)
     found = []
