@@ -3,15 +3,13 @@
 Reads the folders of tasks, the archives of a mirror that is a folder, and the folders of a base
 model and of an adapter. Writes a small file with the digest of each source, of the model and of the
 adapter. It is an empty map for what this run does not use or what is not local.
-
-This stage always runs, so it also lets git see an edit of `params.yaml` (`recovery.reveal`).
 """
 
 import os
 from pathlib import Path
 from typing import Annotated
 
-from arcmix import files, local, program, recovery
+from arcmix import files, local, program
 from arcmix.config import origins, params
 from arcmix.config.schema import At, Name, Section
 from arcmix.ledger import given
@@ -43,7 +41,6 @@ def run(*, config: Params, root: Path, out: Path) -> None:
 
     Relative paths start at `root`.
     """
-    recovery.reveal()
     used = inputs.used(config.partition_source, config.measured_source, config.dataset)
     mirror = os.environ.get(MIRROR) or config.mirror
     for name, source in config.sources.items():

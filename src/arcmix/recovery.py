@@ -26,9 +26,10 @@ def hint() -> str:
     Empty if there is nothing to put right: outside of DVC, in a queued run, which has a workspace
     of its own, or if neither a value nor a file differs from the last run.
     """
-    if (here := _workspace()) is None:
+    here, root = Path.cwd(), os.environ.get("DVC_ROOT")
+    if "DVC_STAGE" not in os.environ or root is None or Path(root).resolve() != here:
         return ""
-    reveal()
+    _reveal(here / "params.yaml")
     # The stage `check` alone reads the whole file, also what no other stage of the last run read.
     unread = _committed("params.yaml") if os.environ["DVC_STAGE"] == CHECK else ""
     try:
@@ -50,25 +51,15 @@ def hint() -> str:
     return ""
 
 
-def reveal() -> None:
+def _reveal(params: Path) -> None:
     """Let git see an edit of `params.yaml`, so that `git checkout params.yaml` undoes it.
 
     DVC restores the file and writes the new values within a moment. Git compares length and second
     of a file with those of the restored one, so it may take an edit of equal length for none.
     """
-    if here := _workspace():
-        path = here / "params.yaml"
-        with contextlib.suppress(OSError):  # without the right to do so, the edit is just not seen
-            written = path.stat()
-            os.utime(path, (written.st_atime, max(time.time(), written.st_mtime + 1)))
-
-
-def _workspace() -> Path | None:
-    """Return the repository that DVC runs a stage in, None outside of DVC and in a queued run."""
-    here, root = Path.cwd(), os.environ.get("DVC_ROOT")
-    if "DVC_STAGE" not in os.environ or root is None or Path(root).resolve() != here:
-        return None
-    return here
+    with contextlib.suppress(OSError):  # without the right to do so, the edit is just not seen
+        written = params.stat()
+        os.utime(params, (written.st_atime, max(time.time(), written.st_mtime + 1)))
 
 
 def _committed(name: str) -> str:
