@@ -61,7 +61,7 @@ def run(*, params: Path, name: str, table: Path, arc24: Path, page: Path) -> Non
     study = check.check_file(params).studies[name]
     lines = chosen(pd.read_csv(table).to_dict("records"), study)
     theirs = pd.read_csv(arc24).set_index("dataset").to_dict("index")
-    made = compared(lines, theirs, len(study.datasets) * len(study.seeds))
+    made = compared(lines, theirs, study)
     files.write_text(page, PLACE.sub(lambda found: f"{found[1]}{made}{found[2]}", text))
 
 
@@ -88,15 +88,20 @@ def chosen(table: Sequence[Mapping[str, Any]], study: Study) -> list[Mapping[str
     return found[code]
 
 
+def ran(lines: Sequence[Mapping[str, Any]], study: Study) -> int:
+    """Return how many cells of a study the lines have; other studies may have more seeds."""
+    return sum(min(line["seeds"], len(study.seeds)) for line in lines)
+
+
 def compared(
-    lines: Sequence[Mapping[str, Any]], arc24: Mapping[Any, Mapping[Any, Any]], cells: int
+    lines: Sequence[Mapping[str, Any]], arc24: Mapping[Any, Mapping[Any, Any]], study: Study
 ) -> str:
     """Return the comparison in Markdown.
 
     Args:
         lines: The lines of the study.
         arc24: Dataset -> its line of arc24's table.
-        cells: Number of cells of the study.
+        study: The study.
     """
     both = sorted(
         (line for line in lines if line["dataset"] in arc24),
@@ -118,9 +123,9 @@ def compared(
             both, stats.rankdata(ours), stats.rankdata(theirs), strict=True
         )
     ]
-    runs = sum(line["seeds"] for line in lines)
+    cells = len(study.datasets) * len(study.seeds)
     parts = [
-        f"{runs} of {cells} cells ran, under code `{lines[0]['code']}`.\n",
+        f"{ran(lines, study)} of {cells} cells ran, under code `{lines[0]['code']}`.\n",
         markdown.table(COLUMNS, rows) + "\n",
     ]
     if len(both) >= FEWEST:

@@ -148,7 +148,7 @@ def test_two_definitions_of_a_dataset_have_labels_that_name_the_difference() -> 
     small = sealed(row(loss=0.7), components=[component("combo-v2", subset="10%")])
     (block,) = blocks([row(loss=0.6), small, row("train", loss=0.8)])
     assert labels(block) == [
-        "combo-v2 (combo-v2.subset=all)",
+        "combo-v2",
         "combo-v2 (combo-v2.subset=10%)",
         "train",
     ]
@@ -280,13 +280,29 @@ def test_the_baseline_is_found_by_the_name_of_its_dataset() -> None:
     assert block.baseline is not None
     assert block.baseline.label == "train"
     assert summary.CHANCE.format(mean=0.0, half=0.0) in summary.as_markdown([block])
-    small = sealed(row("train"), components=[component("train", subset="10%")])
-    (block,) = blocks([*of_train, small])
+    per_test = sealed(row("train"), components=[component("train", per_test=True)])
+    (block,) = blocks([*of_train, per_test])
     assert block.baseline is None
     found = {line.verdict.text for line in block.lines if line.verdict}
     assert len(found) == 1
     assert found.pop().startswith("no baseline: 2 lines are named train, so ")
     assert "Chance alone" not in summary.as_markdown([block])
+
+
+def test_a_part_of_the_baseline_is_compared_with_all_of_it() -> None:
+    parts = [
+        sealed(
+            row("train", seed, per_cell=[0.5, 0.8]), components=[component("train", subset=part)]
+        )
+        for part in ("10%", "all", "20%")
+        for seed in range(2)
+    ]
+    (block,) = blocks(parts)
+    assert block.baseline is not None
+    assert [line.label for line in block.lines if line.verdict.difference is None] == ["train"]
+    assert {*labels(block)} == {"train", "train (train.subset=10%)", "train (train.subset=20%)"}
+    frame = table.as_frame([block])
+    assert sorted(frame["differs"]) == ["", "train.subset=10%", "train.subset=20%"]
 
 
 def test_the_lines_of_a_block_are_in_ascending_order_of_loss() -> None:

@@ -61,6 +61,11 @@ def test_ranks_of_both_tables_and_their_correlation(tmp_path):
     assert "old" not in page
 
 
+def test_more_seeds_than_the_study_has_are_no_cells_of_it(tmp_path):
+    page = written(tmp_path, [line("train", 0.5, seeds=4), line("new-train", 0.6, seeds=2)])
+    assert "\n5 of 33 cells ran, " in page
+
+
 def test_lines_of_other_runs_are_left_out(tmp_path):
     page = written(
         tmp_path,

@@ -17,6 +17,9 @@ from arcmix.ledger.records import Row, fingerprint
 SUBSET = "subset"
 """The setting of a component that chooses its number of tasks."""
 
+AMOUNTS = (SUBSET, "hardest", "variations", "examples")
+"""Settings of a component that choose how much of its table is used."""
+
 Axis = Literal["examples", "variations"]
 """A setting of a component that chooses how many examples each of its tasks has."""
 
@@ -45,6 +48,20 @@ class Design:
     TABLE if the dataset has other components."""
     cells: tuple[Cell, ...]
     """The cells, by ascending number of tasks and amount, where `all` comes last."""
+
+
+def whole(rows: Iterable[Row]) -> Row | None:
+    """Return the only run whose dataset uses all of its tables; None if there is not exactly one.
+
+    Args:
+        rows: A run of each definition of a dataset.
+    """
+    found = [
+        row
+        for row in rows
+        if all(one.get(name, "all") == "all" for one in row.components for name in AMOUNTS)
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def designs(rows: Iterable[Row], axis: Axis | None = None) -> list[Design]:

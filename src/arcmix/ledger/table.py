@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from arcmix.fingerprints import LENGTH
-from arcmix.ledger import comparison, differences, form, verdicts
+from arcmix.ledger import comparison, differences, form, subsets, verdicts
 from arcmix.ledger.differences import SHORT
 from arcmix.ledger.records import Row, fingerprint
 from arcmix.ledger.verdicts import Verdict
@@ -90,7 +90,8 @@ class Line:
 
     label: str
     """Name of the dataset, or `UNTRAINED`, and of the adapter that the run started from. Where
-    this is ambiguous, the values follow in which the line differs from others of its name."""
+    this is ambiguous, the values follow in which the line differs from others of its name, but for
+    the only line of that name that uses all of its tables (`subsets.whole`)."""
     rows: tuple[Row, ...]
     """The runs, ordered by seed."""
     differs: str = ""
@@ -260,11 +261,16 @@ def _lines(rows: Iterable[Row]) -> tuple[Line, ...]:
     for row in sorted(rows, key=lambda row: row.seed):
         repeats[row.dataset, row.fingerprint].append(row)
     ordered = [repeats[key] for key in sorted(repeats)]
-    apart = differences.apart([members[0] for members in ordered], _full_name, differences.of_runs)
-    lines = [
-        Line(_name(members[0]) + text, tuple(members), text.strip(" ()"))
-        for members, text in zip(ordered, apart, strict=True)
-    ]
+    firsts = [members[0] for members in ordered]
+    apart = differences.apart(firsts, _full_name, differences.of_runs)
+    alike = defaultdict(list)
+    for row in firsts:
+        alike[_name(row)].append(row)
+    lines = []
+    for members, text in zip(ordered, apart, strict=True):
+        name = _name(members[0])
+        told = "" if members[0] is subsets.whole(alike[name]) else text
+        lines.append(Line(name + told, tuple(members), told.strip(" ()")))
     return tuple(sorted(lines, key=lambda line: (line.mean("best_val_loss"), line.label)))
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from arcmix.ledger import subsets
 from arcmix.ledger.records import Row
 from arcmix.stats import differences, shares
 from arcmix.stats.differences import LEVEL, Difference
@@ -75,7 +76,8 @@ def verdicts(
     """Return the verdict on each experiment of a table.
 
     The baseline of the table is the first of `baselines` that is the name of an experiment. If it
-    is the name of several, there is no baseline.
+    is the name of several, the baseline is the one whose dataset uses all of its tables; if this
+    is not exactly one, there is no baseline.
 
     Args:
         experiments: The rows of each experiment, which differ in their seeds alone.
@@ -86,13 +88,17 @@ def verdicts(
     if baseline is None:
         missing = Verdict(f"no baseline: none of {', '.join(baselines)} is here")
         return [missing] * len(experiments)
-    if (count := names.count(baseline)) > 1:
+    places = [at for at, name in enumerate(names) if name == baseline]
+    if len(places) > 1:
+        whole = subsets.whole(experiments[at][0] for at in places)
+        places = [at for at in places if experiments[at][0] is whole]
+    if not places:
         several = Verdict(
-            f"no baseline: {count} lines are named {baseline}, so give each definition a name in"
-            " datasets, or set ablation.baseline to another dataset"
+            f"no baseline: {names.count(baseline)} lines are named {baseline}, so give each"
+            " definition a name in datasets, or set ablation.baseline to another dataset"
         )
         return [several] * len(experiments)
-    place = names.index(baseline)
+    (place,) = places
     runs = [_common(rows, experiments[place]) for rows in experiments]
     paired = [_paired(pairs, LOSS) for pairs in runs]
     able = [at for at, one in enumerate(paired) if at != place and len(one) and one.shape[1] > 1]
