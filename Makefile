@@ -177,6 +177,7 @@ merged: $(STAMP) whole ## After git merge: keep these results, remake the table 
 	@for file in $$(git diff --name-only --diff-filter=U -- dvc.lock results); do \
 	  git checkout --quiet --ours -- "$$file" || exit; \
 	done
+	@$(RUN) python -m tools.merged --params params.yaml --lock dvc.lock
 	@$(RUN) dvc repro
 	@$(MAKE) --no-print-directory readme
 	@! grep -q '^<<<<<<<' README.md || { echo "README.md has conflicts outside of its table:" \

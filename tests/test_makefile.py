@@ -33,11 +33,14 @@ def repository(tmp_path):
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv/bin").symlink_to(Path(sys.executable).parent)
+    for name in ("bin", "lib", "pyvenv.cfg"):
+        (tmp_path / ".venv" / name).symlink_to(Path(sys.executable).parents[1] / name)
     (tmp_path / ".venv/.up-to-date").touch()
     (tmp_path / ".gitignore").write_text("/.venv\n/made\n")
     (tmp_path / "params.yaml").write_text("any: 1\n")
     (tmp_path / "tools").mkdir()
+    for name in ("merged.py", "vega.py"):
+        shutil.copy(ROOT / "tools" / name, tmp_path / "tools")
     (tmp_path / "tools/compare.py").touch()  # it needs the rows of a real run
     (tmp_path / "dvc.yaml").write_text(PIPELINE)
     git(tmp_path, "init", "--quiet")
@@ -115,12 +118,8 @@ def test_make_sets_an_inherited_dvc_root_aside(repository, tmp_path_factory):
 
 
 def test_make_setup_restores_the_scripts_of_dvc_plots_show(repository):
-    shutil.copy(ROOT / "tools/vega.py", repository / "tools")
-    shutil.rmtree(repository / ".venv")
-    (repository / ".venv").symlink_to(Path(sys.executable).parents[1])
     for times in (1, 0):
-        output = make(repository, "--assume-old=.venv/.up-to-date", "setup")
-        assert output.count("Vega for dvc plots show") == times
+        assert make(repository, "setup").count("Vega for dvc plots show") == times
         assert "vegaEmbed" in (repository / ".cache/vega.js").read_text()
 
 
@@ -158,7 +157,13 @@ def test_two_branches_with_results_merge_by_one_command(repository):
     output = make(repository, "merged", status=2)
     assert "Resolve these conflicts by hand" in output
     assert "again: params.yaml" in output
-    git(repository, "checkout", "--quiet", "--ours", "params.yaml")
+    (repository / "params.yaml").write_text("any: 5\n")
+    git(repository, "add", "params.yaml")
+    output = make(repository, "merged", status=2)
+    assert "it describes a run that neither made" in output
+    assert "then git add it: any=2; or " in output
+    assert not (repository / "results/ledger/5.json").exists()
+    git(repository, "checkout", "--quiet", "HEAD", "params.yaml")
     git(repository, "add", "params.yaml")
     make(repository, "merged")
 
