@@ -42,6 +42,8 @@ def run(
     The adapter of the folder `adapter` is to answer them; `partition` and `sources` are the folders
     of the task tables that it was trained on.
     """
+    if not challenges.is_file():
+        raise ValueError(f"{challenges}: there is no such file; give the path of a challenges file")
     if not (adapter / "prompt.json").is_file():
         raise ValueError(f"{adapter} has no adapter yet, which answers the tests; run: make repro")
     if stale := sorted({*store.stale(adapter.parent, "adapt")} - CHECKS):

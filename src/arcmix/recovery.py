@@ -34,8 +34,11 @@ def hint() -> str:
     unread = _committed("params.yaml") if os.environ["DVC_STAGE"] == CHECK else ""
     try:
         changed = overrides.changed(here / "params.yaml", here / "dvc.lock", unread)
+        gone = overrides.gone(here / "params.yaml", here / "dvc.lock")
     except (OSError, ValueError):  # the error itself says so where it matters
-        changed = []
+        changed, gone = [], False
+    if changed and gone:
+        return "; params.yaml keeps these values; back to the last commit: git checkout params.yaml"
     if changed:
         flags = " ".join(f"-S {value}" for value in changed)
         command = f"dvc exp run {flags}" if len(changed) <= LIMIT else "git checkout params.yaml"

@@ -132,9 +132,13 @@ def repository(tmp_path_factory) -> Repository:
     return made
 
 
-def read(repository: Repository, values: Any, adapter: str = "data/adapter") -> list[tasks.Task]:
+def read(
+    repository: Repository, values: Any = None, adapter: str = "data/adapter"
+) -> list[tasks.Task]:
+    """Return the tasks that `make answer` makes of a file with these values; None: of no file."""
     path = repository.folder / "challenges.json"
-    path.write_text(json.dumps(values))
+    if values is not None:
+        path.write_text(json.dumps(values))
     config = challenges.Params.model_validate({"dataset": dataset(component("own"))})
     challenges.run(
         config=config,
@@ -164,6 +168,12 @@ def test_training_tasks_that_share_pairs_are_told(repository, caplog) -> None:
 def test_without_an_adapter_the_error_says_what_to_run(repository) -> None:
     with pytest.raises(ValueError, match=r"nowhere has no adapter yet, .*; run: make repro$"):
         read(repository, ASKED, adapter="nowhere")
+
+
+def test_a_missing_file_is_an_error_that_says_so(repository) -> None:
+    (repository.folder / "challenges.json").unlink(missing_ok=True)
+    with pytest.raises(ValueError, match=r"challenges\.json: there is no such file; give the path"):
+        read(repository)
 
 
 def test_a_malformed_file_is_an_error_that_names_the_task(repository) -> None:

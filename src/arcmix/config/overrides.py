@@ -23,6 +23,9 @@ PLAIN = re.compile(r"(?!(?i:true|false|null|inf|nan)$)[A-Za-z./][A-Za-z0-9_./-]*
 NAMED = ("datasets", "models", "scales", "sources", "studies")
 """Sections of `params.yaml` whose entries the user names."""
 
+CHOSEN = {"dataset": "datasets", "model": "models", "scale": "scales"}
+"""Value of `params.yaml` -> the section with the entry that it chooses."""
+
 RECORD = "record"
 """The stage of `dvc.yaml` that has the values of a whole run."""
 
@@ -68,6 +71,27 @@ def changed(params: Path, lock: Path, unread: str = "") -> list[str]:
         *_replaced(present, earlier, known),
         *differing(present, dict(sorted(earlier.items()))),
     ]
+
+
+def gone(params: Path, lock: Path) -> bool:
+    """Return whether the last run chose an entry that `params.yaml` no longer has.
+
+    Args:
+        params: `params.yaml`.
+        lock: `dvc.lock`.
+
+    Raises:
+        OSError: If a file cannot be read.
+        ValueError: If a file is no YAML.
+    """
+    values = document.read(params)
+    earlier = _earlier(dict(_leaves(values, "")), _stages(lock))
+    entries = {place: values.get(section) for place, section in CHOSEN.items()}
+    return any(
+        place in earlier and earlier[place] not in own
+        for place, own in entries.items()
+        if isinstance(own, dict)
+    )
 
 
 def _above(place: str) -> list[str]:
