@@ -45,7 +45,7 @@ def test_many_changed_values_are_set_back_by_git(workspace: Path) -> None:
 def test_a_run_whose_entry_is_gone_is_not_offered(workspace: Path) -> None:
     (workspace / "params.yaml").write_text("dataset: b\ndatasets: {a: {}}\n")
     (workspace / "dvc.lock").write_text(LOCK.replace("seed: 1", "dataset: mine"))
-    assert recovery.hint().endswith("; back to the last commit: git checkout params.yaml")
+    assert recovery.hint().endswith("; to go back to the last commit: git checkout params.yaml")
     (workspace / "params.yaml").write_text("dataset: b\ndatasets: {a: {}, mine: {}}\n")
     assert recovery.hint().endswith("are back with: dvc exp run -S dataset=mine")
 

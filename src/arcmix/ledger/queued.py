@@ -84,9 +84,9 @@ def drop(repository: Path, entry: Entry) -> None:
 def _ended(queue: "LocalCeleryQueue") -> Iterator[tuple["QueueEntry", str]]:
     """Yield the experiments that ended, and whether they are `DONE` or `FAILED`.
 
-    DVC's own lists, such as `iter_failed`, read all messages of the queue again for each of them.
+    DVC's public lists, such as `iter_failed`, read all messages of the queue again for each of them.
     """
-    for _, entry in queue._iter_done_tasks():  # noqa: SLF001
+    for _, entry in queue._iter_done_tasks():  # noqa: SLF001 - reads each message once
         info = Path(queue.get_infofile_path(entry.stash_rev))
         result = ExecutorInfo.load_json(str(info)).result if info.exists() else None
         yield entry, DONE if result and result.exp_hash and result.ref_info else FAILED

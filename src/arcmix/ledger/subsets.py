@@ -51,7 +51,7 @@ class Design:
 
 
 def whole(rows: Iterable[Row]) -> Row | None:
-    """Return the only run whose dataset uses all of its tables; None if there is not exactly one.
+    """Return the only run whose dataset uses its tables in full; None unless exactly one does.
 
     Args:
         rows: A run of each definition of a dataset.

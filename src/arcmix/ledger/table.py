@@ -90,8 +90,8 @@ class Line:
 
     label: str
     """Name of the dataset, or `UNTRAINED`, and of the adapter that the run started from. Where
-    this is ambiguous, the values follow in which the line differs from others of its name, but for
-    the only line of that name that uses all of its tables (`subsets.whole`)."""
+    several lines have one name, the values in which they differ follow. The only one of them that
+    uses its tables in full (`subsets.whole`) keeps the plain name."""
     rows: tuple[Row, ...]
     """The runs, ordered by seed."""
     differs: str = ""

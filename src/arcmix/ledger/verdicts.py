@@ -76,8 +76,8 @@ def verdicts(
     """Return the verdict on each experiment of a table.
 
     The baseline of the table is the first of `baselines` that is the name of an experiment. If it
-    is the name of several, the baseline is the one whose dataset uses all of its tables; if this
-    is not exactly one, there is no baseline.
+    is the name of several, the baseline is the one whose dataset uses its tables in full; unless
+    exactly one does, there is no baseline.
 
     Args:
         experiments: The rows of each experiment, which differ in their seeds alone.
