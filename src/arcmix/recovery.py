@@ -38,7 +38,8 @@ def hint() -> str:
     except (OSError, ValueError):  # the error itself says so where it matters
         changed, gone = [], False
     if changed and gone:
-        return "; params.yaml keeps these values; to go back to the last commit: git checkout params.yaml"
+        back = "git checkout params.yaml"
+        return f"; params.yaml keeps these values; to go back to the last commit: {back}"
     if changed:
         flags = " ".join(f"-S {value}" for value in changed)
         command = f"dvc exp run {flags}" if len(changed) <= LIMIT else "git checkout params.yaml"

@@ -84,7 +84,7 @@ def drop(repository: Path, entry: Entry) -> None:
 def _ended(queue: "LocalCeleryQueue") -> Iterator[tuple["QueueEntry", str]]:
     """Yield the experiments that ended, and whether they are `DONE` or `FAILED`.
 
-    DVC's public lists, such as `iter_failed`, read all messages of the queue again for each of them.
+    DVC's public lists, such as `iter_failed`, read all messages of the queue again for each one.
     """
     for _, entry in queue._iter_done_tasks():  # noqa: SLF001 - reads each message once
         info = Path(queue.get_infofile_path(entry.stash_rev))
