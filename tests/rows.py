@@ -75,6 +75,7 @@ def row(
     code: str = "c0de00000001",
     variant: int = 0,
     settings: int = 0,
+    init_seed: int | str = "seed",
     measured: str = "validation",
     last: float | None = None,
     accuracy: float = 0.042,
@@ -98,6 +99,7 @@ def row(
         model={"kind": model},
         augment={"color_swaps": settings},
         measure={"source": "arc-agi-1", "part": measured},
+        init_seed=init_seed,
     )
     middle = (0.99 + loss) / 2 if last is None else loss
     end = loss if last is None else last

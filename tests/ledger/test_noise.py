@@ -53,6 +53,13 @@ def test_init_seed_may_follow_the_seed():
     assert [one.groups for one in tied] == [0, 1, 0]
 
 
+def test_two_rows_of_the_same_three_seeds_are_one_run():
+    again = made(0.5, seed=0, init="seed")
+    for factor, one in enumerate(noise.spreads([*DATA, *INIT, *PARTITION, again], "best_val_loss")):
+        alone = noise.spreads([*DATA, *INIT, *PARTITION], "best_val_loss")[factor]
+        assert one == alone
+
+
 def test_runs_on_other_machines_are_in_no_group_together():
     elsewhere = dataclasses.replace(DATA[2], machines=row(threads=8).machines)
     found = noise.spreads([*DATA[:2], elsewhere], "best_val_loss")[0]

@@ -32,6 +32,7 @@ rows = st.lists(
         code=st.sampled_from([CODE, OTHER]),
         variant=st.integers(0, 1),
         settings=st.integers(0, 1),
+        init_seed=st.sampled_from(["seed", 0]),
         start=st.sampled_from(["none", "re-arc/0-0123456789ab", "re-arc/0-0123456abcde"]),
     ),
     min_size=1,
@@ -175,13 +176,12 @@ def test_blocks_of_earlier_code_name_the_values_in_which_they_differ() -> None:
 
 def test_labels_of_the_csv_do_not_depend_on_other_lines() -> None:
     alone = table.as_frame(blocks([row()]))
-    small = sealed(row(), components=[component("combo-v2", subset="10%")])
+    parts = [component("combo-v2", subset="10%")]
     more = [
-        row(),
+        *(row(settings=number) for number in range(2)),
+        *(sealed(row(settings=number), components=parts) for number in range(2)),
         row(model="tiny"),
         row(measured="train"),
-        row(settings=1),
-        small,
         row(code=OTHER),
     ]
     among = table.as_frame(blocks(more))
@@ -342,6 +342,68 @@ def test_rows_of_other_settings_have_another_block() -> None:
         f"smollm2-135m at quick on arc-agi-1 validation (augment.color_swaps={count})"
         for count in range(2)
     ]
+
+
+def noise_runs(dataset: str = "train") -> list[Row]:
+    """Return what `make noise` adds to the rows of a table: single runs with other seeds."""
+    fixed = [row(dataset, seed, init_seed=0) for seed in range(3)]
+    first = fixed[0].settings
+    partition = first["partition"] | {"seed": 11}
+    elsewhere = sealed(fixed[0], settings=first | {"partition": partition})
+    return [*fixed, row(dataset, init_seed=1), elsewhere]
+
+
+def test_runs_that_vary_another_seed_change_nothing_in_the_table() -> None:
+    entries = [row(name, seed) for name in ("train", "arc-1d") for seed in range(2)]
+    entries += [row("combo-v2", uses_validation=True)]
+    before = blocks(entries)
+    *after, others = blocks([*noise_runs(), *entries])
+    assert after == before
+    assert others.other_seeds
+    assert not any(block.other_seeds for block in before)
+    assert others.title == f"{titles(before)[0]}, other seeds"
+    assert {(line.label, line.differs, len(line.rows)) for line in others.lines} == {
+        (f"train ({differs})", differs, count)
+        for differs, count in (
+            ("partition.seed=11, init_seed=0", 1),
+            ("partition.seed=7, init_seed=0", 3),
+            ("partition.seed=7, init_seed=1", 1),
+        )
+    }
+    assert all(line.verdict == table.OTHER_SEEDS for line in others.lines)
+    frame = table.as_frame([*after, others])
+    assert frame["differs"].tolist()[:3] == ["", "", ""]
+    assert "" not in frame["differs"].tolist()[3:]
+    assert summary.findings(others) == summary.OTHER_SEEDS
+    assert summary.as_markdown([*after, others]).count(summary.OTHER_SEEDS) == 1
+
+
+def test_several_datasets_with_another_seed_are_compared() -> None:
+    names = ("train", "arc-1d")
+    entries = [row(name, seed) for name in names for seed in range(2)]
+    again = [row(name, seed, init_seed=5) for name in names for seed in range(3)]
+    found = blocks([*entries, *again])
+    assert titles(found) == [
+        f"smollm2-135m at quick on arc-agi-1 validation (init_seed={seed})" for seed in (5, "seed")
+    ]
+    assert [block.baseline.label for block in found if block.baseline] == ["train", "train"]
+
+
+def test_runs_of_make_noise_alone_have_a_line_for_the_experiment_with_the_most() -> None:
+    found = blocks(noise_runs())
+    assert titles(found) == [
+        "smollm2-135m at quick on arc-agi-1 validation",
+        "smollm2-135m at quick on arc-agi-1 validation, other seeds",
+    ]
+    assert [(line.label, len(line.rows)) for line in found[0].lines] == [("train", 3)]
+
+
+def test_the_block_with_the_most_lines_has_its_plain_title_and_is_the_first() -> None:
+    entries = [row(), row("train"), row(settings=1), row(settings=2)]
+    place = "smollm2-135m at quick on arc-agi-1 validation"
+    plain, *others = titles(blocks(entries))
+    assert plain == place
+    assert sorted(others) == [f"{place} (augment.color_swaps={count})" for count in (1, 2)]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,10 @@ FACTORS = ("seed", "init_seed", "partition.seed")
 """Names of the three seeds."""
 
 
+SEEDED = ("partition", "init_seed", "validation_digest")
+"""Settings of a row that hold two of the seeds, and a value that follows from them."""
+
+
 @dataclass(frozen=True)
 class Spread:
     """Mean and standard deviation of a metric over runs that differ in one seed."""
@@ -114,13 +118,17 @@ def _spread(
 
 
 def _groups(rows: Sequence[records.Row], factor: str) -> list[list[records.Row]]:
-    """Return the groups of rows that differ in one seed alone."""
-    groups: dict[str, list[records.Row]] = {}
+    """Return the groups of rows that differ in one seed alone.
+
+    Rows with the same three seeds are the same run, so one of them counts: `init_seed` may be given
+    as `seed` or as the number that it stands for.
+    """
+    groups: dict[str, dict[int, records.Row]] = {}
     for row in rows:
         seeds = seeds_of(row)
-        others = {name: seed for name, seed in seeds.items() if name != factor}
-        groups.setdefault(records.fingerprint(_without_seeds(row), others), []).append(row)
-    return [*groups.values()]
+        own = seeds.pop(factor)
+        groups.setdefault(records.fingerprint(_without_seeds(row), seeds), {})[own] = row
+    return [[*group.values()] for group in groups.values()]
 
 
 def seeds_of(row: records.Row) -> dict[str, int]:
@@ -133,13 +141,17 @@ def seeds_of(row: records.Row) -> dict[str, int]:
     }
 
 
+def unseeded(row: records.Row) -> dict[str, Any]:
+    """Return the settings of a run without its seeds and the values that follow from them."""
+    partition = {name: value for name, value in row.settings["partition"].items() if name != "seed"}
+    rest = {name: value for name, value in row.settings.items() if name not in SEEDED}
+    return rest | {"partition": partition}
+
+
 def _without_seeds(row: records.Row) -> list[Any]:
     """Return all that makes a run's numbers, without the seeds and the values that they draw."""
-    partition = {name: value for name, value in row.settings["partition"].items() if name != "seed"}
-    excluded = ("partition", "init_seed", "validation_digest")
-    settings = {name: value for name, value in row.settings.items() if name not in excluded}
     named = (row.dataset, row.model, row.scale, row.code)
-    return [named, partition, settings, row.components, row.start, row.machines]
+    return [named, unseeded(row), row.components, row.start, row.machines]
 
 
 def as_markdown(rows: Sequence[records.Row], metrics: Sequence[str]) -> str:

@@ -24,6 +24,11 @@ Chance alone: every second seed of the baseline differs from the seed before it 
 {half:.3f} nats per cell."""
 """Paragraph below the table of a block whose baseline has enough seeds (`verdicts.chance`)."""
 
+OTHER_SEEDS = """\
+These runs vary the seed of the adapter's initial weights or that of the validation tasks. They show
+how much chance does (results/study.html, Noise) and say nothing about a dataset."""
+"""What a block of such runs says (`Block.other_seeds`)."""
+
 EARLIER = """\
 Made by earlier code, so these rows are compared with one another only. To repeat a run:
 `git checkout {commit}`, then
@@ -81,6 +86,8 @@ def as_markdown(blocks: Sequence[Block]) -> str:
 
 def findings(block: Block) -> str:
     """Return in two sentences what the verdicts of a block say."""
+    if block.other_seeds:
+        return OTHER_SEEDS
     if block.baseline is None:
         return "Without a baseline, nothing is said about which dataset is better."
     name = block.baseline.label

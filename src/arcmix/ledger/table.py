@@ -2,8 +2,10 @@
 
 A line is the repeats of one experiment, that is, rows with the same fingerprint, which differ in
 the seed alone. A block is the lines that can be compared: they have the same settings, were made by
-the same code, and either all of them saw validation demonstrations or none did. The blocks of the
-present code are the first, and the others name the commit of their code.
+the same code, and either all of them saw validation demonstrations or none did. Runs that vary the
+two other seeds of an experiment (`ledger.noise`) have other settings; they are in a block after
+that of the experiment, whose lines are not compared. The blocks of the present code are the first,
+and the others name the commit of their code.
 """
 
 import statistics
@@ -14,7 +16,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from arcmix.fingerprints import LENGTH
-from arcmix.ledger import comparison, differences, form, subsets, verdicts
+from arcmix.ledger import comparison, differences, form, noise, subsets, verdicts
 from arcmix.ledger.differences import SHORT
 from arcmix.ledger.records import Row, fingerprint
 from arcmix.ledger.verdicts import Verdict
@@ -29,6 +31,9 @@ USES = {
 }
 """Whether lines saw validation demonstrations (`Line.uses_validation`) -> end of the title of their
 block."""
+
+OTHER_SEEDS = Verdict("not compared: other seeds")
+"""The verdict on runs that vary `init_seed` or `partition.seed` of an experiment."""
 
 SCORES = verdicts.SCORES
 """Scores that the table shows."""
@@ -175,8 +180,9 @@ class Block:
 
     title: str
     """`MODEL at SCALE on SOURCE PART`, where SOURCE PART is the validation tasks. Where this is
-    ambiguous, the settings follow in which the block differs from the others of its title. Then
-    follow what the lines saw of the validation tasks, and the commit of earlier code."""
+    ambiguous, the settings follow in which the block differs from the others of its title, except
+    for the block with the most lines. Then follow what the lines saw of the validation tasks, or
+    `other seeds`, and the commit of earlier code."""
     differs: str
     """These settings."""
     lines: tuple[Line, ...]
@@ -192,6 +198,11 @@ class Block:
     def baseline(self) -> Line | None:
         """The line with which the others are compared, if there is one."""
         return next((line for line in self.lines if line.verdict == verdicts.BASELINE), None)
+
+    @property
+    def other_seeds(self) -> bool:
+        """Whether the lines vary `init_seed` or `partition.seed`, and are not compared."""
+        return self.lines[0].verdict == OTHER_SEEDS
 
 
 def blocks(
@@ -230,17 +241,61 @@ def _titled(
     rows: Iterable[Row], baselines: Sequence[str]
 ) -> Iterator[tuple[str, str, tuple[Line, ...]]]:
     """Yield title, `Block.differs` and lines of each block of rows that the same code made."""
-    groups = defaultdict(list)
-    for row in rows:
-        groups[row.model, row.scale, row.settings_fingerprint].append(row)
-    ordered = [groups[key] for key in sorted(groups)]
-    apart = differences.apart([members[0] for members in ordered], _title, differences.of_settings)
-    for members, text in zip(ordered, apart, strict=True):
+    families = _families(rows)
+    firsts = [members[0] for members, _ in families]
+    apart = differences.apart(firsts, _title, differences.of_settings)
+    sizes = defaultdict(list)
+    for members, _ in families:
+        sizes[_title(members[0])].append(_experiments(members))
+    for (members, others), text in zip(families, apart, strict=True):
+        title = _title(members[0])
+        largest = max(sizes[title])
+        plain = _experiments(members) == largest and sizes[title].count(largest) == 1
+        told = "" if plain else text
         lines = _lines(members)
         for uses, ending in USES.items():
             if own := [line for line in lines if line.uses_validation is uses]:
-                title = f"{_title(members[0])}{text}{ending}"
-                yield title, text.strip(" ()"), _judged(own, baselines)
+                yield f"{title}{told}{ending}", told.strip(" ()"), _judged(own, baselines)
+        if others:
+            yield f"{title}{told}, other seeds", told.strip(" ()"), _varied(members[0], others)
+
+
+def _families(rows: Iterable[Row]) -> list[tuple[list[Row], list[list[Row]]]]:
+    """Return the rows of each block, with those of its experiments that vary another seed.
+
+    Rows with the same settings are a group. Of groups whose settings differ in the seeds alone, the
+    one with the most experiments makes a block, and any other with several experiments too. The
+    rest is what `make noise` makes: runs of one experiment that belong to the first.
+    """
+    groups = defaultdict(list)
+    for row in rows:
+        groups[row.model, row.scale, row.settings_fingerprint].append(row)
+    alike = defaultdict(list)
+    for model, scale, settings in sorted(groups):
+        members = groups[model, scale, settings]
+        alike[model, scale, fingerprint(noise.unseeded(members[0]))].append(members)
+    found = []
+    for (model, scale, _), family in alike.items():
+        first, *rest = sorted(family, key=lambda one: (-_experiments(one), -len(one)))
+        found.append((model, scale, first, [one for one in rest if _experiments(one) == 1]))
+        found += [(model, scale, one, []) for one in rest if _experiments(one) > 1]
+    found.sort(key=lambda one: (*one[:2], -_experiments(one[2])))
+    return [(members, others) for *_, members, others in found]
+
+
+def _experiments(rows: Iterable[Row]) -> int:
+    """Return the number of experiments that rows are the repeats of."""
+    return len({row.fingerprint for row in rows})
+
+
+def _varied(first: Row, groups: Sequence[Sequence[Row]]) -> tuple[Line, ...]:
+    """Return a line for each group of rows, which differ from `first` in `init_seed` and others."""
+    _, *texts = differences.of_settings([first, *(members[0] for members in groups)])
+    lines = []
+    for members, text in zip(groups, texts, strict=True):
+        ordered = tuple(sorted(members, key=lambda row: row.seed))
+        lines.append(Line(f"{_name(ordered[0])} ({text})", ordered, text, OTHER_SEEDS))
+    return _ordered(lines)
 
 
 def _judged(lines: Sequence[Line], baselines: Sequence[str]) -> tuple[Line, ...]:
@@ -271,6 +326,10 @@ def _lines(rows: Iterable[Row]) -> tuple[Line, ...]:
         name = _name(members[0])
         told = "" if members[0] is subsets.whole(alike[name]) else text
         lines.append(Line(name + told, tuple(members), told.strip(" ()")))
+    return _ordered(lines)
+
+
+def _ordered(lines: Iterable[Line]) -> tuple[Line, ...]:
     return tuple(sorted(lines, key=lambda line: (line.mean("best_val_loss"), line.label)))
 
 

@@ -127,7 +127,7 @@ def _block(block: Block) -> dict[str, object]:
             for axis in AXES
             for one in grid.grids(rows, axis)
         ],
-        "pairs": _pairs(block),
+        "pairs": None if block.other_seeds else _pairs(block),
         "runs": [_run(line, row) for line in block.lines for row in line.rows],
     }
 
