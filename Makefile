@@ -56,9 +56,9 @@ ifdef ON
 	  --gpu "$(GPU)" --cpus "$(CPUS)" --memory "$(MEMORY)" --hours "$(HOURS)" \
 	  --partition "$(PARTITION)" --out .
 else
-	@$(RUN) python -m tools.study $(CELLS) --lock .cache/study --jobs "$(JOBS)"
-	@$(RUN) dvc repro --single-item code ablation >/dev/null
-	@echo "The page of all studies: results/study.html"
+	@$(RUN) python -m tools.study $(CELLS) --lock .cache/study --jobs "$(JOBS)"; status=$$?; \
+	  [ $$status -lt 128 ] && $(RUN) dvc repro --single-item code ablation >/dev/null && \
+	  echo "The page of all studies: results/study.html"; exit $$status
 endif
 
 # Not dvc --quiet, which hides errors as well.

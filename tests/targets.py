@@ -27,6 +27,6 @@ def commands(target: str, *words: str) -> list[str]:
 def tool(target: str, *words: str) -> tuple[str, dict[str, str]]:
     """Return the last tool that a target runs, and the first word of each of its options."""
     *_, command = [line for line in commands(target, *words) if " -m tools." in line]
-    name, _, rest = command.partition(" -m tools.")[2].partition(" ")
+    name, _, rest = command.partition(" -m tools.")[2].partition(";")[0].partition(" ")
     options = re.findall(r"--([a-z0-9-]+) +(\S+)", rest)
     return name, {option.replace("-", "_"): value for option, value in options}

@@ -197,3 +197,16 @@ def test_make_experiments_shows_what_chose_an_experiment_and_three_numbers(repos
         *("Experiment", "init.adapter", "best_val_loss", "answering_val_loss", "selected_2"),
         *chosen,
     }
+
+
+def test_make_study_makes_the_page_also_if_a_cell_failed(repository):
+    (repository / "dvc.yaml").write_text(
+        "stages:\n  code:\n    cmd: 'true'\n  ablation:\n    cmd: touch results/study.html\n"
+    )
+    (repository / "tools/study.py").write_text("raise SystemExit('1 of 2 cells is missing')\n")
+    output = make(repository, "study", STUDY="some", status=2)
+    assert "1 of 2 cells is missing" in output
+    assert "The page of all studies: results/study.html" in output
+    assert (repository / "results/study.html").exists()
+    (repository / "tools/study.py").write_text("")
+    assert "The page of all studies" in make(repository, "study", STUDY="some")

@@ -12,7 +12,7 @@ from arcmix.ledger import noise, records
 
 log = logging.getLogger("arcmix.noise")
 
-METRICS = ("best_val_loss", "accuracy", "correct_pixels")
+METRICS = ("best_val_loss", "answering_loss_per_cell", "accuracy", "correct_pixels")
 """Metrics in the table."""
 
 

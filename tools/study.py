@@ -67,8 +67,9 @@ def run(
             work.wait(int(jobs))
     made = [*work.rows.values()]
     if made:
-        baseline = check.check_file(params).studies[name].baseline
-        sys.stdout.write(summary.as_markdown(table.blocks(made, code, [baseline], {})))
+        file = check.check_file(params)
+        baselines = [file.studies[name].baseline, *file.ablation.baseline]
+        sys.stdout.write(summary.as_markdown(table.blocks(made, code, baselines, {})))
     if missing := work.missing():
         sys.stdout.write("".join(f"{work.described(key)}\n" for key in missing))
         text = f"{name}: {len(missing)} of {len(work.cells)} cells are missing"

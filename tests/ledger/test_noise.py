@@ -53,6 +53,21 @@ def test_init_seed_may_follow_the_seed():
     assert [one.groups for one in tied] == [0, 1, 0]
 
 
+def test_groups_with_the_same_values_of_a_seed_add_no_degrees_of_freedom():
+    tied = [made(0.4, seed=seed, init=seed) for seed in (1, 2)]
+    found = noise.spreads([*DATA, *INIT, *PARTITION, *tied], "best_val_loss")
+    assert [(one.groups, one.runs, one.degrees) for one in found] == [
+        (3, 7, 2),
+        (3, 7, 2),
+        (1, 2, 1),
+    ]
+    squares = sum(statistics.variance(own) for own in ([0.51, 0.4], [0.53, 0.4]))
+    pooled = (statistics.variance([0.5, 0.6, 0.8]) * 2 + squares) / 4
+    assert found[0].deviation == pytest.approx(pooled**0.5)
+    others = [made(5.0, seed=seed, dataset="train") for seed in range(3)]
+    assert noise.spreads([*DATA, *others], "best_val_loss")[0].degrees == 4
+
+
 def test_two_rows_of_the_same_three_seeds_are_one_run():
     again = made(0.5, seed=0, init="seed")
     for factor, one in enumerate(noise.spreads([*DATA, *INIT, *PARTITION, again], "best_val_loss")):
@@ -93,7 +108,9 @@ def test_the_intervals_of_the_shares_cover_as_often_as_they_say(runs, variances)
     covered = []
     for _ in range(studies):
         found = [
-            noise.Spread("seed", number, 1, 0.0, random.normal(0, own**0.5, number).std(ddof=1))
+            noise.Spread(
+                "seed", number, 1, 0.0, random.normal(0, own**0.5, number).std(ddof=1), number - 1
+            )
             for number, own in zip(runs, variances, strict=True)
         ]
         shares = noise.shares(found)

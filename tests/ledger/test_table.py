@@ -41,8 +41,8 @@ rows = st.lists(
 )
 
 
-SCORES = ("4.2 %", "8.4 %", "12.6 % (0.4 to 84.2)")
-NONE = ("0.0 %", "0.0 %", "0.0 % (0.0 to 79.3)")
+SCORES = ("4.2 % (0.0 to 81.0)", "8.4 % (0.2 to 82.6)", "12.6 % (0.4 to 84.2)")
+NONE = ("0.0 % (0.0 to 79.3)",) * 3
 
 
 def titles(found: list[table.Block]) -> list[str]:
@@ -139,7 +139,7 @@ def test_rows_of_earlier_code_keep_their_verdicts() -> None:
         for seed in range(2)
     ]
     _, found = blocks([row(), *earlier])
-    assert [line.verdict.text for line in found.lines] == ["worse by 0.100 ± 0.000", "baseline"]
+    assert [line.verdict.text for line in found.lines] == ["baseline", "worse by 0.100 ± 0.000"]
     text = summary.as_markdown([found])
     assert "Compared with train: 1 worse: a." in text
     assert "`git checkout 87e13db`, then\n`dvc exp run -S model=smollm2-135m -S scale=quick" in text
@@ -263,11 +263,11 @@ def test_rows_with_validation_demonstrations_are_compared_among_themselves() -> 
         for seed in range(2)
     ]
     found = table.blocks(seen, CODE, ["train", "b"], {})
-    assert [labels(block) for block in found] == [["a", "train"], ["b"]]
+    assert [labels(block) for block in found] == [["train", "a"], ["b"]]
     assert titles(found)[1] == f"{titles(found)[0]}, with validation demonstrations"
     verdicts = [line.verdict.text for block in found for line in block.lines if line.verdict]
-    assert verdicts == ["worse by 0.100 ± 0.000", "baseline", "baseline"]
-    of_a, of_train, _ = table.as_frame(found).to_dict("records")
+    assert verdicts == ["baseline", "worse by 0.100 ± 0.000", "baseline"]
+    of_train, of_a, _ = table.as_frame(found).to_dict("records")
     assert of_a["baseline_difference"] == pytest.approx(0.1)
     assert of_a["baseline_p_value"] == 0
     assert pd.isna(of_train["baseline_difference"])
@@ -279,7 +279,9 @@ def test_the_baseline_is_found_by_the_name_of_its_dataset() -> None:
     (block,) = blocks([*of_train, *later])
     assert block.baseline is not None
     assert block.baseline.label == "train"
-    assert summary.CHANCE.format(mean=0.0, half=0.0) in summary.as_markdown([block])
+    assert summary.CHANCE.format(
+        odd="1, 3", even="0, 2", mean=0.0, half=0.0
+    ) in summary.as_markdown([block])
     per_test = sealed(row("train"), components=[component("train", per_test=True)])
     (block,) = blocks([*of_train, per_test])
     assert block.baseline is None
@@ -384,7 +386,7 @@ def test_several_datasets_with_another_seed_are_compared() -> None:
     again = [row(name, seed, init_seed=5) for name in names for seed in range(3)]
     found = blocks([*entries, *again])
     assert titles(found) == [
-        f"smollm2-135m at quick on arc-agi-1 validation (init_seed={seed})" for seed in (5, "seed")
+        f"smollm2-135m at quick on arc-agi-1 validation (init_seed={seed})" for seed in ("seed", 5)
     ]
     assert [block.baseline.label for block in found if block.baseline] == ["train", "train"]
 
@@ -396,6 +398,24 @@ def test_runs_of_make_noise_alone_have_a_line_for_the_experiment_with_the_most()
         "smollm2-135m at quick on arc-agi-1 validation, other seeds",
     ]
     assert [(line.label, len(line.rows)) for line in found[0].lines] == [("train", 3)]
+
+
+def test_a_run_with_the_usual_seeds_is_not_pushed_out_by_runs_of_make_noise() -> None:
+    mine = row("train", uses_validation=True)
+    seen = [replace(one, mix=mine.mix) for one in noise_runs()]
+    found = blocks([*seen, mine])
+    title = "smollm2-135m at quick on arc-agi-1 validation, with validation demonstrations"
+    assert titles(found) == [title, f"{title}, other seeds"]
+    assert [line.rows for line in found[0].lines] == [(mine,)]
+    assert sorted(len(line.rows) for line in found[1].lines) == [1, 1, 3]
+
+
+def test_runs_with_other_seeds_of_earlier_code_are_not_said_to_be_compared() -> None:
+    earlier = [replace(one, code=OTHER) for one in [*noise_runs(), row("train")]]
+    found = blocks([sealed(one) for one in earlier])
+    assert titles(found)[1].endswith(" validation, other seeds, code of commit 87e13db")
+    assert "git checkout 87e13db" in summary.as_markdown(found[:1])
+    assert "git checkout" not in summary.as_markdown(found[1:])
 
 
 def test_the_block_with_the_most_lines_has_its_plain_title_and_is_the_first() -> None:
@@ -437,7 +457,7 @@ def test_markdown_shows_lines_and_what_they_say() -> None:
         [
             *("combo-v2", "no baseline: none of train is here", "0.6500 ± 0.0707", "2", "800"),
             *("160", "0.4", "360", "2.80 k", "0.6100 ± 0.0141", "20-40 of 40"),
-            *("4.2 ± 0.0 %", "8.4 ± 0.0 %", SCORES[-1], "no"),
+            *(*SCORES, "no"),
         ]
     ]
     assert [cell.strip() for cell in shown[0]] == [*summary.COLUMNS]
@@ -486,8 +506,8 @@ def test_a_block_with_leaks_shows_the_clean_tasks() -> None:
     assert [header, *lines] == [
         [*summary.CLEAN_COLUMNS],
         ["2", "0.6000", "12.6 % (0.7 to 73.7)"],
-        ["3", "0.8000", "12.6 % (1.1 to 66.1)"],
         ["0", "", ""],
+        ["3", "0.8000", "12.6 % (1.1 to 66.1)"],
     ]
     frame = table.as_frame(blocks(entries)).set_index("dataset")
     assert frame["clean_answering_loss_per_cell"].to_dict() == {

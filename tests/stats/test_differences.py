@@ -109,7 +109,7 @@ def test_p_values_are_adjusted_as_in_the_example_of_holm() -> None:
     assert differences.holm([]) == []
 
 
-@pytest.mark.parametrize("ratio", [0.0, 1.0])
+@pytest.mark.parametrize("ratio", [0.0, 1.0, 3.0])
 @pytest.mark.parametrize(
     ("count", "seeds", "tasks", "unequal"),
     [(1, 3, 24, "equal"), (10, 3, 24, "equal"), (10, 5, 60, "equal"), (10, 3, 24, "spread")],
@@ -117,10 +117,12 @@ def test_p_values_are_adjusted_as_in_the_example_of_holm() -> None:
 def test_intervals_cover_and_tables_are_right_as_often_as_they_say(
     count: int, seeds: int, tasks: int, unequal: str, ratio: float
 ) -> None:
-    studies = 200
+    studies = 2000
     setting = Setting(count, seeds, tasks, ratio, heavy=True, unequal=unequal)
     rates = coverage.rates(studies, setting)
-    # Four standard deviations of the simulation, beyond what its full size found (docs/metrics.md).
-    assert 0.93 - 4 * (0.06 / studies / count) ** 0.5 <= rates.covered <= 1
+    # Four standard deviations of the simulation, beyond what is asked of the method. Quantiles of
+    # the normal distribution in place of Student's fail in half of these settings.
+    assert 0.93 - 4 * (0.06 / studies / count) ** 0.5 <= rates.covered
+    assert rates.covered <= 0.97 + 4 * (0.03 / studies / count) ** 0.5
     assert rates.wrong <= 0.05 + 4 * (0.05 / studies) ** 0.5
     assert rates.found >= 0.6

@@ -31,7 +31,7 @@ def test_run_prints_the_spread_of_the_rows_of_the_present_code(tmp_path, ledger,
     assert "2 of 3 rows are of the present code" in caplog.messages
     [seed] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| `seed`")]
     cells = [cell.strip() for cell in seed.split("|")[1:-1]]
-    assert cells == ["`seed`", "1", "2", "0.6000 ± 0.1414", *["0.2500 ± 0.0000"] * 2]
+    assert cells == ["`seed`", "1", "2", "0.6000 ± 0.1414", *["0.2500 ± 0.0000"] * 3]
 
 
 def test_make_updates_the_fingerprint_of_the_code_first():

@@ -154,10 +154,7 @@ def test_a_clone_without_data_is_reviewed_too_and_says_what_it_cannot_prove(repo
 )
 def test_an_edited_result_is_named(repository, rows, file, stage, pattern, more):
     path = repository.folder / "results" / file
-    if more is None:
-        path.write_text(path.read_text() + " ")
-    else:
-        edit(path, pattern, "0.1234")
+    edit(path, pattern, "0.1234")
     found = problems(repository)
     assert found[0] == f"results/{file}: {other(stage)}"
     if more is not None:
@@ -242,6 +239,22 @@ def test_an_edited_table_is_named_also_if_dvc_was_made_to_accept_it(repository, 
     assert problems(repository) == [f"results/{file}: {other('ablation')}", wrong, *page]
     repository.run("dvc", "commit", "--force", "ablation")
     assert problems(repository) == [wrong, *page]
+
+
+def test_an_edited_page_is_named_also_if_dvc_was_made_to_accept_it(repository):
+    edit(repository.folder / "results/study.html", r"(?<=<td>)combo-v2(?=</td>)", "train")
+    repository.run("dvc", "commit", "--force", "ablation")
+    [wrong] = problems(repository)
+    assert re.fullmatch(
+        r"results/study\.html: is not the table of the rows: line \d+ differs; run: make repro",
+        wrong,
+    )
+
+
+def test_a_deleted_dvc_lock_is_named(repository):
+    (repository.folder / "dvc.lock").unlink()
+    first, *_ = problems(repository)
+    assert first.startswith("dvc.lock: ")
 
 
 def test_an_edited_copy_of_the_table_in_the_readme_is_named(repository):

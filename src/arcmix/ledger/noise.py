@@ -3,14 +3,16 @@
 A run has three seeds: `seed` draws its samples and their order, `init_seed` draws the adapter's
 initial weights and its dropout, and `partition.seed` draws the validation tasks. Runs with equal
 code and values, on machines that are alike, form a group if they differ in one seed. The variances
-of the groups are pooled.
+of the groups are pooled. Groups that have the same values of a seed say the same about its effect,
+so they add no degrees of freedom.
 
 If the effects of the three seeds add up, the sum of their variances is that of a run with three
 other seeds. The share of a seed is its part of this sum. Few runs say little about it.
 """
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,11 +42,9 @@ class Spread:
     """Mean over the runs; None without a group."""
     deviation: float | None
     """Pooled standard deviation within the groups; None without a group."""
-
-    @property
-    def degrees(self) -> int:
-        """Degrees of freedom of the standard deviation."""
-        return self.runs - self.groups
+    degrees: int
+    """Degrees of freedom of the standard deviation: of each experiment, the number of values of the
+    seed less one, or fewer if the runs of its groups have fewer."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,7 @@ def spreads(rows: Sequence[records.Row], metric: str) -> list[Spread]:
         rows: Rows of the ledger that were made by the same code.
         metric: Name of one of their metrics.
     """
-    return [
-        _spread(factor, _groups(rows, factor), lambda row: row.metrics[metric])
-        for factor in FACTORS
-    ]
+    return [_spread(rows, factor, metric) for factor in FACTORS]
 
 
 def shares(found: Sequence[Spread], level: float = 0.05) -> list[Share] | None:
@@ -105,30 +102,35 @@ def _share(variances: Sequence[float], degrees: Sequence[int], at: int, level: f
     return Share(*(one / (1 + one) for one in (ratio, *ends)))
 
 
-def _spread(
-    factor: str, groups: Iterable[list[records.Row]], value: Callable[[records.Row], float]
-) -> Spread:
-    found = [[value(row) for row in group] for group in groups if len(group) > 1]
-    if not found:
-        return Spread(factor, 0, 0, None, None)
-    values = [one for group in found for one in group]
-    squares = sum(statistics.variance(group) * (len(group) - 1) for group in found)
-    deviation = (squares / (len(values) - len(found))) ** 0.5
-    return Spread(factor, len(values), len(found), statistics.fmean(values), deviation)
-
-
-def _groups(rows: Sequence[records.Row], factor: str) -> list[list[records.Row]]:
-    """Return the groups of rows that differ in one seed alone.
+def _spread(rows: Sequence[records.Row], factor: str, metric: str) -> Spread:
+    """Return the spread of a metric over the groups of rows that differ in one seed alone.
 
     Rows with the same three seeds are the same run, so one of them counts: `init_seed` may be given
     as `seed` or as the number that it stands for.
     """
-    groups: dict[str, dict[int, records.Row]] = {}
+    groups: dict[tuple[str, str], dict[int, float]] = {}
     for row in rows:
         seeds = seeds_of(row)
         own = seeds.pop(factor)
-        groups.setdefault(records.fingerprint(_without_seeds(row), seeds), {})[own] = row
-    return [[*group.values()] for group in groups.values()]
+        key = records.fingerprint(_without_seeds(row)), records.fingerprint(seeds)
+        groups.setdefault(key, {})[own] = row.metrics[metric]
+    found = {key: group for key, group in groups.items() if len(group) > 1}
+    if not found:
+        return Spread(factor, 0, 0, None, None, 0)
+    squares, free, seen = 0.0, Counter[str](), defaultdict[str, set[int]](set)
+    for (experiment, _), group in found.items():
+        squares += statistics.variance(group.values()) * (len(group) - 1)
+        free[experiment] += len(group) - 1
+        seen[experiment] |= group.keys()
+    values = [value for group in found.values() for value in group.values()]
+    return Spread(
+        factor,
+        len(values),
+        len(found),
+        statistics.fmean(values),
+        (squares / free.total()) ** 0.5,
+        sum(min(number, len(seen[one]) - 1) for one, number in free.items()),
+    )
 
 
 def seeds_of(row: records.Row) -> dict[str, int]:

@@ -12,27 +12,29 @@ LEGEND = """\
 A row sums up the runs of one dataset: means over its seeds, ± the standard deviation.
 `loss per cell` is in nats per cell of the right answer, a mean over the validation tasks. A
 `verdict` compares it with the baseline: the difference ± half of its 95 % interval, which covers
-other tasks and other seeds. `best val loss` is in nats per answer token. If a trained run has its
-`best step` at the end, more training may help. Scores are percentages of the validation tasks;
-brackets hold the 95 % interval over tasks. Rows that were trained on validation demonstrations, the
-solved pairs of the validation tasks, are in a table of their own. docs/metrics.md explains each
-column (The ablation table)."""
+other tasks and other seeds. The difference is that on the seeds that both have. The interval is
+that of one comparison; better and worse allow for all comparisons of the table. `best val loss` is
+in nats per answer token. If a trained run has its `best step` at the end, more training may help.
+Scores are percentages of the validation tasks; brackets hold the 95 % interval over tasks. Rows
+that were trained on validation demonstrations, the solved pairs of the validation tasks, are in a
+table of their own. docs/metrics.md explains each column (The ablation table)."""
 """Explanation of the main columns, in the Markdown file and on the page."""
 
 CHANCE = """\
-Chance alone: every second seed of the baseline differs from the seed before it by {mean:+.3f} ±
-{half:.3f} nats per cell."""
+Chance alone: seeds {odd} of the baseline differ from seeds {even} by {mean:+.3f} ± {half:.3f} nats
+per cell."""
 """Paragraph below the table of a block whose baseline has enough seeds (`verdicts.chance`)."""
 
 OTHER_SEEDS = """\
-These runs vary the seed of the adapter's initial weights or that of the validation tasks. They show
-how much chance does (results/study.html, Noise) and say nothing about a dataset."""
+These runs differ in the seed of the adapter's initial weights, or in that of the choice of the
+validation tasks. results/study.html has their spread (Noise)."""
 """What a block of such runs says (`Block.other_seeds`)."""
 
 EARLIER = """\
 Made by earlier code, so these rows are compared with one another only. To repeat a run:
 `git checkout {commit}`, then
-`dvc exp run -S model={model} -S scale={scale} -S dataset=DATASET -S seed=SEED`."""
+`dvc exp run -S model={model} -S scale={scale} -S dataset=DATASET -S seed=SEED`. For a row with more
+than the name of a dataset, results/study.html has the command."""
 """Paragraph below the title of a block that an earlier commit made."""
 
 COLUMNS = {
@@ -67,14 +69,18 @@ def as_markdown(blocks: Sequence[Block]) -> str:
     parts = []
     for block in blocks:
         parts.append(f"### {block.title}")
-        if block.commit:
+        if block.commit and not block.other_seeds:
             first = block.lines[0].rows[0]
             commit = block.commit[:SHORT]
             parts.append(EARLIER.format(commit=commit, model=first.model, scale=first.scale))
         parts.append(_table(block))
         parts.append(findings(block))
         if block.baseline and (found := verdicts.chance(block.baseline.rows)):
-            parts.append(CHANCE.format(mean=found.mean, half=found.half_width()))
+            seeds = [str(row.seed) for row in block.baseline.rows]
+            odd, even = (", ".join(own) for own in (seeds[1::2], seeds[: len(seeds) // 2 * 2 : 2]))
+            parts.append(
+                CHANCE.format(odd=odd, even=even, mean=found.mean, half=found.half_width())
+            )
     rows = [row for block in blocks for line in block.lines for row in line.rows]
     notes = [*filter(None, [comparison.unpinned(rows)]), LEGEND]
     listed = "\n".join(
@@ -135,9 +141,7 @@ def _table(block: Block) -> str:
                 count(seen["tokens"]),
                 loss(line.mean("best_val_loss"), line.sd("best_val_loss")),
                 f"{_steps(line.values('best_val_step'))} of {_steps(line.last_steps)}",
-                _percent(line.mean("accuracy"), line.sd("accuracy")),
-                _percent(line.mean("pass_n"), line.sd("pass_n")),
-                _interval(line.mean("selected_2"), len(line.rows[0].tasks)),
+                *(_share(line.mean(score), line.interval(score)) for score in verdicts.SCORES),
                 ", ".join(line.mixed) or "no",
                 *(_clean(line) if leaked else []),
                 *(_adapted(line) if adapted else []),
@@ -153,7 +157,7 @@ def _clean(line: Line) -> list[str]:
     return [
         str(tasks),
         "" if mean is None else loss(mean),
-        "" if score is None else _interval(score, tasks),
+        "" if score is None else _share(score, shares.interval(score, tasks)),
     ]
 
 
@@ -182,11 +186,6 @@ def loss(mean: float, sd: float | None = None) -> str:
     return f"{mean:.4f}" if sd is None else f"{mean:.4f} ± {sd:.4f}"
 
 
-def _percent(mean: float, sd: float | None = None) -> str:
-    text = f"{100 * mean:.1f}" if sd is None else f"{100 * mean:.1f} ± {100 * sd:.1f}"
-    return f"{text} %"
-
-
-def _interval(mean: float, tasks: int) -> str:
-    low, high = (f"{100 * end:.1f}" for end in shares.interval(mean, tasks))
-    return f"{_percent(mean)} ({low} to {high})"
+def _share(mean: float, interval: tuple[float, float]) -> str:
+    low, high = (f"{100 * end:.1f}" for end in interval)
+    return f"{100 * mean:.1f} % ({low} to {high})"

@@ -20,6 +20,7 @@ from arcmix.ledger import comparison, differences, form, noise, subsets, verdict
 from arcmix.ledger.differences import SHORT
 from arcmix.ledger.records import Row, fingerprint
 from arcmix.ledger.verdicts import Verdict
+from arcmix.stats import shares
 
 UNTRAINED = "untrained"
 """Stands for the dataset of a run that only measured (`Row.trained`)."""
@@ -77,7 +78,7 @@ CSV_COLUMNS = (
     "epochs",
     "answer_tokens",
     "tokens",
-    *(f"{score}{end}" for score in SCORES for end in ("", "_sd", *COMPARED)),
+    *(f"{score}{end}" for score in SCORES for end in ("", "_sd", "_low", "_high", *COMPARED)),
     "clean_tasks",
     "clean_answering_loss_per_cell",
     *(f"clean_{score}" for score in SCORES),
@@ -136,6 +137,10 @@ class Line:
         """Return the value of a metric for each run, ordered by seed."""
         return [row.metrics[metric] for row in self.rows]
 
+    def interval(self, score: str) -> tuple[float, float]:
+        """Return the 95 % interval of a score, a share of the validation tasks, over tasks."""
+        return shares.interval(self.mean(score), len(self.rows[0].tasks))
+
     def clean(self, metric: str) -> float | None:
         """Return the mean over the seeds of a metric on the clean tasks; None if a run has none."""
         values = [row.metrics.get(f"clean_{metric}") for row in self.rows]
@@ -186,7 +191,7 @@ class Block:
     differs: str
     """These settings."""
     lines: tuple[Line, ...]
-    """The lines, by ascending best validation loss."""
+    """The lines, by ascending loss per cell."""
     present: bool
     """Whether the rows were made by the present code."""
     made: str
@@ -253,19 +258,22 @@ def _titled(
         plain = _experiments(members) == largest and sizes[title].count(largest) == 1
         told = "" if plain else text
         lines = _lines(members)
+        varied = _varied(members[0], others)
         for uses, ending in USES.items():
             if own := [line for line in lines if line.uses_validation is uses]:
                 yield f"{title}{told}{ending}", told.strip(" ()"), _judged(own, baselines)
-        if others:
-            yield f"{title}{told}, other seeds", told.strip(" ()"), _varied(members[0], others)
+        for uses, ending in USES.items():
+            if own := [line for line in varied if line.uses_validation is uses]:
+                yield f"{title}{told}{ending}, other seeds", told.strip(" ()"), tuple(own)
 
 
 def _families(rows: Iterable[Row]) -> list[tuple[list[Row], list[list[Row]]]]:
     """Return the rows of each block, with those of its experiments that vary another seed.
 
     Rows with the same settings are a group. Of groups whose settings differ in the seeds alone, the
-    one with the most experiments makes a block, and any other with several experiments too. The
-    rest is what `make noise` makes: runs of one experiment that belong to the first.
+    one with the most experiments makes a block; among equals, the one whose adapters have the seed
+    of the run, or else the one with the most rows. Any other with several experiments makes a block
+    too. The rest is what `make noise` makes: runs of one experiment, which belong to the first.
     """
     groups = defaultdict(list)
     for row in rows:
@@ -276,11 +284,16 @@ def _families(rows: Iterable[Row]) -> list[tuple[list[Row], list[list[Row]]]]:
         alike[model, scale, fingerprint(noise.unseeded(members[0]))].append(members)
     found = []
     for (model, scale, _), family in alike.items():
-        first, *rest = sorted(family, key=lambda one: (-_experiments(one), -len(one)))
+        first, *rest = sorted(family, key=_preference)
         found.append((model, scale, first, [one for one in rest if _experiments(one) == 1]))
         found += [(model, scale, one, []) for one in rest if _experiments(one) > 1]
     found.sort(key=lambda one: (*one[:2], -_experiments(one[2])))
     return [(members, others) for *_, members, others in found]
+
+
+def _preference(rows: Sequence[Row]) -> tuple[int, bool, int]:
+    """Return how early a group comes among those that differ in the seeds alone."""
+    return -_experiments(rows), rows[0].settings["init_seed"] != "seed", -len(rows)
 
 
 def _experiments(rows: Iterable[Row]) -> int:
@@ -330,7 +343,7 @@ def _lines(rows: Iterable[Row]) -> tuple[Line, ...]:
 
 
 def _ordered(lines: Iterable[Line]) -> tuple[Line, ...]:
-    return tuple(sorted(lines, key=lambda line: (line.mean("best_val_loss"), line.label)))
+    return tuple(sorted(lines, key=lambda line: (line.mean(verdicts.LOSS), line.label)))
 
 
 def _name(row: Row) -> str:
@@ -395,6 +408,11 @@ def _numbers(line: Line) -> dict[str, str | float | None]:
         **line.exposure,
         **{score: line.mean(score) for score in SCORES},
         **{f"{score}_sd": line.sd(score) for score in SCORES},
+        **{
+            f"{score}_{end}": value
+            for score in SCORES
+            for end, value in zip(("low", "high"), line.interval(score), strict=True)
+        },
         "clean_tasks": first.metrics["clean_tasks"],
         **{f"clean_{name}": line.clean(name) for name in ("answering_loss_per_cell", *SCORES)},
         "seeds": len(line.rows),
