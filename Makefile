@@ -57,8 +57,10 @@ ifdef ON
 	  --partition "$(PARTITION)" --out .
 else
 	@$(RUN) python -m tools.study $(CELLS) --lock .cache/study --jobs "$(JOBS)"; status=$$?; \
-	  [ $$status -lt 128 ] && $(RUN) dvc repro --single-item code ablation >/dev/null && \
-	  echo "The page of all studies: results/study.html"; exit $$status
+	  if [ $$status -lt 128 ]; then \
+	    $(RUN) dvc repro --single-item code ablation >/dev/null || exit; \
+	    echo "The page of all studies: results/study.html"; \
+	  fi; exit $$status
 endif
 
 # Not dvc --quiet, which hides errors as well.
