@@ -1,5 +1,6 @@
-"""docs/results.md agrees with the ledger and with arc24's table."""
+"""docs/results.md agrees with the ledger, with the page of the study and with arc24's table."""
 
+import html
 import io
 import json
 import re
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 
 from arcmix.config import check
+from arcmix.ledger import noise
 from tests.test_readme import committed
 from tools import arc24
 
@@ -20,10 +22,26 @@ PAGE = "docs/results.md"
 
 
 @pytest.fixture(scope="module")
-def lines():
-    """Return the lines of the study in the committed table, by dataset."""
-    table = pd.read_csv(io.StringIO(committed("results/ablation.csv"))).to_dict("records")
+def table():
+    """Return the lines of the committed table."""
+    return pd.read_csv(io.StringIO(committed("results/ablation.csv"))).to_dict("records")
+
+
+@pytest.fixture(scope="module")
+def lines(table):
+    """Return the lines of the study, by dataset."""
     return {line["dataset"]: line for line in arc24.chosen(table, STUDY)}
+
+
+@pytest.fixture(scope="module")
+def shown():
+    """Return the text of the committed page of the study."""
+    return plain(html.unescape(re.sub(r"<[^>]+>", " ", committed("results/study.html"))))
+
+
+def plain(text):
+    """Return a text with single spaces."""
+    return re.sub(r"\s+", " ", text).strip()
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +63,34 @@ def test_the_comparison_is_that_of_the_committed_table(lines):
     assert found[0] == f"<!-- arc24 -->\n{made}<!-- end -->", "run: make arc24"
 
 
-def test_each_loss_of_the_page_is_in_the_ledger(lines, rows):
-    text = arc24.PLACE.sub("", committed(PAGE))
-    numbers = pd.DataFrame([*lines.values()]).select_dtypes("number").abs()
+QUOTE = re.compile(r"^> .*(?:\n> .*)*$", re.MULTILINE)
+"""Pattern of a quotation from the page of the study."""
+
+NOISE = re.compile(r"^\| `(seed|init_seed|partition\.seed)` \|(.*)\|$", re.MULTILINE)
+"""Pattern of a line of the table of the noise."""
+
+
+def test_what_the_page_quotes_is_in_the_page_of_the_study(shown):
+    found = [
+        plain(one.replace("\n> ", " ").removeprefix("> ")) for one in QUOTE.findall(committed(PAGE))
+    ]
+    assert found
+    assert [one for one in found if one not in shown] == []
+
+
+def test_the_table_of_the_noise_is_that_of_the_page_of_the_study(shown):
+    found = NOISE.findall(committed(PAGE))
+    assert [name for name, _ in found] == [*noise.FACTORS]
+    for name, cells in found:
+        assert plain(f"{name} {cells.replace('|', ' ')}") in shown
+
+
+def test_each_loss_of_the_page_is_in_the_ledger(table, rows):
+    text = NOISE.sub("", QUOTE.sub("", arc24.PLACE.sub("", committed(PAGE))))
+    numbers = pd.DataFrame(table).select_dtypes("number").abs()
     known = {*numbers.to_numpy().flat}
     known |= {row["metrics"]["val_loss_step_0"] for row in rows}
-    known |= {
-        abs(line["baseline_difference_high"] - line["baseline_difference"])
-        for line in lines.values()
-    }
+    known |= {abs(line["baseline_difference_high"] - line["baseline_difference"]) for line in table}
     shown = {f"{value:.{places}f}" for value in known for places in (3, 4)}
     chance = re.findall(r"Chance alone: .*?cell\.", committed("results/ablation.md"), re.DOTALL)
     shown |= {*re.findall(r"\d\.\d{3}", " ".join(chance))}
@@ -62,7 +99,14 @@ def test_each_loss_of_the_page_is_in_the_ledger(lines, rows):
     assert [one for one in stated if one not in shown] == []
 
 
-def test_the_statements_of_the_page_are_true(lines, rows):
+def by(line):
+    """Return the difference of a line from its baseline, in words."""
+    mean = line["baseline_difference"]
+    half = line["baseline_difference_high"] - mean
+    return f"{'lower' if mean < 0 else 'higher'} by {abs(mean):.3f} ± {half:.3f}"
+
+
+def test_the_statements_of_the_page_are_true(table, lines, rows):
     text = re.sub(r"\s+", " ", committed(PAGE))
     metrics = [row["metrics"] for row in rows]
     tokens = [line["answer_tokens"] for line in lines.values()]
@@ -71,6 +115,13 @@ def test_the_statements_of_the_page_are_true(lines, rows):
     start = {one["val_loss_step_0"] for one in metrics}
     verdicts = {name: line["verdict"].split()[0] for name, line in lines.items()}
     unclear = [one["verdict"] for one in lines.values() if one["verdict"].startswith("cannot tell")]
+    compared = [
+        line
+        for line in table
+        if line["code"] == lines["new-train"]["code"]
+        and not line["uses_validation_demonstrations"]
+        and line["baseline_difference"] == line["baseline_difference"]  # not missing
+    ]
     last = [line["best_val_step"] == line["last_step"] for line in lines.values()]
     claims = {
         "All 33 runs are done": arc24.ran([*lines.values()], STUDY) == 33,
@@ -88,9 +139,15 @@ def test_the_statements_of_the_page_are_true(lines, rows):
         "For `train`, about 42 seeds would settle": (
             "about 42 seeds would settle it" in lines["train"]["verdict"]
         ),
-        "corrected for the eight comparisons with new-train": (
-            len(lines) - len(uses) - 1 == 8  # without new-train itself
-        ),
+        f"corrected for the {len(compared)} comparisons with new-train": True,
+        f"`re-arc` is {by(lines['re-arc'])}": True,
+        f"`arc-1d` is {by(lines['arc-1d'])}": True,
+        f"`mini-arc`, {by(lines['mini-arc'])}": True,
+        f"`re-arc-mini-arc`, {by(lines['re-arc-mini-arc'])}": True,
+        f"`train`, which has 400 of its 700 tasks, is {by(lines['train'])}": True,
+        f"(`combo-v1`), the loss is {by(lines['combo-v1'])}": True,
+        f"With RE-ARC added, it is {by(lines['new-train-re-arc'])}": True,
+        f"`val-n-1` is {by(lines['val-n-1'])}": True,
         f"without it, to {min(losses.values()):.2f} to {max(losses.values()):.2f}": True,
         "Most datasets have their lowest loss at the last step": sum(last) > len(last) / 2,
         "37 to 39 of 3000 samples have at most 512 tokens": (
