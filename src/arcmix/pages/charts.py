@@ -211,7 +211,7 @@ def _draw_forest(axes: Axes, block: Block) -> None:
             transform=axes.get_yaxis_transform(),
             va="center_baseline",
         )
-    axes.set_title(textwrap.fill(block.title, 80))
+    axes.set_title(textwrap.fill(block.title, 60))
     axes.set_xlabel("loss per cell (nats), a mean over the validation tasks")
     axes.set_yticks(range(len(block.lines)), [line.label for line in block.lines])
     axes.tick_params(axis="y", length=0)
