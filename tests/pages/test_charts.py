@@ -124,5 +124,6 @@ def test_a_dollar_sign_in_a_name_is_no_formula(draw, tmp_path: Path) -> None:
 @pytest.mark.parametrize("draw", DRAW)
 def test_a_long_title_stays_inside_the_figure(draw, tmp_path: Path) -> None:
     model = " ".join(["model"] * 20)
-    image = drawn(draw, tmp_path / "a.png", [row(model=model, uses_validation=True)])
+    long = row("new-train-with-a-name-of-forty-two-characters", model=model, uses_validation=True)
+    image = drawn(draw, tmp_path / "a.png", [long])
     assert (image[:, -1, :3] == 1).all()
