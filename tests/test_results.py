@@ -150,7 +150,7 @@ def test_the_statements_of_the_page_are_true(table, lines, rows, shown):
         "For `train`, about 40 seeds would settle": (
             "about 40 seeds would settle it" in lines["train"]["verdict"]
         ),
-        "rank correlation is −0.64 (95 % interval −0.89 to −0.12)": (
+        "rank correlation is -0.64 (95 % interval -0.89 to -0.12)": (
             "train loss and validation loss: -0.64 (-0.89 to -0.12), n = 14" in shown
         ),
         f"corrected for the {len(compared)} comparisons with new-train": True,
