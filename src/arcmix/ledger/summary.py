@@ -12,12 +12,13 @@ LEGEND = """\
 A row sums up the runs of one dataset: means over its seeds, ± the standard deviation.
 `loss per cell` is in nats per cell of the right answer, a mean over the validation tasks. A
 `verdict` compares it with the baseline: the difference ± half of its 95 % interval, which covers
-other tasks and other seeds. The difference is that on the seeds that both have. The interval is
-that of one comparison; better and worse allow for all comparisons of the table. `best val loss` is
-in nats per answer token. If a trained run has its `best step` at the end, more training may help.
-Scores are percentages of the validation tasks; brackets hold the 95 % interval over tasks. Rows
-that were trained on validation demonstrations, the solved pairs of the validation tasks, are in a
-table of their own. docs/metrics.md explains each column (The ablation table)."""
+other tasks and other seeds. It is taken over the seeds that both rows have, so it may differ from
+that of the two means, even in sign. The interval is that of one comparison; better and worse allow
+for all comparisons of the table. `best val loss` is in nats per answer token. If a trained run has
+its `best step` at the end, more training may help. Scores are percentages of the validation tasks;
+brackets hold the 95 % interval over tasks. Rows that were trained on validation demonstrations, the
+solved pairs of the validation tasks, are in a table of their own. docs/metrics.md explains each
+column (The ablation table)."""
 """Explanation of the main columns, in the Markdown file and on the page."""
 
 CHANCE = """\
