@@ -28,14 +28,14 @@ per cell."""
 
 OTHER_SEEDS = """\
 These runs differ in the seed of the adapter's initial weights, or in that of the choice of the
-validation tasks. results/study.html has their spread (Noise)."""
+validation tasks. The page of the study has their spread (Noise)."""
 """What a block of such runs says (`Block.other_seeds`)."""
 
 EARLIER = """\
 Made by earlier code, so these rows are compared with one another only. To repeat a run:
 `git checkout {commit}`, then
 `dvc exp run -S model={model} -S scale={scale} -S dataset=DATASET -S seed=SEED`. For a row with more
-than the name of a dataset, results/study.html has the command."""
+than the name of a dataset, the page of the study has the command."""
 """Paragraph below the title of a block that an earlier commit made."""
 
 COLUMNS = {
