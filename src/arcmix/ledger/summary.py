@@ -22,8 +22,8 @@ column (The ablation table)."""
 """Explanation of the main columns, in the Markdown file and on the page."""
 
 CHANCE = """\
-Chance alone: seeds {odd} of the baseline differ from seeds {even} by {mean:+.3f} ± {half:.3f} nats
-per cell."""
+Chance alone: seeds {later} of the baseline differ from seeds {earlier} by {mean:+.3f} ± {half:.3f}
+nats per cell."""
 """Paragraph below the table of a block whose baseline has enough seeds (`verdicts.chance`)."""
 
 OTHER_SEEDS = """\
@@ -77,10 +77,14 @@ def as_markdown(blocks: Sequence[Block]) -> str:
         parts.append(_table(block))
         parts.append(findings(block))
         if block.baseline and (found := verdicts.chance(block.baseline.rows)):
-            seeds = [str(row.seed) for row in block.baseline.rows]
-            odd, even = (", ".join(own) for own in (seeds[1::2], seeds[: len(seeds) // 2 * 2 : 2]))
+            later, earlier = (
+                ", ".join(str(row.seed) for row in rows)
+                for rows in zip(*verdicts.pairs(block.baseline.rows), strict=True)
+            )
             parts.append(
-                CHANCE.format(odd=odd, even=even, mean=found.mean, half=found.half_width())
+                CHANCE.format(
+                    later=later, earlier=earlier, mean=found.mean, half=found.half_width()
+                )
             )
     rows = [row for block in blocks for line in block.lines for row in line.rows]
     notes = [*filter(None, [comparison.unpinned(rows)]), LEGEND]

@@ -115,8 +115,13 @@ def verdicts(
     return [found.get(at) or _incomparable(one) for at, one in enumerate(paired)]
 
 
+def pairs(rows: Sequence[Row]) -> list[tuple[Row, Row]]:
+    """Return each second run of one experiment with the run before it."""
+    return [*zip(rows[1::2], rows[::2], strict=False)]
+
+
 def chance(rows: Sequence[Row]) -> Difference | None:
-    """Return the difference of the runs of one experiment with odd places from those before them.
+    """Return the difference of each second run of one experiment from the run before it (`pairs`).
 
     It is that of two experiments that do not differ: of chance alone. None if there are fewer than
     2 pairs of runs, or fewer than 2 tasks.
@@ -124,7 +129,7 @@ def chance(rows: Sequence[Row]) -> Difference | None:
     Args:
         rows: The runs, which differ in their seeds alone.
     """
-    paired = _paired([*zip(rows[1::2], rows[::2], strict=False)], LOSS)
+    paired = _paired(pairs(rows), LOSS)
     seeds, tasks = paired.shape
     return differences.differences([paired])[0] if seeds >= MIN_SEEDS and tasks > 1 else None
 
