@@ -12,10 +12,10 @@ from dvc.repo import Repo
 from dvc_render import VegaRenderer, render_html
 from selenium.webdriver.support.wait import WebDriverWait
 
+from tests.test_makefile import IDENTITY
 from tools import vega
 
 ROOT = Path(__file__).parents[2]
-IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org")
 LOSSES = [{"step": step, "loss": 1 / (1 + step), "rev": "workspace"} for step in range(5)]
 
 
